@@ -1,0 +1,80 @@
+"""Clear errors: what was wrong, where, and what to do.
+
+Shapes and dtypes are checked always, since they are known while tracing. Values (NaN, signs, index
+ranges) can only be checked where an array is concrete: outside `jit`, `vmap` and `grad`. Inside them
+the value checks step aside, so that every function composes.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+class InputError(ValueError):
+    """The caller's data or options are at fault, and the message says how.
+
+    Scripts print it as one line; in a program it is an ordinary `ValueError`.
+    """
+
+
+def is_concrete(*arrays: Any) -> bool:
+    """Whether the values of all arrays (or pytrees of arrays) can be looked at."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+
+
+def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...]) -> jax.Array:
+    """Returns `array` as a float32 (or, with x64 on, float64) array of the rank asked for.
+
+    Args:
+      where: the function that was called, for the message.
+      name: the argument's name.
+      array: real floating-point numbers. Half precision is computed in float32.
+      shape: the names of its axes, for example `("num_examples", "num_inputs")`.
+
+    Returns:
+      The array, float32 or float64.
+
+    Raises:
+      TypeError: it does not hold floating-point numbers.
+      InputError: its rank is wrong, or an axis is empty.
+    """
+    dtype = getattr(array, "dtype", None) or np.asarray(array).dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"{where}: {name} must hold floating-point numbers, not {dtype}; "
+            "convert it, for 8-bit pictures with x.astype('float32') / 255"
+        )
+    result = jnp.asarray(array)
+    if result.ndim != len(shape):
+        raise InputError(
+            f"{where}: {name} must have the {len(shape)} axes ({', '.join(shape)}), "
+            f"but its shape is {result.shape}"
+        )
+    if 0 in result.shape:
+        axis = shape[result.shape.index(0)]
+        raise InputError(f"{where}: {name} is empty along {axis}; its shape is {result.shape}")
+    return result.astype(jnp.promote_types(result.dtype, jnp.float32))
+
+
+def finite(where: str, name: str, array: ArrayLike) -> None:
+    """Raises InputError if a concrete `array` holds NaN or infinity, and says where the first is."""
+    if not is_concrete(array) or bool(jnp.isfinite(array).all()):
+        return
+    bad = np.argwhere(~np.isfinite(np.asarray(array)))
+    raise InputError(
+        f"{where}: {name} holds {len(bad)} values that are NaN or infinite, the first at index "
+        f"{tuple(int(i) for i in bad[0])}; remove or repair them"
+    )
+
+
+def not_negative(where: str, name: str, array: ArrayLike) -> None:
+    """Raises InputError if a concrete `array` holds a number that is negative or not finite."""
+    if not is_concrete(array):
+        return
+    values = np.asarray(array)
+    if not np.isfinite(values).all() or (values < 0).any():
+        worst = float(values[~(np.isfinite(values) & (values >= 0))].flat[0])
+        raise InputError(f"{where}: {name} must be 0 or more and finite, not {worst:g}")

@@ -1,0 +1,111 @@
+"""What every data set is loaded into: pictures of the same people with two expressions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mlr_jax import checks
+
+
+class Pairs(NamedTuple):
+    """Pairs of pictures of the same person; entry n of each field belongs together.
+
+    Attributes:
+      neutral: `(num, height, width, channels)` float32 in [0, 1], the expression to start from.
+      expressive: the same shape, the expression to reach.
+      subjects: `num` subject ids; one person may occur several times.
+    """
+
+    neutral: np.ndarray
+    expressive: np.ndarray
+    subjects: tuple[str, ...]
+
+
+def check(pairs: Pairs, where: str = "pairs") -> Pairs:
+    """Returns `pairs` if they are usable.
+
+    Raises:
+      InputError: there are none, the shapes do not agree, or a value is NaN or outside [0, 1].
+    """
+    if len(pairs.subjects) == 0:
+        raise checks.InputError(f"{where}: there are no pairs at all")
+    shape = np.shape(pairs.neutral)
+    if np.shape(pairs.expressive) != shape or len(shape) != 4 or shape[0] != len(pairs.subjects):
+        raise checks.InputError(
+            f"{where}: neutral and expressive must both be (num, height, width, channels) with one "
+            f"subject each, not {shape}, {np.shape(pairs.expressive)} and "
+            f"{len(pairs.subjects)} subjects"
+        )
+    for field in ("neutral", "expressive"):
+        for subject, image in zip(pairs.subjects, getattr(pairs, field), strict=True):
+            if not np.isfinite(image).all():
+                raise checks.InputError(f"{where}: the {field} picture of {subject} holds NaN")
+            if image.min() < 0 or image.max() > 1:
+                raise checks.InputError(
+                    f"{where}: the {field} picture of {subject} has values from {image.min():g} to "
+                    f"{image.max():g}; pictures must be in [0, 1]"
+                )
+    return pairs
+
+
+def take(pairs: Pairs, indices: Sequence[int] | np.ndarray) -> Pairs:
+    """Returns the pairs at `indices`, in that order."""
+    indices = np.asarray(indices, dtype=int)
+    return Pairs(
+        neutral=pairs.neutral[indices],
+        expressive=pairs.expressive[indices],
+        subjects=tuple(pairs.subjects[i] for i in indices),
+    )
+
+
+def split(pairs: Pairs, *, test_fraction: float = 0.1, seed: int = 0) -> tuple[Pairs, Pairs]:
+    """Splits people, not pictures, at random into a training and a test set.
+
+    Args:
+      pairs: the pairs of at least two people.
+      test_fraction: part of the people to test on, in (0, 1). The number is rounded, and each side
+        keeps at least one person.
+      seed: of the random choice.
+
+    Returns:
+      `(train, test)`, each in the order of `pairs`.
+
+    Raises:
+      InputError: `test_fraction` is not in (0, 1), or there are fewer than two people.
+    """
+    if not 0 < test_fraction < 1:
+        raise checks.InputError(
+            f"pairs.split: test_fraction must be between 0 and 1, not {test_fraction:g}"
+        )
+    people = sorted(set(pairs.subjects))
+    if len(people) < 2:
+        raise checks.InputError(
+            f"pairs.split: {len(people)} subject cannot be split into a training and a test set"
+        )
+    num_test = min(max(round(test_fraction * len(people)), 1), len(people) - 1)
+    order = np.random.default_rng(seed).permutation(len(people))
+    return split_by_subjects(pairs, [people[i] for i in order[:num_test]])
+
+
+def split_by_subjects(pairs: Pairs, test_subjects: Sequence[str]) -> tuple[Pairs, Pairs]:
+    """Splits into `(train, test)`, the test set being all pairs of `test_subjects`.
+
+    Raises:
+      InputError: a subject has no pair, or one of the two sets would be empty.
+    """
+    chosen = set(test_subjects)
+    unknown = sorted(chosen - set(pairs.subjects))
+    if unknown:
+        raise checks.InputError(
+            f"pairs.split_by_subjects: no pair belongs to {', '.join(map(repr, unknown))}; "
+            f"subjects are named like {pairs.subjects[0]!r}"
+        )
+    is_test = np.array([subject in chosen for subject in pairs.subjects], dtype=bool)
+    if is_test.all() or not is_test.any():
+        empty = "training" if is_test.all() else "test"
+        raise checks.InputError(
+            f"pairs.split_by_subjects: the {empty} set would be empty: "
+            f"{len(chosen)} of {len(set(pairs.subjects))} subjects are test subjects"
+        )
+    return take(pairs, np.flatnonzero(~is_test)), take(pairs, np.flatnonzero(is_test))

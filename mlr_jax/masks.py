@@ -1,0 +1,255 @@
+"""What each output pixel may see, as static index tensors.
+
+A `Mask` says, for every output pixel i, which input pixels form its local receptive field Omega_i. It
+is data, made with NumPy before anything is traced, so that one solver serves windows of any shape and
+arbitrary sparsity patterns alike. Pixels are counted row by row: pixel (y, x) of an image of the given
+width is y * width + x.
+
+Windows keep their offsets in place: entry k of every output pixel is the same offset, and where the
+border cuts it off the entry is invalid. `masked_ridge` weights can so be read as one image per offset.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mlr_jax import checks
+
+
+class Mask(NamedTuple):
+    """The inputs that each output sees.
+
+    Attributes:
+      indices: int32 `(num_outputs, max_inputs)`, positions in the flattened input.
+      valid: bool, the same shape; entries that are false are padding. Padding points at a real input,
+        so that a gather is always in range.
+    """
+
+    indices: np.ndarray
+    valid: np.ndarray
+
+
+def square_window(height: int, width: int, size: int) -> Mask:
+    """The published receptive field: `size` x `size` pixels around each pixel, cut at the border.
+
+    Args:
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+      size: of the window, odd; 1 is the one-pixel model of Khan et al. (arXiv 2010.14397).
+
+    Returns:
+      A mask with `height * width` outputs of `size ** 2` entries.
+
+    Raises:
+      InputError: the size is even, not positive, or larger than the image.
+
+    >>> mask = square_window(4, 4, 3)
+    >>> mask.indices.shape, int(mask.valid[0].sum()), int(mask.valid[5].sum())
+    ((16, 9), 4, 9)
+    """
+    return dilated_window(height, width, size, 1)
+
+
+def dilated_window(height: int, width: int, size: int, dilation: int) -> Mask:
+    """`size` x `size` pixels that stand `dilation` pixels apart, cut at the border.
+
+    Args:
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+      size: pixels along a side, odd.
+      dilation: step between neighbouring entries, 1 or more; 1 is `square_window`.
+
+    Returns:
+      A mask with `height * width` outputs of `size ** 2` entries.
+
+    Raises:
+      InputError: the size is even or not positive, the dilation is less than 1, or the window reaches
+        over more than the image.
+    """
+    if size < 1 or size % 2 == 0:
+        raise checks.InputError(
+            f"masks: size must be odd and positive, so that a window has a middle, not {size}"
+        )
+    if dilation < 1:
+        raise checks.InputError(f"masks: dilation must be 1 or more, not {dilation}")
+    steps = np.arange(-(size // 2), size // 2 + 1) * dilation
+    return offset_window(height, width, [(dy, dx) for dy in steps for dx in steps])
+
+
+def disk_window(height: int, width: int, radius: float) -> Mask:
+    """All pixels at most `radius` pixels away, cut at the border.
+
+    Args:
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+      radius: in pixels, 0 (the pixel alone) or more; need not be whole.
+
+    Returns:
+      A mask with `height * width` outputs.
+
+    Raises:
+      InputError: the radius is negative, or the disk is larger than the image.
+    """
+    checks.not_negative("masks", "radius", radius)
+    reach = np.arange(-int(radius), int(radius) + 1)
+    return offset_window(
+        height,
+        width,
+        [(dy, dx) for dy in reach for dx in reach if dy**2 + dx**2 <= radius**2],
+    )
+
+
+def offset_window(height: int, width: int, offsets: Sequence[tuple[int, int]]) -> Mask:
+    """Any window that is the same around every pixel: a list of offsets, cut at the border.
+
+    Args:
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+      offsets: distinct `(dy, dx)` in pixels; entry k of the mask is `offsets[k]`.
+
+    Returns:
+      A mask with `height * width` outputs of `len(offsets)` entries.
+
+    Raises:
+      InputError: there is no offset, one occurs twice, or together they reach over more than the
+        image.
+    """
+    if height < 1 or width < 1:
+        raise checks.InputError(f"masks: an image of {height} x {width} pixels has no pixel")
+    steps = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+    if len(steps) == 0 or len(np.unique(steps, axis=0)) != len(steps):
+        raise checks.InputError("masks: offsets must be distinct, and at least one")
+    extent = steps.max(axis=0) - steps.min(axis=0) + 1
+    if extent[0] > height or extent[1] > width:
+        raise checks.InputError(
+            f"masks: a window of {extent[0]} x {extent[1]} pixels is larger than the image of "
+            f"{height} x {width}"
+        )
+    # (height, width, offsets): where each entry would lie, then pulled back into the image.
+    y, x = np.broadcast_arrays(
+        np.arange(height)[:, None, None] + steps[:, 0], np.arange(width)[:, None] + steps[:, 1]
+    )
+    valid = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    indices = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
+    shape = (height * width, len(steps))
+    return Mask(indices.reshape(shape).astype(np.int32), valid.reshape(shape))
+
+
+def from_dense(dense: np.ndarray, *, allow_empty: bool = False) -> Mask:
+    """The mask of a matrix that says for each output which inputs it sees.
+
+    Args:
+      dense: bool `(num_outputs, num_inputs)`, the matrix M of Khan et al. (2020).
+      allow_empty: whether an output may see no input at all; it is then predicted by its bias only.
+
+    Returns:
+      A mask whose entries are in ascending order, as wide as the fullest row.
+
+    Raises:
+      TypeError: the matrix is not bool.
+      InputError: it is not a matrix, or a row is empty and `allow_empty` is false.
+
+    >>> mask = from_dense(np.array([[True, False, True], [False, True, False]]))
+    >>> mask.indices.tolist(), mask.valid.tolist()
+    ([[0, 2], [1, 1]], [[True, True], [True, False]])
+    """
+    dense = np.asarray(dense)
+    if dense.dtype != bool:
+        raise TypeError(f"masks.from_dense: the matrix must be bool, not {dense.dtype}")
+    if dense.ndim != 2 or 0 in dense.shape:
+        raise checks.InputError(
+            f"masks.from_dense: expected (num_outputs, num_inputs), not the shape {dense.shape}"
+        )
+    rows, inputs = np.nonzero(dense)
+    return _from_entries(rows, inputs, len(dense), "masks.from_dense", allow_empty)
+
+
+def to_dense(mask: Mask, num_inputs: int) -> np.ndarray:
+    """The bool matrix `(num_outputs, num_inputs)` of a mask: the inverse of `from_dense`.
+
+    Raises:
+      InputError: the mask was made for more inputs than `num_inputs`.
+    """
+    check(mask, "masks.to_dense", num_inputs=num_inputs)
+    indices, valid = np.asarray(mask.indices), np.asarray(mask.valid)
+    dense = np.zeros((len(indices), num_inputs), dtype=bool)
+    rows = np.broadcast_to(np.arange(len(indices))[:, None], indices.shape)
+    dense[rows[valid], indices[valid]] = True
+    return dense
+
+
+def union(mask: Mask, other: Mask) -> Mask:
+    """For each output, the inputs that it sees in either mask, each once, in ascending order.
+
+    An output that is empty in both stays empty. Never builds the dense matrix.
+
+    Raises:
+      InputError: the masks are of different numbers of outputs.
+    """
+    check(mask, "masks.union")
+    check(other, "masks.union")
+    if len(mask.indices) != len(other.indices):
+        raise checks.InputError(
+            f"masks.union: the masks have {len(mask.indices)} and {len(other.indices)} outputs; "
+            "make both for the same image"
+        )
+    num_inputs = int(max(np.max(mask.indices), np.max(other.indices))) + 1
+    keys = [
+        np.nonzero(each.valid)[0] * num_inputs + np.asarray(each.indices)[each.valid]
+        for each in (mask, other)
+    ]
+    rows, inputs = np.divmod(np.unique(np.concatenate(keys)), num_inputs)
+    return _from_entries(rows, inputs, len(mask.indices), "masks.union", allow_empty=True)
+
+
+def across_channels(mask: Mask, channels: int) -> Mask:
+    """Lets each pixel's window see all channels of an image whose channel axis comes last.
+
+    Args:
+      mask: over pixels.
+      channels: of the image, 1 or more.
+
+    Returns:
+      A mask with the same outputs, over `num_pixels * channels` inputs. Entry `k * channels + c` is
+      channel c of entry k.
+    """
+    indices = np.asarray(mask.indices)[..., None] * channels + np.arange(channels)
+    shape = (len(indices), -1)
+    valid = np.broadcast_to(np.asarray(mask.valid)[..., None], indices.shape)
+    return Mask(indices.reshape(shape).astype(np.int32), valid.reshape(shape))
+
+
+def check(mask: Mask, where: str, *, num_inputs: int | None = None) -> None:
+    """Raises InputError unless `mask` is well formed and, if told, fits `num_inputs` inputs."""
+    if np.ndim(mask.indices) != 2 or np.shape(mask.indices) != np.shape(mask.valid):
+        raise checks.InputError(
+            f"{where}: mask.indices and mask.valid must both be (num_outputs, max_inputs), not "
+            f"{np.shape(mask.indices)} and {np.shape(mask.valid)}"
+        )
+    if not checks.is_concrete(mask) or num_inputs is None or np.size(mask.indices) == 0:
+        return
+    low, high = int(np.min(mask.indices)), int(np.max(mask.indices))
+    if low < 0 or high >= num_inputs:
+        raise checks.InputError(
+            f"{where}: the mask points at input {low if low < 0 else high}, but there are "
+            f"{num_inputs} inputs; it was made for another size"
+        )
+
+
+def _from_entries(
+    rows: np.ndarray, inputs: np.ndarray, num_outputs: int, where: str, allow_empty: bool
+) -> Mask:
+    """The mask in which output `rows[e]` sees `inputs[e]`, for entries in ascending order."""
+    counts = np.bincount(rows, minlength=num_outputs)
+    if not allow_empty and not counts.all():
+        raise checks.InputError(
+            f"{where}: output {int(np.argmin(counts))} sees no input ({(counts == 0).sum()} such "
+            "outputs); pass allow_empty=True to predict these by their bias only"
+        )
+    place = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
+    shape = (num_outputs, max(int(counts.max()), 1))
+    indices, valid = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    indices[rows, place], valid[rows, place] = inputs, True
+    # Padding repeats the row's own first input, which a gather has at hand anyway.
+    return Mask(np.where(valid, indices, indices[:, :1]), valid)
