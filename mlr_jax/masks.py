@@ -214,10 +214,13 @@ def across_channels(mask: Mask, channels: int) -> Mask:
       A mask with the same outputs, over `num_pixels * channels` inputs. Entry `k * channels + c` is
       channel c of entry k.
     """
-    indices = np.asarray(mask.indices)[..., None] * channels + np.arange(channels)
-    shape = (len(indices), -1)
-    valid = np.broadcast_to(np.asarray(mask.valid)[..., None], indices.shape)
-    return Mask(indices.reshape(shape).astype(np.int32), valid.reshape(shape))
+    num_outputs, num_entries = np.shape(mask.indices)
+    shape = (num_outputs, num_entries * channels)
+    steps = np.arange(channels, dtype=np.int32)[None, None]
+    return Mask(
+        (mask.indices[..., None] * channels + steps).reshape(shape),
+        mask.valid[..., None].repeat(channels, axis=-1).reshape(shape),
+    )
 
 
 def check(mask: Mask, where: str, *, num_inputs: int | None = None) -> None:

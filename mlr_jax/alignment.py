@@ -1,0 +1,149 @@
+"""Brings faces into the same place: affine maps from landmarks, and anti-aliased crops along them.
+
+Points are (x, y) in pixels, and (0, 0) is the middle of the top left pixel.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+class Affine(NamedTuple):
+    """The map p -> matrix @ p + offset of points (x, y).
+
+    Attributes:
+      matrix: `(2, 2)`.
+      offset: `(2,)`.
+    """
+
+    matrix: jax.Array
+    offset: jax.Array
+
+
+class FaceTemplate(NamedTuple):
+    """Where an aligned crop has its landmarks, as parts of its width and height.
+
+    The face fills the crop from the brows' top to the chin.
+
+    Attributes:
+      eye_distance: between the middles of the eyes, which lie level and symmetric.
+      eye_height: of the eyes, from the top.
+      mouth_height: of the resting mouth, from the top.
+    """
+
+    eye_distance: float = 0.39
+    eye_height: float = 0.36
+    mouth_height: float = 0.78
+
+
+def affine_from_points(source: ArrayLike, target: ArrayLike) -> Affine:
+    """The affine map that takes `source` to `target` with the least squared error.
+
+    Args:
+      source: `(num_points, 2)`, at least three points, not on one line.
+      target: `(num_points, 2)`, where they should come to lie.
+
+    Returns:
+      The map, exact for three points.
+    """
+    source, target = jnp.asarray(source), jnp.asarray(target)
+    homogeneous = jnp.concatenate([source, jnp.ones_like(source[:, :1])], axis=1)
+    solution = jnp.linalg.lstsq(homogeneous, target)[0]
+    return Affine(solution[:2].T, solution[2])
+
+
+def crop_from_eyes(
+    left_eye: ArrayLike,
+    right_eye: ArrayLike,
+    mouth_ratio: ArrayLike,
+    size: int,
+    template: FaceTemplate = FaceTemplate(),
+) -> Affine:
+    """The map from an aligned crop of `size` x `size` pixels into the picture that it is cut from.
+
+    The eyes come to lie level in their places, and the face is stretched along the line from the eyes
+    to the mouth such that the mouths of different people coincide.
+
+    Args:
+      left_eye: `(2,)`, the middle of the eye that is on the left in the picture.
+      right_eye: `(2,)`.
+      mouth_ratio: of this person's resting face, see `mouth_ratio`.
+      size: of the crop.
+      template: where the landmarks go.
+
+    Returns:
+      The map from points of the crop to points of the picture, as `crop` takes it.
+    """
+    left_eye, right_eye = jnp.asarray(left_eye), jnp.asarray(right_eye)
+    across = right_eye - left_eye
+    mouth = (left_eye + right_eye) / 2 + mouth_ratio * _downwards(across)
+    half = template.eye_distance / 2
+    places = jnp.array(
+        [
+            [0.5 - half, template.eye_height],
+            [0.5 + half, template.eye_height],
+            [0.5, template.mouth_height],
+        ]
+    )
+    return affine_from_points(places * size - 0.5, jnp.stack([left_eye, right_eye, mouth]))
+
+
+def mouth_ratio(left_eye: ArrayLike, right_eye: ArrayLike, mouth: ArrayLike) -> jax.Array:
+    """How far the mouth lies below the line through the eyes, in eye distances.
+
+    Args:
+      left_eye: `(2,)`.
+      right_eye: `(2,)`.
+      mouth: `(2,)`, its middle.
+
+    Returns:
+      A scalar; it does not depend on the head's tilt or size.
+    """
+    left_eye, right_eye = jnp.asarray(left_eye), jnp.asarray(right_eye)
+    across = right_eye - left_eye
+    below = jnp.asarray(mouth) - (left_eye + right_eye) / 2
+    return jnp.sum(below * _downwards(across)) / jnp.sum(across**2)
+
+
+@partial(jax.jit, static_argnames=("size", "oversampling"))
+def crop(image: jax.Array, affine: Affine, size: int, *, oversampling: int = 1) -> jax.Array:
+    """Cuts a square out of a picture along an affine map, anti-aliased.
+
+    Each pixel of the crop is the mean over `oversampling ** 2` bilinear samples spread over its area.
+
+    Args:
+      image: `(height, width, channels)`.
+      affine: from points of the crop to points of the picture.
+      size: of the crop, in pixels.
+      oversampling: samples along each side of a pixel; pixels of the picture for each pixel of the
+        crop, rounded up, see `pixels_per_pixel`, is enough.
+
+    Returns:
+      `(size, size, channels)`. Beyond the picture its border is repeated.
+    """
+    num_samples = size * oversampling
+    steps = (jnp.arange(num_samples) + 0.5) / oversampling - 0.5
+    points = jnp.stack(jnp.meshgrid(steps, steps), axis=-1).astype(image.dtype)
+    x, y = jnp.moveaxis(
+        jnp.einsum("ij,hwj->hwi", affine.matrix, points, precision="highest")
+        + affine.offset[None, None],
+        -1,
+        0,
+    )
+    sample = partial(jax.scipy.ndimage.map_coordinates, coordinates=[y, x], order=1, mode="nearest")
+    samples = jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
+    blocks = samples.reshape(size, oversampling, size, oversampling, -1)
+    return blocks.mean(axis=(1, 3))
+
+
+def pixels_per_pixel(affine: Affine) -> jax.Array:
+    """The largest distance in the picture between neighbouring pixels of the crop."""
+    return jnp.linalg.svd(affine.matrix, compute_uv=False)[0]
+
+
+def _downwards(across: jax.Array) -> jax.Array:
+    """The vector turned by a quarter, to the side where y grows."""
+    return jnp.stack([-across[1], across[0]])

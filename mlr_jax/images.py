@@ -1,0 +1,89 @@
+"""Pictures on disk and in memory: read, write, change size and channels."""
+
+import os
+from pathlib import Path
+
+import imageio.v3 as iio
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from mlr_jax import checks
+
+# What `datasets.folder` takes for a picture.
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp")
+
+# Luma of Rec. 601, as in every common "convert to grey".
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def read(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads a picture of any common kind (grey, palette, alpha, 16 bit, CMYK) as RGB.
+
+    It is turned upright as its EXIF tag says; transparency is dropped.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      `(height, width, 3)` float32 in [0, 1].
+
+    Raises:
+      InputError: there is no such file, or it cannot be decoded; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise checks.InputError(f"there is no picture {path}")
+    try:
+        with iio.imopen(path, "r", plugin="pillow") as file:
+            # Pillow would clip 16 bits to 8 on conversion, so only these are read as they are.
+            deep = str(file.metadata(index=0).get("mode", "")).startswith("I")
+            mode = None if deep else "RGB"
+            image = np.asarray(file.read(index=0, mode=mode, rotate=True))
+    except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise checks.InputError(f"cannot read {path} as a picture: {reason}") from error
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=-1)
+    scale = 255 if image.dtype == np.uint8 else 65535
+    return np.clip(image.astype(np.float32) / np.float32(scale), 0, 1)
+
+
+def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
+    """Writes a picture with 8 bits a channel; the file's ending says in which format.
+
+    Args:
+      path: of the file, whose folder exists.
+      image: `(height, width, 1 or 3)` floats, clipped to [0, 1].
+    """
+    levels = np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
+    iio.imwrite(path, levels[..., 0] if levels.shape[-1] == 1 else levels)
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Returns `(..., 3)` as it is for 3 channels, or its luma `(..., 1)` for 1.
+
+    Raises:
+      InputError: another number of channels is asked for.
+    """
+    if channels == 3:
+        return image
+    if channels != 1:
+        raise checks.InputError(f"images: channels must be 1 (grey) or 3 (colour), not {channels}")
+    return (image @ np.array(_LUMA, image.dtype))[..., None]
+
+
+def resize(image: ArrayLike, size: int) -> np.ndarray:
+    """Scales a picture such that its shorter side is `size` pixels, anti-aliased.
+
+    Args:
+      image: `(height, width, channels)`.
+      size: of the shorter side, in pixels.
+
+    Returns:
+      A picture of nearly the same aspect ratio; the same values if it has that size already.
+    """
+    height, width, channels = np.shape(image)
+    scale = size / min(height, width)
+    shape = (round(height * scale), round(width * scale), channels)
+    return np.asarray(jax.image.resize(image, shape, "linear", antialias=True))

@@ -1,0 +1,61 @@
+"""How close pictures are to the truth, one number a picture.
+
+Pictures are `(num, height, width, channels)` with a data range of 1. Model output is not clipped.
+"""
+
+import dm_pix
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from mlr_jax import checks
+
+_AXES = ("num", "height", "width", "channels")
+_SSIM_WINDOW = 11
+
+
+def mse(images: ArrayLike, truth: ArrayLike) -> jax.Array:
+    """Mean squared error over pixels and channels, (num,).
+
+    Raises:
+      InputError: the shapes differ, or are not `(num, height, width, channels)`.
+    """
+    return dm_pix.mse(*_check("mse", images, truth))
+
+
+def psnr(images: ArrayLike, truth: ArrayLike) -> jax.Array:
+    """Peak signal-to-noise ratio -10 log10(MSE) in dB for a peak of 1, (num,).
+
+    Raises:
+      InputError: as `mse`.
+    """
+    return dm_pix.psnr(*_check("psnr", images, truth))
+
+
+def ssim(images: ArrayLike, truth: ArrayLike) -> jax.Array:
+    """Structural similarity of Wang et al. (2004), mean over pixels and channels, (num,).
+
+    With a Gaussian window of 11 pixels and sigma 1.5, over the pixels whose window is whole.
+
+    Raises:
+      InputError: as `mse`, or a side is shorter than 11 pixels.
+    """
+    images, truth = _check("ssim", images, truth)
+    if min(images.shape[1:3]) < _SSIM_WINDOW:
+        raise checks.InputError(
+            f"metrics.ssim: its window needs {_SSIM_WINDOW} pixels along each side, but pictures are "
+            f"{images.shape[1]} x {images.shape[2]}"
+        )
+    return dm_pix.ssim(images, truth, max_val=1.0, filter_size=_SSIM_WINDOW, filter_sigma=1.5)
+
+
+def _check(name: str, images: ArrayLike, truth: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    where = f"metrics.{name}"
+    if np.shape(images) != np.shape(truth):
+        raise checks.InputError(
+            f"{where}: images are {np.shape(images)}, but truth is {np.shape(truth)}"
+        )
+    return (
+        checks.as_floating(where, "images", images, _AXES),
+        checks.as_floating(where, "truth", truth, _AXES),
+    )
