@@ -1,0 +1,19 @@
+"""Masked linear regression for facial expression synthesis (Khan et al., IJCV 2020), in JAX.
+
+The modules, from the mathematics to the pictures:
+
+    masks         what each output pixel may see: static index tensors
+    masked_ridge  the model on flattened arrays: fit, predict
+    synthesis     the model on images with channels: fit, synthesize
+    metrics       MSE, PSNR, SSIM
+    images        pictures on disk and in memory
+    alignment     faces brought into the same place by their landmarks
+    datasets      pairs of pictures: synthetic, london, folder
+    baselines     the regressions that it is compared with
+"""
+
+from mlr_jax import masked_ridge, masks, synthesis
+
+__version__ = "0.1.0"
+
+__all__ = ["masked_ridge", "masks", "synthesis"]

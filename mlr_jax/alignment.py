@@ -128,8 +128,7 @@ def crop(image: jax.Array, affine: Affine, size: int, *, oversampling: int = 1) 
     steps = (jnp.arange(num_samples) + 0.5) / oversampling - 0.5
     points = jnp.stack(jnp.meshgrid(steps, steps), axis=-1).astype(image.dtype)
     x, y = jnp.moveaxis(
-        jnp.einsum("ij,hwj->hwi", affine.matrix, points, precision="highest")
-        + affine.offset[None, None],
+        jnp.einsum("ij,hwj->hwi", affine.matrix, points, precision="highest") + affine.offset[None, None],
         -1,
         0,
     )

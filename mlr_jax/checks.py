@@ -61,8 +61,12 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
 
 def finite(where: str, name: str, array: ArrayLike) -> None:
     """Raises InputError if a concrete `array` holds NaN or infinity, and says where the first is."""
-    if not is_concrete(array) or bool(jnp.isfinite(array).all()):
+    if not is_concrete(array):
         return
+    # Where the array lies, and at once even if the caller is being traced around it.
+    with jax.ensure_compile_time_eval():
+        if bool(jnp.isfinite(array).all()):
+            return
     bad = np.argwhere(~np.isfinite(np.asarray(array)))
     raise InputError(
         f"{where}: {name} holds {len(bad)} values that are NaN or infinite, the first at index "

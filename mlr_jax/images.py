@@ -35,18 +35,16 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     if not path.is_file():
         raise checks.InputError(f"there is no picture {path}")
     try:
-        with iio.imopen(path, "r", plugin="pillow") as file:
-            # Pillow would clip 16 bits to 8 on conversion, so only these are read as they are.
-            deep = str(file.metadata(index=0).get("mode", "")).startswith("I")
-            mode = None if deep else "RGB"
-            image = np.asarray(file.read(index=0, mode=mode, rotate=True))
+        # Converting more than 8 bits would clip them, so these are read as they are.
+        deep = iio.improps(path, plugin="pillow", index=0).dtype not in (np.uint8, np.bool_)
+        image = iio.imread(path, plugin="pillow", index=0, mode=None if deep else "RGB", rotate=True)
     except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise checks.InputError(f"cannot read {path} as a picture: {reason}") from error
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)
-    scale = 255 if image.dtype == np.uint8 else 65535
-    return np.clip(image.astype(np.float32) / np.float32(scale), 0, 1)
+    scale = {np.dtype(np.uint8): 255, np.dtype(np.float32): 1}.get(image.dtype, 65535)
+    return np.clip(image[..., :3].astype(np.float32) / np.float32(scale), 0, 1)
 
 
 def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
@@ -57,7 +55,7 @@ def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
       image: `(height, width, 1 or 3)` floats, clipped to [0, 1].
     """
     levels = np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
-    iio.imwrite(path, levels[..., 0] if levels.shape[-1] == 1 else levels)
+    iio.imwrite(Path(path), levels[..., 0] if levels.shape[-1] == 1 else levels)
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:

@@ -203,9 +203,7 @@ def _solve_pixel(
     return MaskedLinear(weights, mean_target - weights @ mean_field)
 
 
-def _solve_ridge(
-    rows: jax.Array, valid: jax.Array, target: jax.Array, penalty: jax.Array
-) -> jax.Array:
+def _solve_ridge(rows: jax.Array, valid: jax.Array, target: jax.Array, penalty: jax.Array) -> jax.Array:
     """argmin_w 1/2 ||rows^T w - target||^2 + penalty/2 ||w||^2 by the smaller of the two systems."""
     num_entries, num_examples = rows.shape
     if num_entries <= num_examples:
@@ -276,7 +274,7 @@ def check_solved(params: MaskedLinear, where: str) -> None:
     if not checks.is_concrete(params):
         return
     finite = jnp.isfinite(params.bias) & jnp.isfinite(params.weights).all(axis=-1)
-    solved = np.asarray(finite).reshape(-1, finite.shape[-1]).all(axis=0)
+    solved = np.asarray(finite.reshape(-1, finite.shape[-1]).all(axis=0))
     if not solved.all():
         raise checks.InputError(
             f"{where}: the systems of {(~solved).sum()} of {len(solved)} outputs, the first being "

@@ -73,7 +73,7 @@ def dilated_window(height: int, width: int, size: int, dilation: int) -> Mask:
         )
     if dilation < 1:
         raise checks.InputError(f"masks: dilation must be 1 or more, not {dilation}")
-    steps = np.arange(-(size // 2), size // 2 + 1) * dilation
+    steps = range(-(size // 2) * dilation, size // 2 * dilation + 1, dilation)
     return offset_window(height, width, [(dy, dx) for dy in steps for dx in steps])
 
 
@@ -92,7 +92,7 @@ def disk_window(height: int, width: int, radius: float) -> Mask:
       InputError: the radius is negative, or the disk is larger than the image.
     """
     checks.not_negative("masks", "radius", radius)
-    reach = np.arange(-int(radius), int(radius) + 1)
+    reach = range(-int(radius), int(radius) + 1)
     return offset_window(
         height,
         width,

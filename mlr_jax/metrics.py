@@ -52,9 +52,7 @@ def ssim(images: ArrayLike, truth: ArrayLike) -> jax.Array:
 def _check(name: str, images: ArrayLike, truth: ArrayLike) -> tuple[jax.Array, jax.Array]:
     where = f"metrics.{name}"
     if np.shape(images) != np.shape(truth):
-        raise checks.InputError(
-            f"{where}: images are {np.shape(images)}, but truth is {np.shape(truth)}"
-        )
+        raise checks.InputError(f"{where}: images are {np.shape(images)}, but truth is {np.shape(truth)}")
     return (
         checks.as_floating(where, "images", images, _AXES),
         checks.as_floating(where, "truth", truth, _AXES),

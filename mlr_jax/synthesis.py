@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masked_ridge, masks
@@ -80,9 +79,7 @@ def fit(
     neutral = checks.as_floating(where, "neutral", neutral, _AXES)
     expressive = checks.as_floating(where, "expressive", expressive, _AXES)
     if neutral.shape != expressive.shape:
-        raise checks.InputError(
-            f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}"
-        )
+        raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
     if channels not in get_args(Channels):
         raise checks.InputError(
             f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
@@ -125,9 +122,7 @@ def fit(
     )
 
 
-def synthesize(
-    model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLike = 1.0
-) -> jax.Array:
+def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLike = 1.0) -> jax.Array:
     """Puts the learned expression on faces.
 
         result = (1 - intensity) * images + intensity * prediction
@@ -157,9 +152,7 @@ def synthesize(
             f"{images.shape[1]} x {images.shape[2]}; resize them"
         )
     if out_channels not in (1, images.shape[3]):
-        raise checks.InputError(
-            f"{where}: the model is for {out_channels} channels, not {images.shape[3]}"
-        )
+        raise checks.InputError(f"{where}: the model is for {out_channels} channels, not {images.shape[3]}")
     if jnp.shape(intensity) not in ((), (len(images),)):
         raise checks.InputError(
             f"{where}: intensity must be a scalar or ({len(images)},), not {jnp.shape(intensity)}"
@@ -208,9 +201,7 @@ def _synthesize(model: ExpressionModel, images: jax.Array, intensity: jax.Array)
     else:
         if out_channels == 1:
             params = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(inputs), axis=0), params)
-        prediction = jax.vmap(masked_ridge.predict, in_axes=(0, 0, None))(
-            params, inputs, model.mask
-        )
+        prediction = jax.vmap(masked_ridge.predict, in_axes=(0, 0, None))(params, inputs, model.mask)
     prediction = jnp.moveaxis(prediction, 0, -1).reshape(images.shape)
     amount = intensity[:, None, None, None]
     return (1 - amount) * images + amount * prediction

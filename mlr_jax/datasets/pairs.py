@@ -75,9 +75,7 @@ def split(pairs: Pairs, *, test_fraction: float = 0.1, seed: int = 0) -> tuple[P
       InputError: `test_fraction` is not in (0, 1), or there are fewer than two people.
     """
     if not 0 < test_fraction < 1:
-        raise checks.InputError(
-            f"pairs.split: test_fraction must be between 0 and 1, not {test_fraction:g}"
-        )
+        raise checks.InputError(f"pairs.split: test_fraction must be between 0 and 1, not {test_fraction:g}")
     people = sorted(set(pairs.subjects))
     if len(people) < 2:
         raise checks.InputError(

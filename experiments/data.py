@@ -1,0 +1,96 @@
+"""The flags that choose a data set, and what they load. Every experiment shares them."""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from mlr_jax import checks
+from mlr_jax.datasets import folder, london, synthetic
+from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
+
+LOADERS: Mapping[str, Callable[..., Pairs]] = {
+    "synthetic": synthetic.load,
+    "london": london.load,
+    "folder": folder.load,
+}
+
+_DATASET = flags.DEFINE_enum("dataset", "synthetic", list(LOADERS), "The data set.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the data set; synthetic faces need none. Without it, london is looked for in "
+    "$MLR_JAX_DATA/london.",
+)
+_SOURCE = flags.DEFINE_string("source", "neutral", "Expression to start from.")
+_TARGET = flags.DEFINE_string("target", "happy", "Expression to reach.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "Side of the faces in pixels.", lower_bound=16)
+_CHANNELS = flags.DEFINE_enum("channels", "3", ["1", "3"], "1 for grey pictures, 3 for colour.")
+_NUM_SUBJECTS = flags.DEFINE_integer(
+    "num_subjects", 200, "How many people the synthetic data set has.", lower_bound=2
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split and of the synthetic faces.", lower_bound=0)
+_TEST_FRACTION = flags.DEFINE_float("test_fraction", 0.1, "Part of the people to test on.")
+_TEST_LIST = flags.DEFINE_string(
+    "test_list", None, "File with the subject ids to test on, one a line; all others train."
+)
+
+
+def load(cache_dir: Path) -> Pairs:
+    """Loads the pairs that the flags name; decoded pictures are kept in `cache_dir`.
+
+    Raises:
+      InputError: the data are not as they should be.
+    """
+    options: dict[str, object] = {
+        "image_size": _IMAGE_SIZE.value,
+        "channels": int(_CHANNELS.value),
+        "source": _SOURCE.value,
+        "target": _TARGET.value,
+    }
+    if _DATASET.value == "synthetic":
+        options |= {"num_subjects": _NUM_SUBJECTS.value, "seed": _SEED.value}
+    else:
+        options["cache_dir"] = cache_dir
+        # Shown only where it takes long enough for someone to wonder.
+        options["progress"] = partial(tqdm, desc="reading pictures", unit="picture", delay=2)
+    return LOADERS[_DATASET.value](_data_dir(), **options)
+
+
+def split_by_flags(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    """Splits into `(train, test)` as `--test_list` or `--test_fraction` and `--seed` say.
+
+    Raises:
+      InputError: the list cannot be read, or one of the two sets would be empty.
+    """
+    if _TEST_LIST.value is None:
+        if not 0 < _TEST_FRACTION.value < 1:
+            raise checks.InputError(f"--test_fraction must be between 0 and 1, not {_TEST_FRACTION.value:g}")
+        return split(pairs, test_fraction=_TEST_FRACTION.value, seed=_SEED.value)
+    try:
+        lines = Path(_TEST_LIST.value).read_text().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise checks.InputError(f"--test_list: cannot read {_TEST_LIST.value}: {error}") from error
+    subjects = [line.strip() for line in lines if line.strip()]
+    if not subjects:
+        raise checks.InputError(f"--test_list: {_TEST_LIST.value} names no subject")
+    try:
+        return split_by_subjects(pairs, subjects)
+    except checks.InputError as error:
+        raise checks.InputError(f"--test_list: {_TEST_LIST.value}: {error}") from error
+
+
+def title() -> str:
+    """The data set and what is learned from it, for figures."""
+    return f"{_DATASET.value}: {_SOURCE.value} to {_TARGET.value}"
+
+
+def _data_dir() -> str | None:
+    if _DATA_DIR.value is not None or _DATASET.value == "synthetic":
+        return _DATA_DIR.value
+    if _DATASET.value == "london" and "MLR_JAX_DATA" in os.environ:
+        return str(Path(os.environ["MLR_JAX_DATA"]) / "london")
+    raise checks.InputError(f"--dataset={_DATASET.value} needs --data_dir, the folder it lies in")

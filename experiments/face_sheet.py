@@ -1,0 +1,52 @@
+"""A figure of faces: a row for each person, a labelled column for each method."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+_INCHES_PER_FACE = 1.5
+
+
+def draw(columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> bytes:
+    """Draws faces side by side.
+
+    Args:
+      columns: label -> pictures `(num_rows, height, width, channels)`, clipped to [0, 1].
+      rows: a label for each row.
+      title: above it all.
+
+    Returns:
+      The figure as PNG.
+    """
+    height, width = next(iter(columns.values())).shape[1:3]
+    figure, axes = plt.subplots(
+        len(rows),
+        len(columns),
+        figsize=(
+            _INCHES_PER_FACE * len(columns),
+            _INCHES_PER_FACE * len(rows) * height / width + 0.6,
+        ),
+        squeeze=False,
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0),
+    )
+    for column, (label, pictures) in enumerate(columns.items()):
+        axes[0, column].set_title(label.replace("_", " "), fontsize=10)
+        for row, picture in enumerate(np.clip(pictures, 0, 1)):
+            axis = axes[row, column]
+            axis.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+    for row, label in enumerate(rows):
+        axes[row, 0].set_ylabel(label, fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    plt.close(figure)
+    return content.getvalue()

@@ -1,0 +1,81 @@
+"""The folder that a run writes: its configuration, tables and figures, each replaced atomically."""
+
+import csv
+import datetime
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+import mlr_jax
+from mlr_jax import checks
+
+_PACKAGES = ("jax", "jaxlib", "numpy", "dm_pix", "imageio", "pillow", "matplotlib")
+
+
+def create(path: str) -> Path:
+    """Makes the folder.
+
+    Raises:
+      InputError: it cannot be made or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise checks.InputError(f"--output_dir: cannot make the folder {folder}: {error}") from error
+    if not os.access(folder, os.W_OK):
+        raise checks.InputError(f"--output_dir: the folder {folder} cannot be written to")
+    return folder
+
+
+def describe_run(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a run depended on: flags as resolved, versions, machine, and `extra`."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    modules = [name for name in by_module if name.startswith("experiments.") or name == sys.argv[0]]
+    device = jax.devices()[0]
+    return {
+        "flags": {flag.name: flag.value for name in modules for flag in by_module[name]},
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {"mlr_jax": mlr_jax.__version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in _PACKAGES},
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        **extra,
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes `content` as readable JSON."""
+    write_bytes(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a table, numbers with six significant digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file such that it is always the old one or the new one, never a part."""
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial_path.write_bytes(content)
+    partial_path.replace(path)

@@ -1,0 +1,127 @@
+"""Ridge regression of every output pixel on all input pixels.
+
+    min_{W, b}  1/2 || X W + 1 b^T - T ||_F^2 + lambda/2 || W ||_F^2,
+
+with an intercept b that is not penalised. Hoerl and Kennard, Technometrics 12:55-67, 1970; "l2" in Khan
+et al. (2020).
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg
+from jax.typing import ArrayLike
+
+from mlr_jax import checks
+
+_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
+class L2Ridge(NamedTuple):
+    """A fitted ridge regression.
+
+    Attributes:
+      input_mean: `(num_inputs,)`.
+      factors: matrices whose product is W `(num_inputs, num_outputs)`: W itself from the primal system;
+        from the dual, the centred examples and their coefficients, which are far fewer numbers.
+      intercept: `(num_outputs,)`, the output at the mean input.
+    """
+
+    input_mean: jax.Array
+    factors: tuple[jax.Array, ...]
+    intercept: jax.Array
+
+
+def fit(inputs: ArrayLike, targets: ArrayLike, penalty: ArrayLike) -> L2Ridge:
+    """Fits all outputs at once with one factorisation of the smaller of the two systems.
+
+    Args:
+      inputs: `(num_examples, num_inputs)` floating point.
+      targets: `(num_examples, num_outputs)` floating point.
+      penalty: lambda >= 0, a scalar.
+
+    Returns:
+      The regression. Where there are fewer examples than inputs, nothing of `num_inputs ** 2` is formed.
+
+    Raises:
+      TypeError: inputs or targets are not floating point.
+      InputError: shapes do not agree, a value is NaN, or the penalty is negative.
+    """
+    inputs, targets = _check("l2_ridge.fit", inputs, targets)
+    checks.not_negative("l2_ridge.fit", "penalty", penalty)
+    return _fit(inputs, targets, jnp.asarray(penalty, inputs.dtype))
+
+
+def predict(params: L2Ridge, inputs: ArrayLike) -> jax.Array:
+    """Returns the predictions `(num_examples, num_outputs)` for inputs `(num_examples, num_inputs)`."""
+    outputs = jnp.asarray(inputs) - params.input_mean[None]
+    for matrix in params.factors:
+        outputs = _matmul(outputs, matrix)
+    return outputs + params.intercept[None]
+
+
+def leave_one_out_mse(inputs: ArrayLike, targets: ArrayLike, penalties: ArrayLike) -> jax.Array:
+    """The exact mean squared leave-one-out error for many penalties, from one eigendecomposition.
+
+    The error of example n without itself is (t_n - t^_n) / (1 - H_nn), where H maps targets to fitted
+    values (Allen's PRESS, Technometrics 16:125-127, 1974).
+
+    Args:
+      inputs: `(num_examples, num_inputs)` floating point, at least two examples.
+      targets: `(num_examples, num_outputs)` floating point.
+      penalties: `(num_penalties,)`, each > 0.
+
+    Returns:
+      `(num_penalties,)`.
+
+    Raises:
+      TypeError: inputs or targets are not floating point.
+      InputError: shapes do not agree, or a value is NaN.
+    """
+    inputs, targets = _check("l2_ridge.leave_one_out_mse", inputs, targets)
+    return _leave_one_out_mse(inputs, targets, jnp.asarray(penalties, inputs.dtype))
+
+
+@jax.jit
+def _fit(inputs: jax.Array, targets: jax.Array, penalty: jax.Array) -> L2Ridge:
+    input_mean, intercept = inputs.mean(axis=0), targets.mean(axis=0)
+    rows, centred = inputs - input_mean[None], targets - intercept[None]
+    num_examples, num_inputs = rows.shape
+    dual = num_examples < num_inputs
+    gram = _matmul(rows, rows.T) if dual else _matmul(rows.T, rows)
+    factor = jax.scipy.linalg.cho_factor(gram + penalty * jnp.eye(len(gram), dtype=gram.dtype))
+    if dual:
+        return L2Ridge(input_mean, (rows.T, jax.scipy.linalg.cho_solve(factor, centred)), intercept)
+    weights = jax.scipy.linalg.cho_solve(factor, _matmul(rows.T, centred))
+    return L2Ridge(input_mean, (weights,), intercept)
+
+
+@jax.jit
+def _leave_one_out_mse(inputs: jax.Array, targets: jax.Array, penalties: jax.Array) -> jax.Array:
+    rows, centred = inputs - inputs.mean(axis=0)[None], targets - targets.mean(axis=0)[None]
+    eigenvalues, basis = jnp.linalg.eigh(_matmul(rows, rows.T))
+    eigenvalues = jnp.maximum(eigenvalues, 0)  # A Gram matrix has none below 0 but for rounding.
+    coordinates = _matmul(basis.T, centred)
+
+    def mse(penalty: jax.Array) -> jax.Array:
+        shrinkage = penalty / (eigenvalues + penalty)
+        residual = _matmul(basis, shrinkage[:, None] * coordinates)
+        leverage = 1 / len(rows) + _matmul(basis**2, 1 - shrinkage)
+        return jnp.mean((residual / (1 - leverage)[:, None]) ** 2)
+
+    return jax.lax.map(mse, penalties)
+
+
+def _check(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    inputs = checks.as_floating(where, "inputs", inputs, ("num_examples", "num_inputs"))
+    targets = checks.as_floating(where, "targets", targets, ("num_examples", "num_outputs"))
+    if len(inputs) != len(targets):
+        raise checks.InputError(
+            f"{where}: inputs hold {len(inputs)} examples, but targets hold {len(targets)}"
+        )
+    checks.finite(where, "inputs", inputs)
+    checks.finite(where, "targets", targets)
+    dtype = jnp.promote_types(inputs.dtype, targets.dtype)
+    return inputs.astype(dtype), targets.astype(dtype)

@@ -1,0 +1,63 @@
+"""Keeps what was decoded and aligned once, keyed by everything that determines it."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mlr_jax.datasets.pairs import Pairs
+
+
+def load_or_compute(
+    cache_dir: str | os.PathLike[str] | None,
+    key: Mapping[str, object],
+    compute: Callable[[], Pairs],
+) -> Pairs:
+    """Returns the pairs kept under `key`, or computes and keeps them.
+
+    A file that cannot be read is computed anew; one that cannot be written costs a warning only. Files
+    are replaced atomically, so that a killed run leaves none half written.
+
+    Args:
+      cache_dir: a folder, made where needed; None keeps nothing.
+      key: what determines the pairs, of what JSON can hold.
+      compute: makes the pairs.
+
+    Returns:
+      The pairs.
+    """
+    if cache_dir is None:
+        return compute()
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    path = Path(cache_dir) / f"pairs-{digest}.npz"
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return Pairs(file["neutral"], file["expressive"], tuple(file["subjects"].tolist()))
+        except Exception as error:  # Whatever is wrong with it, it can be made again.
+            logging.warning("the cached pictures %s cannot be read (%s) and are made anew", path, error)
+    pairs = compute()
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial_path.open("wb") as file:
+            np.savez(
+                file,
+                neutral=pairs.neutral,
+                expressive=pairs.expressive,
+                subjects=np.array(pairs.subjects),
+            )
+        partial_path.replace(path)
+    except OSError as error:
+        logging.warning("cannot keep the decoded pictures in %s: %s", path, error)
+        partial_path.unlink(missing_ok=True)
+    return pairs
+
+
+def fingerprint(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file: a part of the key of what is made from them."""
+    return [(str(path), status.st_size, status.st_mtime_ns) for path in paths for status in (path.stat(),)]

@@ -1,0 +1,28 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+# An axis that is stretched unnoticed is a bug; before any array is made.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def london_dir() -> Path:
+    if "MLR_JAX_DATA" not in os.environ:
+        pytest.skip("MLR_JAX_DATA is not set: the pictures of real people are not there")
+    return Path(os.environ["MLR_JAX_DATA"]) / "london"

@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import alignment
+
+EYES = np.array([[40.0, 50.0], [70.0, 44.0]], np.float32)
+MOUTH = np.array([60.0, 80.0], np.float32)
+
+
+def apply(affine: alignment.Affine, point) -> np.ndarray:
+    return np.asarray(affine.matrix @ jnp.asarray(point, jnp.float32) + affine.offset)
+
+
+def test_affine_from_points(rng):
+    source = rng.random((5, 2)).astype(np.float32)
+    matrix, offset = np.array([[1.5, 0.2], [-0.3, 0.8]]), np.array([4.0, -2.0])
+    affine = alignment.affine_from_points(source, (source @ matrix.T + offset).astype(np.float32))
+    np.testing.assert_allclose(affine.matrix, matrix, atol=1e-4)
+    np.testing.assert_allclose(affine.offset, offset, atol=1e-4)
+
+
+def test_landmarks_come_to_lie_in_their_places():
+    size, template = 64, alignment.FaceTemplate()
+    ratio = alignment.mouth_ratio(*EYES, MOUTH)
+    affine = alignment.crop_from_eyes(*EYES, ratio, size, template)
+    half = template.eye_distance / 2
+    for x, eye in zip((0.5 - half, 0.5 + half), EYES, strict=True):
+        place = np.array([x, template.eye_height]) * size - 0.5
+        np.testing.assert_allclose(apply(affine, place), eye, atol=1e-3)
+    # The mouth's height is fixed; sideways it may lie where it will.
+    middle, across = EYES.mean(axis=0), EYES[1] - EYES[0]
+    mouth = apply(affine, np.array([0.5, template.mouth_height]) * size - 0.5)
+    down = np.array([-across[1], across[0]])
+    assert (mouth - middle) @ down == pytest.approx((MOUTH - middle) @ down, rel=1e-4)
+    assert (mouth - middle) @ across == pytest.approx(0, abs=1e-2)
+
+
+def test_mouth_ratio_knows_neither_tilt_nor_size():
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]], np.float32) * 3
+    points = [*EYES, MOUTH]
+    expected = float(alignment.mouth_ratio(*points))
+    assert 0.9 < expected < 1.2
+    turned = alignment.mouth_ratio(*(turn @ point + 7 for point in points))
+    assert float(turned) == pytest.approx(expected, rel=1e-5)
+
+
+def test_crop_of_whole_pixels_copies_them(rng):
+    image = jnp.asarray(rng.random((9, 12, 3)), jnp.float32)
+    affine = alignment.Affine(jnp.eye(2), jnp.array([4.0, 2.0]))
+    np.testing.assert_allclose(alignment.crop(image, affine, 5), image[2:7, 4:9], atol=1e-6)
+
+
+def test_crop_repeats_the_border():
+    image = jnp.arange(4.0)[None, :, None] * jnp.ones((4, 1, 1))
+    affine = alignment.Affine(jnp.eye(2), jnp.array([-3.0, -3.0]))
+    np.testing.assert_array_equal(alignment.crop(image, affine, 4)[..., 0], np.zeros((4, 4)))
+
+
+def test_crop_averages_what_it_shrinks():
+    board = (np.indices((64, 64)).sum(axis=0) % 2)[..., None].astype(np.float32)
+    shrink = alignment.Affine(jnp.eye(2) * 8, jnp.array([3.5, 3.5]))
+    assert float(alignment.pixels_per_pixel(shrink)) == pytest.approx(8)
+    small = alignment.crop(jnp.asarray(board), shrink, 8, oversampling=8)
+    np.testing.assert_allclose(small, 0.5, atol=1e-5)
+    # The mean of a block is just that.
+    picture = np.random.default_rng(0).random((64, 64, 1)).astype(np.float32)
+    small = alignment.crop(jnp.asarray(picture), shrink, 8, oversampling=8)
+    blocks = picture.reshape(8, 8, 8, 8).mean(axis=(1, 3))
+    np.testing.assert_allclose(small[..., 0], blocks, atol=1e-5)
+
+
+def test_crop_is_differentiable(rng, x64):
+    image = jnp.asarray(rng.random((12, 12, 1)))
+
+    def total(image, offset):
+        affine = alignment.Affine(jnp.eye(2) * 1.3, offset)
+        return jnp.sum(jnp.sin(3 * alignment.crop(image, affine, 4, oversampling=2)))
+
+    jax.test_util.check_grads(total, (image, jnp.array([2.21, 3.34])), order=1, modes=["rev"], eps=1e-6)

@@ -1,0 +1,23 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import cholesky
+
+
+@pytest.mark.parametrize("size", [1, 2, 10, 33])
+def test_agrees_with_numpy(size, rng, x64):
+    factors = rng.standard_normal((5, size, size + 3))
+    matrices = factors @ factors.transpose(0, 2, 1)
+    right = rng.standard_normal((5, size))
+    lower = jax.vmap(cholesky.factor)(matrices)
+    np.testing.assert_allclose(lower, np.linalg.cholesky(matrices), rtol=1e-9, atol=1e-11)
+    solution = jax.vmap(cholesky.solve)(lower, right)
+    expected = np.linalg.solve(matrices, right[..., None])[..., 0]
+    np.testing.assert_allclose(solution, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("matrix", [[[0.0]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])
+def test_not_positive_definite_is_nan(matrix):
+    assert np.isnan(cholesky.factor(jnp.array(matrix))).any()

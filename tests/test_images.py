@@ -1,0 +1,84 @@
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlr_jax import images
+from mlr_jax.checks import InputError
+
+
+@pytest.fixture
+def picture(rng) -> np.ndarray:
+    return rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)
+
+
+def test_round_trip(tmp_path, picture):
+    path = tmp_path / "picture.png"
+    images.write(path, picture / 255)
+    read = images.read(path)
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(np.round(read * 255), picture)
+
+
+def test_writes_clipped_grey(tmp_path):
+    images.write(tmp_path / "grey.png", np.array([[[-1.0], [0.5], [2.0]]]))
+    np.testing.assert_allclose(images.read(tmp_path / "grey.png")[0, :, 1], [0, 128 / 255, 1])
+
+
+def test_reads_every_kind_of_picture(tmp_path, picture):
+    upright = Image.fromarray(picture)
+    grey = np.asarray(upright.convert("L"))
+    expected = {}
+    for mode in ("RGBA", "LA", "L", "P", "1"):
+        converted = upright.convert(mode)
+        converted.save(tmp_path / f"{mode}.png")
+        expected[f"{mode}.png"] = np.asarray(converted.convert("RGB")) / 255
+    upright.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    expected["cmyk.jpg"] = iio.imread(tmp_path / "cmyk.jpg", mode="RGB") / 255
+    iio.imwrite(tmp_path / "deep.png", grey.astype(np.uint16) * 257)
+    expected["deep.png"] = np.repeat(grey[..., None], 3, -1) / 255
+    for name, values in expected.items():
+        read = images.read(tmp_path / name)
+        assert read.shape == (9, 7, 3), name
+        np.testing.assert_allclose(read, values, atol=1e-6, err_msg=name)
+
+
+def test_turns_upright(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # To be turned by a quarter to the right.
+    Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_allclose(
+        images.read(tmp_path / "turned.png"), np.rot90(picture, -1) / 255, atol=1e-6
+    )
+
+
+def test_clear_errors(tmp_path):
+    with pytest.raises(InputError, match="there is no picture .*nothing.png"):
+        images.read(tmp_path / "nothing.png")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    with pytest.raises(InputError, match=r"cannot read .*broken.png as a picture: [^\n]*$"):
+        images.read(broken)
+    truncated = tmp_path / "truncated.jpg"
+    Image.fromarray(np.zeros((200, 200, 3), np.uint8) + 99).save(truncated)
+    truncated.write_bytes(truncated.read_bytes()[:700])
+    with pytest.raises(InputError, match="cannot read .*truncated.jpg"):
+        images.read(truncated)
+    with pytest.raises(InputError, match=r"channels must be 1 \(grey\) or 3 \(colour\), not 4"):
+        images.to_channels(np.zeros((2, 2, 3)), 4)
+
+
+def test_to_channels(picture):
+    grey = images.to_channels(picture / np.float32(255), 1)
+    assert grey.shape == (9, 7, 1)
+    expected = np.asarray(Image.fromarray(picture).convert("L")) / 255
+    np.testing.assert_allclose(grey[..., 0], expected, atol=0.6 / 255)
+    assert images.to_channels(picture, 3) is picture
+
+
+def test_resize_is_anti_aliased():
+    board = np.indices((64, 32)).sum(axis=0)[..., None] % 2 * np.float32(1)
+    small = images.resize(board, 8)
+    assert small.shape == (16, 8, 1)
+    np.testing.assert_allclose(small[1:-1, 1:-1], 0.5, atol=0.02)
+    np.testing.assert_array_equal(images.resize(board, 32), board)

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+
+from mlr_jax import masks
+from mlr_jax.checks import InputError
+
+HEIGHT, WIDTH = 6, 7
+
+
+def brute_force(sees) -> np.ndarray:
+    """The dense matrix in which output (y, x) sees input (v, u) if `sees(v - y, u - x)`."""
+    pixels = [(y, x) for y in range(HEIGHT) for x in range(WIDTH)]
+    return np.array([[sees(v - y, u - x) for v, u in pixels] for y, x in pixels])
+
+
+WINDOWS = {
+    "pixel": (masks.square_window(HEIGHT, WIDTH, 1), lambda dy, dx: dy == dx == 0),
+    "square": (masks.square_window(HEIGHT, WIDTH, 5), lambda dy, dx: max(abs(dy), abs(dx)) <= 2),
+    "disk": (masks.disk_window(HEIGHT, WIDTH, 1.5), lambda dy, dx: dy**2 + dx**2 <= 2.25),
+    "dilated": (
+        masks.dilated_window(HEIGHT, WIDTH, 3, 2),
+        lambda dy, dx: dy in (-2, 0, 2) and dx in (-2, 0, 2),
+    ),
+    "offsets": (
+        masks.offset_window(HEIGHT, WIDTH, [(0, 1), (-3, 0)]),
+        lambda dy, dx: (dy, dx) in ((0, 1), (-3, 0)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows_see_what_they_should(name):
+    mask, sees = WINDOWS[name]
+    assert mask.indices.dtype == np.int32
+    assert mask.valid.dtype == bool
+    assert mask.indices.shape == mask.valid.shape
+    assert mask.indices.min() >= 0
+    assert mask.indices.max() < HEIGHT * WIDTH
+    np.testing.assert_array_equal(masks.to_dense(mask, HEIGHT * WIDTH), brute_force(sees))
+
+
+def test_window_entries_stay_in_place():
+    mask = masks.square_window(HEIGHT, WIDTH, 3)
+    # Entry 2 is the pixel above and to the right, of every pixel where there is one.
+    above_right = np.arange(HEIGHT * WIDTH) - WIDTH + 1
+    valid = mask.valid[:, 2]
+    np.testing.assert_array_equal(mask.indices[valid, 2], above_right[valid])
+    np.testing.assert_array_equal(
+        valid.reshape(HEIGHT, WIDTH), np.pad(np.ones((5, 6), bool), ((1, 0), (0, 1)))
+    )
+
+
+def test_window_as_large_as_the_image():
+    assert masks.square_window(3, 5, 3).valid.shape == (15, 9)
+    assert masks.to_dense(masks.dilated_window(5, 5, 3, 2), 25)[12].sum() == 9
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_dense_round_trip(name):
+    dense = masks.to_dense(WINDOWS[name][0], HEIGHT * WIDTH)
+    mask = masks.from_dense(dense, allow_empty=name == "offsets")
+    assert mask.indices.shape[1] == dense.sum(axis=1).max()
+    np.testing.assert_array_equal(masks.to_dense(mask, HEIGHT * WIDTH), dense)
+
+
+def test_from_dense_empty_row():
+    dense = np.array([[True, True], [False, False], [False, True]])
+    with pytest.raises(InputError, match="output 1 sees no input"):
+        masks.from_dense(dense)
+    mask = masks.from_dense(dense, allow_empty=True)
+    np.testing.assert_array_equal(masks.to_dense(mask, 2), dense)
+    assert masks.from_dense(np.zeros((3, 2), bool), allow_empty=True).indices.shape == (3, 1)
+
+
+@pytest.mark.parametrize("first", WINDOWS)
+@pytest.mark.parametrize("second", WINDOWS)
+def test_union(first, second):
+    dense = [masks.to_dense(WINDOWS[name][0], HEIGHT * WIDTH) for name in (first, second)]
+    union = masks.union(WINDOWS[first][0], WINDOWS[second][0])
+    assert union.indices.dtype == np.int32
+    assert union.valid.sum() == (dense[0] | dense[1]).sum(), "an input stands twice in a row"
+    np.testing.assert_array_equal(masks.to_dense(union, HEIGHT * WIDTH), dense[0] | dense[1])
+
+
+def test_union_of_empty_rows():
+    empty = masks.from_dense(np.zeros((2, 3), bool), allow_empty=True)
+    other = masks.from_dense(np.array([[False, False, True], [False, False, False]]), allow_empty=True)
+    np.testing.assert_array_equal(masks.to_dense(masks.union(empty, other), 3), [[0, 0, 1], [0, 0, 0]])
+
+
+def test_across_channels():
+    mask = masks.across_channels(masks.square_window(HEIGHT, WIDTH, 3), 2)
+    dense = masks.to_dense(mask, HEIGHT * WIDTH * 2).reshape(HEIGHT * WIDTH, HEIGHT * WIDTH, 2)
+    expected = masks.to_dense(masks.square_window(HEIGHT, WIDTH, 3), HEIGHT * WIDTH)
+    np.testing.assert_array_equal(dense[..., 0], expected)
+    np.testing.assert_array_equal(dense[..., 1], expected)
+    assert mask.indices.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: masks.square_window(8, 8, 4), "size must be odd and positive.*not 4"),
+        (lambda: masks.square_window(8, 8, 0), "size must be odd"),
+        (lambda: masks.square_window(8, 8, -3), "size must be odd"),
+        (lambda: masks.square_window(8, 3, 5), "5 x 5 pixels is larger than the image of 8 x 3"),
+        (lambda: masks.disk_window(4, 4, 2.0), "larger than the image"),
+        (lambda: masks.disk_window(4, 4, -1.0), "radius must be 0 or more and finite, not -1"),
+        (lambda: masks.disk_window(4, 4, float("nan")), "radius must be"),
+        (lambda: masks.dilated_window(8, 8, 3, 0), "dilation must be 1 or more"),
+        (lambda: masks.dilated_window(8, 8, 3, 4), "larger than the image"),
+        (lambda: masks.square_window(0, 8, 1), "has no pixel"),
+        (lambda: masks.offset_window(8, 8, []), "at least one"),
+        (lambda: masks.offset_window(8, 8, [(0, 0), (0, 0)]), "distinct"),
+        (lambda: masks.from_dense(np.ones(3, bool)), r"not the shape \(3,\)"),
+        (lambda: masks.to_dense(masks.square_window(4, 4, 3), 15), "made for another size"),
+        (
+            lambda: masks.union(masks.square_window(4, 4, 3), masks.square_window(4, 5, 3)),
+            "16 and 20 outputs",
+        ),
+    ],
+)
+def test_clear_errors(build, words):
+    with pytest.raises(InputError, match=words):
+        build()
+
+
+def test_from_dense_wants_bool():
+    with pytest.raises(TypeError, match="must be bool, not int64"):
+        masks.from_dense(np.ones((2, 2), np.int64))

@@ -1,0 +1,174 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import masked_ridge, masks, synthesis
+from mlr_jax.checks import InputError
+from tests import oracle
+
+HEIGHT, WIDTH, CHANNELS, NUM = 6, 5, 3, 12
+MODES = ("independent", "shared", "joint")
+
+
+@pytest.fixture(scope="module")
+def faces() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    planes = [oracle.smooth_faces(rng, NUM, HEIGHT, WIDTH) for _ in range(2 * CHANNELS)]
+    stacked = np.stack(planes, axis=-1).reshape(NUM, HEIGHT, WIDTH, 2 * CHANNELS)
+    neutral = stacked[..., :CHANNELS]
+    return neutral, 0.6 * neutral + 0.4 * stacked[..., CHANNELS:]
+
+
+def flat(pictures: np.ndarray) -> np.ndarray:
+    """(num, height, width) -> (num, pixels)."""
+    return pictures.reshape(len(pictures), -1)
+
+
+def test_independent_channels_are_separate_masked_ridges(faces, x64):
+    neutral, expressive = faces
+    model = synthesis.fit(neutral, expressive, window=3, penalty=0.4)
+    mask = masks.square_window(HEIGHT, WIDTH, 3)
+    assert model.weights.shape == (HEIGHT, WIDTH, CHANNELS, 9, 1)
+    assert model.bias.shape == (HEIGHT, WIDTH, CHANNELS)
+    result = synthesis.synthesize(model, neutral)
+    for channel in range(CHANNELS):
+        weights, bias = oracle.masked_ridge(
+            flat(neutral[..., channel]), flat(expressive[..., channel]), mask, 0.4, True
+        )
+        np.testing.assert_allclose(
+            model.weights[:, :, channel, :, 0].reshape(-1, 9), weights, atol=1e-10
+        )
+        expected = oracle.masked_predict(weights, bias, mask, flat(neutral[..., channel]))
+        np.testing.assert_allclose(flat(result[..., channel]), expected, atol=1e-10)
+
+
+def test_shared_weights_learn_from_all_channels(faces, x64):
+    neutral, expressive = faces
+    model = synthesis.fit(neutral, expressive, channels="shared")
+    assert model.weights.shape == (HEIGHT, WIDTH, 1, 9, 1)
+    mask = masks.square_window(HEIGHT, WIDTH, 3)
+    inputs, targets = (
+        np.concatenate([flat(each[..., c]) for c in range(CHANNELS)]) for each in faces
+    )
+    weights, bias = oracle.masked_ridge(inputs, targets, mask, 0.4, True)
+    np.testing.assert_allclose(model.weights.reshape(-1, 9), weights, atol=1e-10)
+    result = synthesis.synthesize(model, neutral)
+    for channel in range(CHANNELS):
+        expected = oracle.masked_predict(weights, bias, mask, flat(neutral[..., channel]))
+        np.testing.assert_allclose(flat(result[..., channel]), expected, atol=1e-10)
+    # What it learned serves any number of channels.
+    grey = synthesis.synthesize(model, neutral[..., :1])
+    np.testing.assert_allclose(grey[..., 0], result[..., 0], atol=1e-12)
+
+
+def test_joint_windows_see_all_channels(faces, x64):
+    neutral, expressive = faces
+    model = synthesis.fit(neutral, expressive, channels="joint")
+    assert model.weights.shape == (HEIGHT, WIDTH, CHANNELS, 9, CHANNELS)
+    mask = masks.across_channels(masks.square_window(HEIGHT, WIDTH, 3), CHANNELS)
+    result = synthesis.synthesize(model, neutral)
+    for channel in range(CHANNELS):
+        weights, bias = oracle.masked_ridge(
+            flat(neutral), flat(expressive[..., channel]), mask, 0.4, True
+        )
+        np.testing.assert_allclose(
+            model.weights[:, :, channel].reshape(HEIGHT * WIDTH, -1), weights, atol=1e-10
+        )
+        expected = oracle.masked_predict(weights, bias, mask, flat(neutral))
+        np.testing.assert_allclose(flat(result[..., channel]), expected, atol=1e-10)
+
+
+def test_modes_agree_on_grey_pictures(faces):
+    neutral, expressive = (each[..., :1] for each in faces)
+    models = [synthesis.fit(neutral, expressive, channels=mode) for mode in MODES]
+    chex.assert_trees_all_close(models[0], models[1], atol=1e-6)
+    chex.assert_trees_all_close(models[0], models[2], atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_intensity(faces, mode):
+    neutral, expressive = (each.astype(np.float32) for each in faces)
+    model = synthesis.fit(neutral, expressive, channels=mode)
+    full = synthesis.synthesize(model, neutral)
+    np.testing.assert_array_equal(synthesis.synthesize(model, neutral, intensity=0), neutral)
+    np.testing.assert_array_equal(synthesis.synthesize(model, neutral, intensity=1), full)
+    np.testing.assert_allclose(
+        synthesis.synthesize(model, neutral, intensity=1.5), 1.5 * full - 0.5 * neutral, atol=1e-5
+    )
+    each = synthesis.synthesize(model, neutral, intensity=jnp.linspace(0, 1, NUM))
+    np.testing.assert_array_equal(each[0], neutral[0])
+    np.testing.assert_array_equal(each[-1], full[-1])
+
+
+def test_any_mask_and_a_penalty_for_each_pixel(faces, x64):
+    neutral, expressive = (each[..., :1] for each in faces)
+    mask = masks.disk_window(HEIGHT, WIDTH, 2)
+    penalty = np.linspace(0.1, 3, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    model = synthesis.fit(neutral, expressive, window=mask, penalty=penalty, penalize_bias=False)
+    params = masked_ridge.fit(
+        flat(neutral), flat(expressive), mask, penalty.reshape(-1), penalize_bias=False
+    )
+    np.testing.assert_allclose(model.weights.reshape(params.weights.shape), params.weights, atol=1e-12)
+    np.testing.assert_allclose(model.bias.reshape(-1), params.bias, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_composes_with_jit_and_grad(faces, mode):
+    neutral, expressive = (jnp.asarray(each, jnp.float32) for each in faces)
+
+    @jax.jit
+    def error(penalty, images):
+        model = synthesis.fit(neutral, expressive, penalty=penalty, channels=mode)
+        return jnp.mean((synthesis.synthesize(model, images) - expressive) ** 2)
+
+    plain = synthesis.synthesize(synthesis.fit(neutral, expressive, channels=mode), neutral)
+    assert float(error(0.4, neutral)) == pytest.approx(float(jnp.mean((plain - expressive) ** 2)), rel=1e-4)
+    gradients = jax.jit(jax.grad(error, argnums=(0, 1)))(0.4, neutral)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradients))
+    assert float(gradients[0]) > 0, "a larger penalty fits the training pairs worse"
+
+
+def test_the_model_is_a_pytree_of_arrays(faces):
+    model = synthesis.fit(*faces)
+    leaves, structure = jax.tree.flatten(model)
+    again = jax.tree.unflatten(structure, [np.asarray(leaf) for leaf in leaves])
+    np.testing.assert_array_equal(
+        jax.jit(synthesis.synthesize)(again, faces[0]), synthesis.synthesize(model, faces[0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"window": 4}, "size must be odd"),
+        ({"window": 7}, "larger than the image"),
+        ({"window": masks.square_window(5, 5, 3)}, "25 outputs, but pictures of 6 x 5 have 30"),
+        ({"window": masks.square_window(7, 7, 3)}, "made for another size"),
+        ({"penalty": -2}, "penalty must be 0 or more"),
+        ({"penalty": np.ones(4)}, r"penalty must be a scalar or \(6, 5\)"),
+        ({"channels": "rgb"}, "one of independent, shared, joint, not 'rgb'"),
+        ({"neutral": np.ones((3, 6, 5))}, "neutral must have the 4 axes"),
+        ({"neutral": np.ones((3, 6, 5, 3))}, "neutral is .* but expressive is"),
+        ({"neutral": np.full((NUM, HEIGHT, WIDTH, CHANNELS), np.nan)}, "neutral holds .* NaN"),
+    ],
+)
+def test_fit_errors(faces, change, words):
+    arguments = {"neutral": faces[0], "expressive": faces[1]} | change
+    with pytest.raises(InputError, match=words):
+        synthesis.fit(**arguments)
+
+
+def test_synthesize_errors(faces):
+    model = synthesis.fit(*faces)
+    with pytest.raises(InputError, match="for pictures of 6 x 5, not 5 x 5; resize them"):
+        synthesis.synthesize(model, faces[0][:, :5])
+    with pytest.raises(InputError, match="for 3 channels, not 1"):
+        synthesis.synthesize(model, faces[0][..., :1])
+    with pytest.raises(InputError, match=r"intensity must be a scalar or \(12,\)"):
+        synthesis.synthesize(model, faces[0], intensity=np.ones(3))
+    with pytest.raises(InputError, match="images holds 1080 values that are NaN"):
+        synthesis.synthesize(model, faces[0] * np.nan)
+    with pytest.raises(TypeError, match="not uint8"):
+        synthesis.synthesize(model, faces[0].astype(np.uint8))
