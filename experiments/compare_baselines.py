@@ -103,6 +103,9 @@ def compare(names: Sequence[str], settings: Settings) -> None:
             }
         ),
     )
+    for _, method in methods:
+        # Options that do not suit the pictures are found before anything is computed.
+        jax.eval_shape(method.fit, train.neutral, train.expressive)
     evaluations: list[Evaluation] = []
     with tqdm(methods, unit="method", delay=2, leave=False) as progress:
         for name, method in progress:

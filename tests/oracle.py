@@ -34,9 +34,7 @@ def masked_ridge(
     return weights, bias
 
 
-def masked_predict(
-    weights: np.ndarray, bias: np.ndarray, mask: Mask, inputs: np.ndarray
-) -> np.ndarray:
+def masked_predict(weights: np.ndarray, bias: np.ndarray, mask: Mask, inputs: np.ndarray) -> np.ndarray:
     """The predictions of each pixel, one after the other."""
     columns = [
         inputs[:, mask.indices[i][mask.valid[i]]] @ weights[i, mask.valid[i]] + bias[i]

@@ -47,13 +47,11 @@ def test_turns_upright(tmp_path, picture):
     exif = Image.Exif()
     exif[0x0112] = 6  # To be turned by a quarter to the right.
     Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_allclose(
-        images.read(tmp_path / "turned.png"), np.rot90(picture, -1) / 255, atol=1e-6
-    )
+    np.testing.assert_allclose(images.read(tmp_path / "turned.png"), np.rot90(picture, -1) / 255, atol=1e-6)
 
 
 def test_clear_errors(tmp_path):
-    with pytest.raises(InputError, match="there is no picture .*nothing.png"):
+    with pytest.raises(InputError, match=r"there is no picture .*nothing\.png"):
         images.read(tmp_path / "nothing.png")
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
@@ -62,7 +60,7 @@ def test_clear_errors(tmp_path):
     truncated = tmp_path / "truncated.jpg"
     Image.fromarray(np.zeros((200, 200, 3), np.uint8) + 99).save(truncated)
     truncated.write_bytes(truncated.read_bytes()[:700])
-    with pytest.raises(InputError, match="cannot read .*truncated.jpg"):
+    with pytest.raises(InputError, match=r"cannot read .*truncated\.jpg"):
         images.read(truncated)
     with pytest.raises(InputError, match=r"channels must be 1 \(grey\) or 3 \(colour\), not 4"):
         images.to_channels(np.zeros((2, 2, 3)), 4)

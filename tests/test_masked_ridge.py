@@ -19,9 +19,7 @@ MASKS = {
     "disk": masks.disk_window(HEIGHT, WIDTH, 2.0),
     "dilated": masks.dilated_window(HEIGHT, WIDTH, 3, 2),
     "from_dense": masks.from_dense(SPARSE, allow_empty=True),
-    "union": masks.union(
-        masks.square_window(HEIGHT, WIDTH, 3), masks.dilated_window(HEIGHT, WIDTH, 3, 2)
-    ),
+    "union": masks.union(masks.square_window(HEIGHT, WIDTH, 3), masks.dilated_window(HEIGHT, WIDTH, 3, 2)),
 }
 # Fewer examples than window entries, and more: the dual and the primal system.
 NUM_EXAMPLES = (4, 40)
@@ -79,9 +77,7 @@ def test_refinement_rescues_an_ill_conditioned_problem():
     targets = inputs[:, ::-1]
     mask = MASKS["square"]
     params = masked_ridge.fit(inputs, targets, mask, 1e-3)
-    weights, _ = oracle.masked_ridge(
-        inputs.astype(np.float64), targets.astype(np.float64), mask, 1e-3, True
-    )
+    weights, _ = oracle.masked_ridge(inputs.astype(np.float64), targets.astype(np.float64), mask, 1e-3, True)
     assert np.abs(params.weights - weights).max() < 1e-4 * np.abs(weights).max()
 
 
@@ -117,9 +113,7 @@ def test_jit_and_vmap():
     inputs, targets = problem(40)
     mask = MASKS["square"]
     expected = masked_ridge.fit(inputs, targets, mask, 0.4)
-    chex.assert_trees_all_close(
-        jax.jit(masked_ridge.fit)(inputs, targets, mask, 0.4), expected, atol=1e-6
-    )
+    chex.assert_trees_all_close(jax.jit(masked_ridge.fit)(inputs, targets, mask, 0.4), expected, atol=1e-6)
     # Several expressions of the same faces, and several penalties.
     stacked = jnp.stack([targets, 1 - targets])
     several = jax.vmap(masked_ridge.fit, in_axes=(None, 0, None, None))(inputs, stacked, mask, 0.4)
@@ -143,9 +137,7 @@ def test_gradients_equal_finite_differences(num_examples, penalize_bias, x64):
 
     @jax.jit
     def held_out_error(inputs, targets, penalty):
-        params = masked_ridge.fit(
-            inputs, targets, mask, penalty, penalize_bias=penalize_bias, batch_size=8
-        )
+        params = masked_ridge.fit(inputs, targets, mask, penalty, penalize_bias=penalize_bias, batch_size=8)
         return jnp.sum((masked_ridge.predict(params, test_inputs, mask) - test_targets) ** 2)
 
     arguments = (jnp.asarray(inputs), jnp.asarray(targets), jnp.full(NUM_PIXELS, 0.4))

@@ -37,9 +37,7 @@ def test_independent_channels_are_separate_masked_ridges(faces, x64):
         weights, bias = oracle.masked_ridge(
             flat(neutral[..., channel]), flat(expressive[..., channel]), mask, 0.4, True
         )
-        np.testing.assert_allclose(
-            model.weights[:, :, channel, :, 0].reshape(-1, 9), weights, atol=1e-10
-        )
+        np.testing.assert_allclose(model.weights[:, :, channel, :, 0].reshape(-1, 9), weights, atol=1e-10)
         expected = oracle.masked_predict(weights, bias, mask, flat(neutral[..., channel]))
         np.testing.assert_allclose(flat(result[..., channel]), expected, atol=1e-10)
 
@@ -49,9 +47,7 @@ def test_shared_weights_learn_from_all_channels(faces, x64):
     model = synthesis.fit(neutral, expressive, channels="shared")
     assert model.weights.shape == (HEIGHT, WIDTH, 1, 9, 1)
     mask = masks.square_window(HEIGHT, WIDTH, 3)
-    inputs, targets = (
-        np.concatenate([flat(each[..., c]) for c in range(CHANNELS)]) for each in faces
-    )
+    inputs, targets = (np.concatenate([flat(each[..., c]) for c in range(CHANNELS)]) for each in faces)
     weights, bias = oracle.masked_ridge(inputs, targets, mask, 0.4, True)
     np.testing.assert_allclose(model.weights.reshape(-1, 9), weights, atol=1e-10)
     result = synthesis.synthesize(model, neutral)
@@ -70,9 +66,7 @@ def test_joint_windows_see_all_channels(faces, x64):
     mask = masks.across_channels(masks.square_window(HEIGHT, WIDTH, 3), CHANNELS)
     result = synthesis.synthesize(model, neutral)
     for channel in range(CHANNELS):
-        weights, bias = oracle.masked_ridge(
-            flat(neutral), flat(expressive[..., channel]), mask, 0.4, True
-        )
+        weights, bias = oracle.masked_ridge(flat(neutral), flat(expressive[..., channel]), mask, 0.4, True)
         np.testing.assert_allclose(
             model.weights[:, :, channel].reshape(HEIGHT * WIDTH, -1), weights, atol=1e-10
         )
@@ -107,9 +101,7 @@ def test_any_mask_and_a_penalty_for_each_pixel(faces, x64):
     mask = masks.disk_window(HEIGHT, WIDTH, 2)
     penalty = np.linspace(0.1, 3, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
     model = synthesis.fit(neutral, expressive, window=mask, penalty=penalty, penalize_bias=False)
-    params = masked_ridge.fit(
-        flat(neutral), flat(expressive), mask, penalty.reshape(-1), penalize_bias=False
-    )
+    params = masked_ridge.fit(flat(neutral), flat(expressive), mask, penalty.reshape(-1), penalize_bias=False)
     np.testing.assert_allclose(model.weights.reshape(params.weights.shape), params.weights, atol=1e-12)
     np.testing.assert_allclose(model.bias.reshape(-1), params.bias, atol=1e-12)
 

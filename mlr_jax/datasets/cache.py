@@ -1,5 +1,6 @@
 """Keeps what was decoded and aligned once, keyed by everything that determines it."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -36,7 +37,8 @@ def load_or_compute(
     path = Path(cache_dir) / f"pairs-{digest}.npz"
     if path.exists():
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, since NumPy leaves open what it finds broken.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return Pairs(file["neutral"], file["expressive"], tuple(file["subjects"].tolist()))
         except Exception as error:  # Whatever is wrong with it, it can be made again.
             logging.warning("the cached pictures %s cannot be read (%s) and are made anew", path, error)
@@ -54,7 +56,8 @@ def load_or_compute(
         partial_path.replace(path)
     except OSError as error:
         logging.warning("cannot keep the decoded pictures in %s: %s", path, error)
-        partial_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial_path.unlink()
     return pairs
 
 

@@ -1,0 +1,149 @@
+import csv
+
+import numpy as np
+import pytest
+
+from mlr_jax import images
+from mlr_jax.checks import InputError
+from mlr_jax.datasets import london
+
+PEOPLE = ("001", "042", "107")
+EYE_DISTANCES = {"001": 60, "042": 75, "107": 90}
+
+
+def _draw(path, left_eye, right_eye, mouth) -> None:
+    """A grey picture with a bright dot on each landmark."""
+    y, x = np.mgrid[:300, :300]
+    picture = np.full((300, 300), 0.2)
+    for point in (left_eye, right_eye, mouth):
+        picture += 0.8 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / 60)
+    images.write(path, np.repeat(picture[..., None], 3, axis=-1))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The published layout: dots for faces, of different sizes, tilts and proportions."""
+    rows = []
+    for folder, code in (("neutral_front", "03"), ("smiling_front", "08")):
+        (tmp_path / folder).mkdir()
+        for n, person in enumerate(PEOPLE):
+            distance, tilt = EYE_DISTANCES[person], 5 * n
+            left = np.array([100.0 + 3 * n, 110.0])
+            right = left + np.array([distance, tilt])
+            down = np.array([-tilt, distance]) * (1.0 + 0.1 * n)
+            # The smile lifts the mouth.
+            mouth = (left + right) / 2 + down * (0.9 if code == "08" else 1.0)
+            file = f"{folder}/{person}_{code}.jpg"
+            _draw(tmp_path / file, left, right, mouth)
+            sideways = np.array([10, 0])
+            corners = mouth - sideways, mouth + sideways
+            points = (left, right, (left + right + mouth) / 3, *corners)
+            rows.append([file, *np.concatenate(points)])
+    names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+    with (tmp_path / "landmarks5.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", *(f"{name}_{axis}" for name in names for axis in "xy")])
+        writer.writerows(rows)
+    return tmp_path
+
+
+def test_landmarks_coincide_across_people(root):
+    pairs = london.load(root, image_size=100, channels=1)
+    assert pairs.subjects == PEOPLE
+    assert pairs.neutral.shape == (3, 100, 100, 1)
+    assert pairs.neutral.dtype == np.float32
+    for expression, mouth_height in ((pairs.neutral, 0.78), (pairs.expressive, 0.36 + 0.9 * 0.42)):
+        for picture in expression[..., 0]:
+            for x, y in ((0.305, 0.36), (0.695, 0.36), (0.5, mouth_height)):
+                column, row = round(x * 100 - 0.5), round(y * 100 - 0.5)
+                patch = picture[row - 6 : row + 7, column - 6 : column + 7]
+                peak = np.unravel_index(patch.argmax(), patch.shape)
+                np.testing.assert_allclose(peak, (6, 6), atol=1.5)
+
+
+def test_colour_and_direction(root):
+    there = london.load(root, image_size=24)
+    assert there.neutral.shape == (3, 24, 24, 3)
+    back = london.load(root, image_size=24, source="smiling", target="neutral")
+    np.testing.assert_array_equal(there.neutral, back.expressive)
+    np.testing.assert_array_equal(there.expressive, back.neutral)
+
+
+def test_caches(root, tmp_path):
+    first = london.load(root, image_size=16, cache_dir=tmp_path / "cache")
+    seen = []
+
+    def progress(people):
+        seen.extend(people)
+        return people
+
+    again = london.load(root, image_size=16, cache_dir=tmp_path / "cache", progress=progress)
+    np.testing.assert_array_equal(first.expressive, again.expressive)
+    assert not seen
+    landmarks = root / "landmarks5.csv"
+    landmarks.write_text(landmarks.read_text().replace("100.0", "108.0"))
+    moved = london.load(root, image_size=16, cache_dir=tmp_path / "cache", progress=progress)
+    assert len(seen) == 6
+    assert np.abs(moved.neutral[0] - first.neutral[0]).max() > 0.01
+
+
+def _edit(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (
+            lambda root: (root / "smiling_front/042_08.jpg").unlink(),
+            "042_03.jpg has no partner .*smiling_front/042_08.jpg",
+        ),
+        (
+            lambda root: (root / "neutral_front/042_03.jpg").unlink(),
+            "042_08.jpg has no partner .*neutral_front/042_03.jpg",
+        ),
+        (lambda root: (root / "smiling_front").rename(root / "x"), "no folder .*smiling_front; data_dir"),
+        (lambda root: (root / "landmarks5.csv").unlink(), "there is no .*landmarks5.csv"),
+        (
+            lambda root: _edit(root / "landmarks5.csv", "smiling_front/107", "smiling_front/108"),
+            "has no row for smiling_front/107_08.jpg",
+        ),
+        (
+            lambda root: _edit(root / "landmarks5.csv", "107_08.jpg,", "107_08.jpg,x"),
+            "no number in the row of smiling_front/107_08.jpg",
+        ),
+        (
+            lambda root: (root / "neutral_front/042_03.jpg").write_text("rubbish"),
+            "cannot read .*042_03.jpg as a picture",
+        ),
+        (
+            lambda root: [path.unlink() for path in root.glob("*_front/*.jpg")],
+            "there are no pictures NNN_03.jpg",
+        ),
+    ],
+)  # fmt: skip
+def test_clear_errors(root, break_it, words):
+    break_it(root)
+    with pytest.raises(InputError, match=words):
+        london.load(root, image_size=16)
+
+
+def test_expressions(root):
+    with pytest.raises(InputError, match="has no expression 'sad' for target; it has neutral and happy"):
+        london.load(root, target="sad")
+    with pytest.raises(InputError, match="the same expression"):
+        london.load(root, source="happy", target="smiling")
+
+
+def test_real_faces_are_aligned(london_dir):
+    pairs = london.load(london_dir, channels=1)
+    assert len(pairs.subjects) >= 82
+    assert pairs.neutral.shape[1:] == (64, 64, 1)
+    # Aligned faces have dark irises where the template puts them, and lips darker than the chin.
+    mean = pairs.neutral.mean(axis=0)[..., 0]
+    eyes = mean[21:25, 17:22].mean(), mean[21:25, 42:47].mean()
+    cheeks = mean[36:40, 14:20].mean(), mean[36:40, 44:50].mean()
+    assert max(eyes) < 0.75 * min(cheeks)
+    assert mean[48:51, 28:36].mean() < 0.9 * mean[56:60, 28:36].mean()
+    # Of the order that people differ in; a misaligned set is far off.
+    assert 4e-3 < ((pairs.neutral - pairs.expressive) ** 2).mean() < 7.5e-3
