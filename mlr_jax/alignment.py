@@ -60,6 +60,7 @@ def crop_from_eyes(
     right_eye: ArrayLike,
     mouth_ratio: ArrayLike,
     size: int,
+    *,
     template: FaceTemplate = FaceTemplate(),
 ) -> Affine:
     """The map from an aligned crop of `size` x `size` pixels into the picture that it is cut from.

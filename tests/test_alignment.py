@@ -24,7 +24,7 @@ def test_affine_from_points(rng):
 def test_landmarks_come_to_lie_in_their_places():
     size, template = 64, alignment.FaceTemplate()
     ratio = alignment.mouth_ratio(*EYES, MOUTH)
-    affine = alignment.crop_from_eyes(*EYES, ratio, size, template)
+    affine = alignment.crop_from_eyes(*EYES, ratio, size, template=template)
     half = template.eye_distance / 2
     for x, eye in zip((0.5 - half, 0.5 + half), EYES, strict=True):
         place = np.array([x, template.eye_height]) * size - 0.5

@@ -62,7 +62,7 @@ def load(
         pictures = _read_all(paths, image_size, channels, progress)
         return Pairs(pictures[: len(names)], pictures[len(names) :], tuple(names))
 
-    return check(cache.load_or_compute(cache_dir, key, compute), f"the data set {data_dir}")
+    return check(cache.load_or_compute(cache_dir, key, compute), where=f"the data set {data_dir}")
 
 
 def _folders(root: Path, source: str, target: str) -> tuple[Path, Path]:

@@ -107,7 +107,7 @@ def load(
         faces = np.stack(results)
         return Pairs(faces[: len(subjects)], faces[len(subjects) :], tuple(subjects))
 
-    return check(cache.load_or_compute(cache_dir, key, compute), f"the London set in {root}")
+    return check(cache.load_or_compute(cache_dir, key, compute), where=f"the London set in {root}")
 
 
 def _file(expression: str, subject: str) -> str:
@@ -166,6 +166,6 @@ def _align(
 ) -> np.ndarray:
     """The face of one picture, with the person's proportions taken from the resting face."""
     ratio = alignment.mouth_ratio(rest[0], rest[1], rest[2:].mean(axis=0))
-    affine = alignment.crop_from_eyes(own[0], own[1], ratio, image_size, template)
+    affine = alignment.crop_from_eyes(own[0], own[1], ratio, image_size, template=template)
     oversampling = math.ceil(float(alignment.pixels_per_pixel(affine)))
     return np.asarray(alignment.crop(picture, affine, image_size, oversampling=oversampling))

@@ -22,7 +22,7 @@ class Pairs(NamedTuple):
     subjects: tuple[str, ...]
 
 
-def check(pairs: Pairs, where: str = "pairs") -> Pairs:
+def check(pairs: Pairs, *, where: str = "pairs") -> Pairs:
     """Returns `pairs` if they are usable.
 
     Raises:

@@ -1,0 +1,73 @@
+"""The conventions of the public functions."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlr_jax
+
+MODULES = [importlib.import_module(info.name) for info in pkgutil.walk_packages(mlr_jax.__path__, "mlr_jax.")]
+PUBLIC = [
+    pytest.param(member, id=f"{module.__name__}.{name}")
+    for module in [mlr_jax, *MODULES]
+    for name, member in vars(module).items()
+    if not name.startswith("_")
+    and callable(member)
+    and getattr(member, "__module__", None) == module.__name__
+]
+
+
+def test_modules_are_documented():
+    assert all(module.__doc__ for module in MODULES)
+
+
+@pytest.mark.parametrize("member", PUBLIC)
+def test_public_names_are_documented(member):
+    assert inspect.getdoc(member), "no docstring"
+    if inspect.isclass(member) or not inspect.signature(member).parameters:
+        return
+    for name, parameter in inspect.signature(member).parameters.items():
+        annotated = parameter.annotation is not inspect.Parameter.empty
+        assert annotated, f"{name} has no type"
+    assert inspect.signature(member).return_annotation is not inspect.Signature.empty
+
+
+@pytest.mark.parametrize("member", PUBLIC)
+def test_options_are_keyword_only(member):
+    """What has a default is named by its caller, so that options can be added."""
+    if inspect.isclass(member):
+        return
+    for name, parameter in inspect.signature(member).parameters.items():
+        if parameter.default is not inspect.Parameter.empty:
+            # All `load` functions take the folder first, though the synthetic faces need none.
+            assert name == "data_dir" or parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
+
+
+def test_imports_run_one_way():
+    """Data sets know no model; the core knows neither data sets nor baselines; nothing knows experiments."""
+    forbidden = {
+        "datasets": ("masked_ridge", "synthesis", "baselines", "experiments"),
+        "baselines": ("masked_ridge", "synthesis", "datasets", "experiments"),
+        "": ("datasets", "baselines", "experiments"),
+    }
+    root = Path(mlr_jax.__file__).parent
+    for path in root.rglob("*.py"):
+        room = path.relative_to(root).parts[0] if path.parent != root else ""
+        imports = [line for line in path.read_text().split("\n") if line.startswith(("import ", "from "))]
+        for line in imports:
+            assert not any(name in line.split() for name in forbidden[room]), f"{path}: {line}"
+            assert not any(f".{name}" in line for name in forbidden[room]), f"{path}: {line}"
+
+
+def test_import_pulls_in_nothing_optional():
+    code = (
+        "import sys, mlr_jax; "
+        "print([m for m in ('matplotlib', 'absl.app', 'skimage', 'sklearn', 'tqdm') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
