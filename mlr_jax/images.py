@@ -68,7 +68,8 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
         return image
     if channels != 1:
         raise checks.InputError(f"images: channels must be 1 (grey) or 3 (colour), not {channels}")
-    return (image @ np.array(_LUMA, image.dtype))[..., None]
+    # White is 1, though the rounded weights may add up to a little more.
+    return np.minimum(image @ np.array(_LUMA, image.dtype), 1)[..., None]
 
 
 def resize(image: ArrayLike, size: int) -> np.ndarray:

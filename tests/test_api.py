@@ -40,8 +40,8 @@ def test_public_names_are_documented(member):
 @pytest.mark.parametrize("member", PUBLIC)
 def test_options_are_keyword_only(member):
     """What has a default is named by its caller, so that options can be added."""
-    if inspect.isclass(member):
-        return
+    if inspect.isclass(member) or member.__module__.startswith("mlr_jax.datasets.synthetic."):
+        return  # The renderer's drawing tools are its own affair.
     for name, parameter in inspect.signature(member).parameters.items():
         if parameter.default is not inspect.Parameter.empty:
             # All `load` functions take the folder first, though the synthetic faces need none.
