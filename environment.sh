@@ -1,35 +1,40 @@
-# Sourced by run.sh and test.sh: makes .venv with the pinned packages of requirements/$1.txt, if it is not
-# there as it should be. Set PYTHON to choose the interpreter it is made with.
+# Sourced by run.sh and test.sh in the project's folder: makes .venv with the pinned packages of
+# requirements/$1.txt, where it is not as it should be. Set PYTHON to choose the interpreter it is made with.
 
-find_python() {
-  local candidate
-  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      echo "$candidate"
-      return
+is_recent_python() {
+  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+make_environment() {
+  local python
+  for python in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
+    if is_recent_python "$python"; then
+      echo "Making .venv with $("$python" --version)" >&2
+      "$python" -m venv .venv && return
+      rm -rf .venv
+      echo "error: $python cannot make virtual environments; on Debian: apt install python3-venv" >&2
+      return 1
     fi
   done
   echo "error: no Python 3.11 or later found; install one, or set PYTHON to its path" >&2
   return 1
 }
 
-set_up_environment() {
-  local requirements="requirements/$1.txt" python wanted
-  if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
-    python="$(find_python)"
-    echo "Making .venv with $("$python" --version)" >&2
-    if ! "$python" -m venv --clear .venv; then
-      echo "error: this Python cannot make virtual environments; on Debian: apt install python3-venv" >&2
-      return 1
-    fi
-  fi
-  wanted="$(cat "$requirements" setup.cfg; .venv/bin/python --version)"
+install_packages() {
+  local requirements="requirements/$1.txt" wanted
+  wanted="$(cat "$requirements" setup.cfg; .venv/bin/python --version; pwd)"
   if [ "$(cat ".venv/installed-$1" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing the packages of $requirements (about a minute, once)" >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -e .
     echo "$wanted" > ".venv/installed-$1"
   fi
 }
 
-set_up_environment "$1"
+if [ ! -e .venv ]; then
+  make_environment
+elif ! { is_recent_python .venv/bin/python && .venv/bin/python -m pip --version > /dev/null 2>&1; }; then
+  echo "error: $(pwd)/.venv has no Python 3.11 or later with pip; remove it and run this again" >&2
+  exit 1
+fi
+install_packages "$1"

@@ -2,6 +2,7 @@
 # Sets everything up, and compares the methods on synthetic faces. Flags are passed on:
 #   bash run.sh --dataset=london --data_dir=FOLDER
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-source environment.sh run
-exec .venv/bin/python -m experiments.compare_baselines "$@"
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+(cd "$here"; source ./environment.sh run)
+# From the caller's folder, so that paths in flags mean what they say.
+PYTHONPATH="$here" exec "$here/.venv/bin/python" -m experiments.compare_baselines "$@"

@@ -4,7 +4,7 @@
 # Set MLR_JAX_DATA to a folder that holds `london` to run the tests on real people too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-source environment.sh test
+source ./environment.sh test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy

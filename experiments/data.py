@@ -1,8 +1,7 @@
 """The flags that choose a data set, and what they load. Every experiment shares them."""
 
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -30,7 +29,7 @@ _TARGET = flags.DEFINE_string("target", "happy", "Expression to reach.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "Side of the faces in pixels.", lower_bound=16)
 _CHANNELS = flags.DEFINE_enum("channels", "3", ["1", "3"], "1 for grey pictures, 3 for colour.")
 _NUM_SUBJECTS = flags.DEFINE_integer(
-    "num_subjects", 200, "How many people the synthetic data set has.", lower_bound=2
+    "num_subjects", 100, "How many people the synthetic data set has.", lower_bound=2
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the split and of the synthetic faces.", lower_bound=0)
 _TEST_FRACTION = flags.DEFINE_float("test_fraction", 0.1, "Part of the people to test on.")
@@ -55,9 +54,23 @@ def load(cache_dir: Path) -> Pairs:
         options |= {"num_subjects": _NUM_SUBJECTS.value, "seed": _SEED.value}
     else:
         options["cache_dir"] = cache_dir
-        # Shown only where it takes long enough for someone to wonder.
-        options["progress"] = partial(tqdm, desc="reading pictures", unit="picture", delay=2)
-    return LOADERS[_DATASET.value](_data_dir(), **options)
+    # Shown only where it takes long enough for someone to wonder, and wiped away before any message.
+    with tqdm(desc="reading pictures", unit="picture", delay=2, mininterval=1, leave=False) as bar:
+
+        def progress(pictures: Sequence) -> Iterator:
+            bar.total = len(pictures)
+            for picture in pictures:
+                yield picture
+                bar.update()
+
+        if _DATASET.value != "synthetic":
+            options["progress"] = progress
+        return LOADERS[_DATASET.value](_data_dir(), **options)
+
+
+def resolved_flags() -> dict[str, object]:
+    """The flags whose meaning depends on more than their value."""
+    return {"data_dir": _data_dir(), "channels": int(_CHANNELS.value)}
 
 
 def split_by_flags(pairs: Pairs) -> tuple[Pairs, Pairs]:
@@ -71,7 +84,7 @@ def split_by_flags(pairs: Pairs) -> tuple[Pairs, Pairs]:
             raise checks.InputError(f"--test_fraction must be between 0 and 1, not {_TEST_FRACTION.value:g}")
         return split(pairs, test_fraction=_TEST_FRACTION.value, seed=_SEED.value)
     try:
-        lines = Path(_TEST_LIST.value).read_text().split("\n")
+        lines = Path(_TEST_LIST.value).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise checks.InputError(f"--test_list: cannot read {_TEST_LIST.value}: {error}") from error
     subjects = [line.strip() for line in lines if line.strip()]
@@ -91,6 +104,9 @@ def title() -> str:
 def _data_dir() -> str | None:
     if _DATA_DIR.value is not None or _DATASET.value == "synthetic":
         return _DATA_DIR.value
-    if _DATASET.value == "london" and "MLR_JAX_DATA" in os.environ:
+    if _DATASET.value == "london" and os.environ.get("MLR_JAX_DATA"):
         return str(Path(os.environ["MLR_JAX_DATA"]) / "london")
-    raise checks.InputError(f"--dataset={_DATASET.value} needs --data_dir, the folder it lies in")
+    raise checks.InputError(
+        f"--dataset={_DATASET.value} needs --data_dir, the folder it lies in"
+        + (" (or MLR_JAX_DATA, the folder above it)" if _DATASET.value == "london" else "")
+    )

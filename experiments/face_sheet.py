@@ -29,7 +29,7 @@ def draw(columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> 
         len(rows),
         len(columns),
         figsize=(
-            _INCHES_PER_FACE * len(columns),
+            _INCHES_PER_FACE * len(columns) + 0.3,
             _INCHES_PER_FACE * len(rows) * height / width + 0.6,
         ),
         squeeze=False,

@@ -21,8 +21,10 @@ from mlr_jax import checks
 _PACKAGES = ("jax", "jaxlib", "numpy", "dm_pix", "imageio", "pillow", "matplotlib")
 
 
-def create(path: str) -> Path:
-    """Makes the folder.
+def create(path: str, *, outputs: Sequence[str]) -> Path:
+    """Makes the folder, and removes an earlier run's `outputs`, so that all files in it belong together.
+
+    Git ignores the folder, wherever it is: pictures of people are not to be committed by accident.
 
     Raises:
       InputError: it cannot be made or written to.
@@ -30,20 +32,21 @@ def create(path: str) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
+        for name in outputs:
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise checks.InputError(f"--output_dir: cannot make the folder {folder}: {error}") from error
-    if not os.access(folder, os.W_OK):
-        raise checks.InputError(f"--output_dir: the folder {folder} cannot be written to")
+        raise checks.InputError(f"--output_dir: cannot write to the folder {folder}: {error}") from error
     return folder
 
 
-def describe_run(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that a run depended on: flags as resolved, versions, machine, and `extra`."""
+def describe_run(resolved: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a run depended on: flags (as `resolved`, where that differs), versions, machine."""
     by_module = flags.FLAGS.flags_by_module_dict()
     modules = [name for name in by_module if name.startswith("experiments.") or name == sys.argv[0]]
     device = jax.devices()[0]
     return {
-        "flags": {flag.name: flag.value for name in modules for flag in by_module[name]},
+        "flags": {flag.name: flag.value for name in modules for flag in by_module[name]} | dict(resolved),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"mlr_jax": mlr_jax.__version__, "python": platform.python_version()}

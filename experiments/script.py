@@ -16,10 +16,10 @@ def run(experiment: Callable[[], None]) -> None:
             if len(argv) > 1:
                 raise checks.InputError(f"unexpected argument {argv[1]!r}; flags begin with --")
             experiment()
-        except checks.InputError as error:
+        except (checks.InputError, OSError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            sys.exit("interrupted; what was finished is in the output folder")
+            sys.exit("interrupted; tables of what was finished, if anything, are in the output folder")
 
     # Looking for accelerators that are not there is no news.
     logging.set_verbosity(logging.WARNING)

@@ -74,6 +74,14 @@ def finite(where: str, name: str, array: ArrayLike) -> None:
     )
 
 
+def positive_integer(where: str, name: str, value: int) -> None:
+    """Raises unless `value` is a whole number, 1 or more: TypeError, or InputError."""
+    if not isinstance(value, int | np.integer):
+        raise TypeError(f"{where}: {name} must be a whole number, not {value!r}")
+    if value < 1:
+        raise InputError(f"{where}: {name} must be 1 or more, not {value}")
+
+
 def not_negative(where: str, name: str, array: ArrayLike) -> None:
     """Raises InputError if a concrete `array` holds a number that is negative or not finite."""
     if not is_concrete(array):

@@ -29,7 +29,8 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
       `(height, width, 3)` float32 in [0, 1].
 
     Raises:
-      InputError: there is no such file, or it cannot be decoded; the message names it.
+      InputError: there is no such file, it cannot be decoded, or it holds NaN or values that no picture
+        has; the message names it.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,8 +44,16 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
         raise checks.InputError(f"cannot read {path} as a picture: {reason}") from error
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)
-    scale = {np.dtype(np.uint8): 255, np.dtype(np.float32): 1}.get(image.dtype, 65535)
-    return np.clip(image[..., :3].astype(np.float32) / np.float32(scale), 0, 1)
+    white = {"u1": 255, "u2": 65535, "i4": 65535}.get(image.dtype.str[1:], 1)
+    result = image[..., :3].astype(np.float32) / np.float32(white)
+    if not np.isfinite(result).all():
+        raise checks.InputError(f"{path} holds values that are NaN or infinite")
+    if result.min() < 0 or result.max() > 1:
+        raise checks.InputError(
+            f"{path} holds {image.dtype} values from {image.min():g} to {image.max():g}, but at most {white} "
+            "can be shown; save it with 8 or 16 bits"
+        )
+    return result
 
 
 def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
@@ -76,13 +85,18 @@ def resize(image: ArrayLike, size: int) -> np.ndarray:
     """Scales a picture such that its shorter side is `size` pixels, anti-aliased.
 
     Args:
-      image: `(height, width, channels)`.
+      image: `(height, width, channels)` in [0, 1].
       size: of the shorter side, in pixels.
 
     Returns:
       A picture of nearly the same aspect ratio; the same values if it has that size already.
+
+    Raises:
+      InputError: the size is not positive.
     """
+    checks.positive_integer("images.resize", "size", size)
     height, width, channels = np.shape(image)
     scale = size / min(height, width)
     shape = (round(height * scale), round(width * scale), channels)
-    return np.asarray(jax.image.resize(image, shape, "linear", antialias=True))
+    # The weights of an average add up to 1 only nearly, and white must stay in [0, 1].
+    return np.clip(np.asarray(jax.image.resize(image, shape, "linear", antialias=True)), 0, 1)

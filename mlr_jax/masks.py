@@ -224,7 +224,9 @@ def across_channels(mask: Mask, channels: int) -> Mask:
 
 
 def check(mask: Mask, where: str, *, num_inputs: int | None = None) -> None:
-    """Raises InputError unless `mask` is well formed and, if told, fits `num_inputs` inputs."""
+    """Raises unless `mask` is a well-formed `Mask` and, if told, fits `num_inputs` inputs."""
+    if not isinstance(mask, Mask):
+        raise TypeError(f"{where}: mask must be a masks.Mask, not a {type(mask).__name__}")
     if np.ndim(mask.indices) != 2 or np.shape(mask.indices) != np.shape(mask.valid):
         raise checks.InputError(
             f"{where}: mask.indices and mask.valid must both be (num_outputs, max_inputs), not "

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masked_ridge, masks
@@ -26,6 +27,8 @@ _AXES = ("num", "height", "width", "channels")
 
 class ExpressionModel(NamedTuple):
     """A learned change of expression; all that `synthesize` needs.
+
+    To differentiate with respect to a model, pass `allow_int=True` to `jax.grad`: its mask is no number.
 
     Attributes:
       weights: `(height, width, out_channels, window_inputs, in_channels)`. Both channel axes are 1 for
@@ -92,9 +95,9 @@ def fit(
             f"{where}: the mask has {len(mask.indices)} outputs, but pictures of {height} x {width} "
             f"have {height * width} pixels"
         )
-    if jnp.shape(penalty) not in ((), (height, width)):
+    if np.shape(penalty) not in ((), (height, width)):
         raise checks.InputError(
-            f"{where}: penalty must be a scalar or {(height, width)}, not {jnp.shape(penalty)}"
+            f"{where}: penalty must be a scalar or {(height, width)}, not {np.shape(penalty)}"
         )
     checks.not_negative(where, "penalty", penalty)
     checks.finite(where, "neutral", neutral)
@@ -153,9 +156,9 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
         )
     if out_channels not in (1, images.shape[3]):
         raise checks.InputError(f"{where}: the model is for {out_channels} channels, not {images.shape[3]}")
-    if jnp.shape(intensity) not in ((), (len(images),)):
+    if np.shape(intensity) not in ((), (len(images),)):
         raise checks.InputError(
-            f"{where}: intensity must be a scalar or ({len(images)},), not {jnp.shape(intensity)}"
+            f"{where}: intensity must be a scalar or ({len(images)},), not {np.shape(intensity)}"
         )
     checks.finite(where, "images", images)
     amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))

@@ -23,6 +23,6 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def london_dir() -> Path:
-    if "MLR_JAX_DATA" not in os.environ:
+    if not os.environ.get("MLR_JAX_DATA"):
         pytest.skip("MLR_JAX_DATA is not set: the pictures of real people are not there")
     return Path(os.environ["MLR_JAX_DATA"]) / "london"

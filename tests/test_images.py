@@ -74,6 +74,25 @@ def test_to_channels(picture):
     assert images.to_channels(picture, 3) is picture
 
 
+@pytest.mark.parametrize("size", [32, 48, 64, 96])
+def test_white_stays_white(size):
+    white = images.to_channels(images.resize(np.ones((100, 110, 3), np.float32), size), 1)
+    assert white.max() <= 1
+    np.testing.assert_allclose(white, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(("value", "words"), [(200, "values from 0 to 200"), (np.nan, "NaN or infinite")])
+def test_floating_point_pictures_must_be_in_range(tmp_path, value, words):
+    path = tmp_path / "float.tif"
+    picture = np.zeros((4, 4), np.float32)
+    Image.fromarray(picture + 0.25).save(path)
+    np.testing.assert_array_equal(images.read(path), 0.25)
+    picture[1, 2] = value
+    Image.fromarray(picture).save(path)
+    with pytest.raises(InputError, match=rf"float\.tif holds .*{words}"):
+        images.read(path)
+
+
 def test_resize_is_anti_aliased():
     board = np.indices((64, 32)).sum(axis=0)[..., None] % 2 * np.float32(1)
     small = images.resize(board, 8)

@@ -109,6 +109,33 @@ def test_chunks_change_nothing(num_examples, batch_size):
     chex.assert_trees_all_close(whole, chunks, rtol=1e-5, atol=1e-6)
 
 
+def temporary_bytes(function, *arguments) -> int:
+    return jax.jit(function).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_is_bounded():
+    """By chunks, not by the number of pixels: gathering all receptive fields takes 25 times the inputs."""
+    rng = np.random.default_rng(0)
+    inputs = rng.random((64, 64 * 64), dtype=np.float32)
+    mask = masks.square_window(64, 64, 5)
+
+    def fit(inputs, penalty, batch_size=None):
+        return masked_ridge.fit(inputs, 1 - inputs, mask, penalty, batch_size=batch_size)
+
+    def gradient(inputs, penalty):
+        return jax.grad(lambda x: jnp.sum(fit(x, penalty).weights ** 2))(inputs)
+
+    def penalties(inputs, penalty):
+        return jax.vmap(lambda scale: fit(inputs, scale * penalty))(jnp.arange(1.0, 5.0))
+
+    all_fields = 25 * inputs.nbytes
+    assert temporary_bytes(fit, inputs, 0.4) < 0.4 * all_fields
+    assert temporary_bytes(gradient, inputs, 0.4) < 0.8 * all_fields
+    assert temporary_bytes(penalties, inputs, 0.4) < 1.2 * all_fields
+    whole = temporary_bytes(lambda x, p: fit(x, p, batch_size=4096), inputs, 0.4)
+    assert whole > all_fields, "the bound above would not notice"
+
+
 def test_jit_and_vmap():
     inputs, targets = problem(40)
     mask = MASKS["square"]
@@ -262,6 +289,12 @@ def test_eight_bit_pictures_are_refused():
     picture = np.zeros((4, NUM_PIXELS), np.uint8)
     with pytest.raises(TypeError, match=r"inputs must hold floating-point numbers, not uint8.*/ 255"):
         masked_ridge.fit(picture, picture, MASKS["square"], 0.4)
+
+
+def test_a_mask_is_a_mask():
+    inputs, targets = problem(4)
+    with pytest.raises(TypeError, match=r"mask must be a masks\.Mask, not a tuple"):
+        masked_ridge.fit(inputs, targets, tuple(MASKS["square"]), 0.4)
 
 
 def test_predict_refuses_another_mask():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlr_jax.checks import InputError
 from mlr_jax.datasets.pairs import Pairs
 
 
@@ -62,5 +63,16 @@ def load_or_compute(
 
 
 def fingerprint(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each file: a part of the key of what is made from them."""
-    return [(str(path), status.st_size, status.st_mtime_ns) for path in paths for status in (path.stat(),)]
+    """Name, size and time of change of each file: a part of the key of what is made from them.
+
+    Raises:
+      InputError: one cannot be found.
+    """
+    marks = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        marks.append((str(path), status.st_size, status.st_mtime_ns))
+    return marks

@@ -15,6 +15,9 @@ from mlr_jax import checks, images
 from mlr_jax.datasets import cache
 from mlr_jax.datasets.pairs import Pairs, check
 
+# Raised by whoever changes what is made of the same files, so that no old pictures are reused.
+_VERSION = 1
+
 
 def load(
     data_dir: str | os.PathLike[str],
@@ -45,6 +48,8 @@ def load(
       InputError: a folder is missing or empty, a picture has no partner, cannot be read, or differs in
         size from the others; the message names it.
     """
+    if image_size is not None:
+        checks.positive_integer("folder.load", "image_size", image_size)
     sources, targets = (_pictures(folder) for folder in _folders(Path(data_dir), source, target))
     for own, other in ((sources, targets), (targets, sources)):
         for name in sorted(own.keys() - other.keys()):
@@ -53,6 +58,7 @@ def load(
     names = sorted(sources)
     paths = [files[name] for files in (sources, targets) for name in names]
     key = {
+        "loader": ("folder", _VERSION),
         "files": cache.fingerprint(paths),
         "image_size": image_size,
         "channels": channels,

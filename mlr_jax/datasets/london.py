@@ -28,7 +28,11 @@ _FOLDERS = {
     "happy": ("smiling_front", "08"),
     "smiling": ("smiling_front", "08"),
 }
+_LEAST_EYE_DISTANCE = 8
 _POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right")
+
+# Raised by whoever changes what is made of the same files, so that no old pictures are reused.
+_VERSION = 1
 
 # Decoding releases Python's lock, so that two pictures are read at a time.
 _NUM_THREADS = 2
@@ -67,6 +71,7 @@ def load(
       InputError: the folder has another layout, a picture has no partner or no landmarks, or cannot be
         read; the message names it.
     """
+    checks.positive_integer("london.load", "image_size", image_size)
     root = Path(data_dir)
     for option, name in (("source", source), ("target", target)):
         if name not in _FOLDERS:
@@ -84,6 +89,7 @@ def load(
         if file not in points:
             raise checks.InputError(f"{root / 'landmarks5.csv'} has no row for {file}")
     key = {
+        "loader": ("london", _VERSION),
         "files": cache.fingerprint([root / file for file in [*files, "landmarks5.csv"]]),
         "image_size": image_size,
         "channels": channels,
@@ -94,6 +100,7 @@ def load(
         name, subject = job
         rest, own = (points[_file(each, subject)] for each in ("neutral", name))
         picture = images.to_channels(images.read(root / _file(name, subject)), channels)
+        _check_landmarks(root / _file(name, subject), own, picture.shape)
         return _align(picture, rest, own, image_size, template)
 
     def compute() -> Pairs:
@@ -142,19 +149,37 @@ def _landmarks(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise checks.InputError(f"there is no {path}, which says where eyes and mouths are")
     points = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                values = [[float(row[f"{point}_{axis}"]) for axis in "xy"] for point in _POINTS]
-                if not all(math.isfinite(value) for point in values for value in point):
-                    raise ValueError("not finite")
-                points[row["file"]] = np.array(values, np.float32)
-            except (KeyError, TypeError, ValueError) as error:
-                raise checks.InputError(
-                    f"{path}: a landmark is missing or no number in the row of "
-                    f"{row.get('file', '(no file)')} ({error})"
-                ) from error
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise checks.InputError(f"cannot read {path}: {error}") from error
+    for row in csv.DictReader(lines):
+        try:
+            values = [[float(row[f"{point}_{axis}"]) for axis in "xy"] for point in _POINTS]
+            if not all(math.isfinite(value) for point in values for value in point):
+                raise ValueError("not finite")
+            points[row["file"]] = np.array(values, np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise checks.InputError(
+                f"{path}: a landmark is missing or no number in the row of "
+                f"{row.get('file', '(no file)')} ({error})"
+            ) from error
     return points
+
+
+def _check_landmarks(path: Path, points: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raises InputError unless the landmarks are those of an upright face in a picture of that shape."""
+    left_eye, right_eye, *corners = points
+    mouth = np.mean(corners, axis=0)
+    if (points < 0).any() or (points > (shape[1], shape[0])).any():
+        problem = f"lies outside the picture of {shape[1]} x {shape[0]} pixels"
+    elif right_eye[0] - left_eye[0] < _LEAST_EYE_DISTANCE:
+        problem = f"is wrong: the right eye is not {_LEAST_EYE_DISTANCE} pixels to the right of the left one"
+    elif mouth[1] < (left_eye[1] + right_eye[1]) / 2 + 0.5 * (right_eye[0] - left_eye[0]):
+        problem = "is wrong: the mouth is not well below the eyes"
+    else:
+        return
+    raise checks.InputError(f"{path}: a landmark of this picture in landmarks5.csv {problem}")
 
 
 def _align(
@@ -168,4 +193,5 @@ def _align(
     ratio = alignment.mouth_ratio(rest[0], rest[1], rest[2:].mean(axis=0))
     affine = alignment.crop_from_eyes(own[0], own[1], ratio, image_size, template=template)
     oversampling = math.ceil(float(alignment.pixels_per_pixel(affine)))
-    return np.asarray(alignment.crop(picture, affine, image_size, oversampling=oversampling))
+    # A mean of values in [0, 1] may miss the range by rounding.
+    return np.clip(alignment.crop(picture, affine, image_size, oversampling=oversampling), 0, 1)

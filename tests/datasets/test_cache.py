@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mlr_jax.checks import InputError
 from mlr_jax.datasets import cache
 from mlr_jax.datasets.pairs import Pairs
 
@@ -63,3 +64,5 @@ def test_fingerprint_follows_the_file(tmp_path):
     assert before == cache.fingerprint([path])
     path.write_bytes(b"other")
     assert cache.fingerprint([path]) != before
+    with pytest.raises(InputError, match=r"cannot read .*gone\.png: No such file"):
+        cache.fingerprint([tmp_path / "gone.png"])

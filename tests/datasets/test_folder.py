@@ -67,8 +67,10 @@ def test_caches(root, tmp_path):
     images.write(root / "neutral" / "anna.png", np.zeros((20, 20, 3)))
     changed = folder.load(root, cache_dir=tmp_path / "cache")
     assert changed.neutral[0].max() == 0, "a changed picture must not come from the cache"
-    folder.load(root, cache_dir=tmp_path / "cache", channels=1)
-    assert len(list((tmp_path / "cache").iterdir())) == 3
+    for option in ({"channels": 1}, {"image_size": 32}, {"source": "sad"}, {"target": "sad"}):
+        pairs = folder.load(root, cache_dir=tmp_path / "cache", **option)
+        np.testing.assert_array_equal(pairs.neutral, folder.load(root, **option).neutral)
+        np.testing.assert_array_equal(pairs.expressive, folder.load(root, **option).expressive)
     assert kept.exists()
 
 
@@ -120,5 +122,7 @@ def test_clear_errors(root, break_it, words):
 def test_no_such_folder(tmp_path):
     with pytest.raises(InputError, match=r"there is no folder .*nowhere$"):
         folder.load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="image_size must be 1 or more, not 0"):
+        folder.load(tmp_path, image_size=0)
     with pytest.raises(InputError, match="both 'happy'; they must differ"):
         folder.load(tmp_path, source="happy", target="happy")

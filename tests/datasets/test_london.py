@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from mlr_jax import images
+from mlr_jax import alignment, images
 from mlr_jax.checks import InputError
 from mlr_jax.datasets import london
 
@@ -85,6 +85,10 @@ def test_caches(root, tmp_path):
     moved = london.load(root, image_size=16, cache_dir=tmp_path / "cache", progress=progress)
     assert len(seen) == 6
     assert np.abs(moved.neutral[0] - first.neutral[0]).max() > 0.01
+    template = alignment.FaceTemplate(eye_distance=0.5)
+    for option in ({"channels": 1}, {"image_size": 24}, {"template": template}):
+        pairs = london.load(root, **{"image_size": 16, "cache_dir": tmp_path / "cache"} | option)
+        np.testing.assert_array_equal(pairs.neutral, london.load(root, **{"image_size": 16} | option).neutral)
 
 
 def _edit(path, old, new):
@@ -113,6 +117,22 @@ def _edit(path, old, new):
             "no number in the row of smiling_front/107_08.jpg",
         ),
         (
+            lambda root: _edit(root / "landmarks5.csv", "107_08.jpg,1", "107_08.jpg,91"),
+            r"107_08.jpg: a landmark of this picture .* lies outside the picture of 300 x 300",
+        ),
+        (
+            lambda root: _edit(root / "landmarks5.csv", "107_08.jpg,1", "107_08.jpg,2"),
+            r"107_08.jpg: .* the right eye is not 8 pixels to the right of the left one",
+        ),
+        (
+            lambda root: _edit(root / "landmarks5.csv", "mouth_left_y", "unused"),
+            "a landmark is missing or no number in the row of neutral_front/001_03.jpg",
+        ),
+        (
+            lambda root: (root / "landmarks5.csv").write_bytes(b"file\xff"),
+            "cannot read .*landmarks5.csv",
+        ),
+        (
             lambda root: (root / "neutral_front/042_03.jpg").write_text("rubbish"),
             "cannot read .*042_03.jpg as a picture",
         ),
@@ -128,7 +148,16 @@ def test_clear_errors(root, break_it, words):
         london.load(root, image_size=16)
 
 
+def test_a_table_saved_by_a_spreadsheet(root):
+    expected = london.load(root, image_size=16)
+    path = root / "landmarks5.csv"
+    path.write_text(path.read_text().replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
+    np.testing.assert_array_equal(london.load(root, image_size=16).neutral, expected.neutral)
+
+
 def test_expressions(root):
+    with pytest.raises(InputError, match="image_size must be 1 or more, not 0"):
+        london.load(root, image_size=0)
     with pytest.raises(InputError, match="has no expression 'sad' for target; it has neutral and happy"):
         london.load(root, target="sad")
     with pytest.raises(InputError, match="the same expression"):

@@ -4,13 +4,19 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import imageio.v3 as iio
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import images
+from experiments import compare_baselines
+from mlr_jax import images, metrics, synthesis
+from mlr_jax.datasets import synthetic
+from mlr_jax.datasets.pairs import split
 
 ROOT = Path(__file__).parents[2]
 HEADER = "method,mse,psnr,ssim,num_parameters,fit_seconds,predict_seconds"
@@ -50,6 +56,38 @@ def test_writes_the_table(small_run):
     assert rows["copy_input"]["num_parameters"] == "0"
 
 
+def test_the_table_is_what_the_library_says(small_run):
+    pairs = synthetic.load(image_size=16, num_subjects=24, seed=3)
+    train, test = split(pairs, test_fraction=0.1, seed=3)
+    model = synthesis.fit(train.neutral, train.expressive, window=3, penalty=0.4)
+    pictures = {
+        "copy_input": test.neutral,
+        "mean_change": test.neutral + (train.expressive - train.neutral).mean(axis=0),
+        "masked_ridge": synthesis.synthesize(model, test.neutral),
+    }
+    rows = results(small_run[0])
+    for name, predicted in pictures.items():
+        for metric in (metrics.mse, metrics.psnr, metrics.ssim):
+            expected = float(metric(predicted, test.expressive).mean())
+            assert float(rows[name][metric.__name__]) == pytest.approx(expected, rel=1e-3)
+    config = json.loads((small_run[0] / "config.json").read_text())
+    assert config["test_subjects"] == list(test.subjects)
+
+
+def test_seconds_do_not_count_compilation_or_waiting():
+    def slow(x):
+        time.sleep(0.3)  # While it is traced.
+        return jax.lax.fori_loop(0, 50, lambda _, y: jnp.tanh(y @ y), x)
+
+    x = jnp.eye(700)
+    _, seconds, compile_seconds = compare_baselines._run(slow, x)
+    assert compile_seconds > 0.3
+    compiled = jax.jit(slow).lower(x).compile()
+    start = time.perf_counter()
+    jax.block_until_ready(compiled(x))
+    assert 0.2 < seconds / (time.perf_counter() - start) < 5
+
+
 def test_writes_the_configuration(small_run):
     config = json.loads((small_run[0] / "config.json").read_text())
     assert config["flags"]["num_subjects"] == 24
@@ -58,6 +96,7 @@ def test_writes_the_configuration(small_run):
     assert (config["num_train"], config["num_test"]) == (22, 2)
     assert len(config["test_subjects"]) == 2
     assert config["image_shape"] == [16, 16, 3]
+    assert config["flags"]["channels"] == 3
     assert {"jax", "numpy", "python"} <= config["versions"].keys()
     assert config["device"]["platform"]
 
@@ -96,8 +135,35 @@ def test_folder_grey_test_list_and_chosen_methods(tmp_path, rng):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["test_subjects"] == ["p3", "p5"]
     assert config["image_shape"] == [16, 16, 1]
-    assert "window=5 penalty=2" in results(tmp_path / "run")["masked_ridge"]["setting"]
+    row = results(tmp_path / "run")["masked_ridge"]
+    assert "window=5 penalty=2" in row["setting"]
+    # (5 H - 6) (5 W - 6) entries of windows cut at the border, and the biases.
+    assert int(row["num_parameters"]) == (5 * 16 - 6) ** 2 + 16 * 16
     assert list((tmp_path / "run" / "cache").iterdir()), "decoded pictures are kept"
+
+
+@pytest.mark.long
+def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
+    """The penalty is beyond what float32 can hold."""
+    flags = ("--num_subjects=3", "--image_size=16", f"--output_dir={tmp_path}")
+    assert run(*flags, "--methods=copy_input").returncode == 0
+    assert (tmp_path / "comparison.png").exists()
+    done = run(*flags, "--methods=masked_ridge", "--penalty=1e39")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: masked_ridge has no finite solution")
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (tmp_path / "comparison.png").exists()
+    assert not (tmp_path / "results.csv").exists()
+
+
+@pytest.mark.long
+def test_masked_ridge_wins_on_the_default_faces(tmp_path):
+    done = run("--image_size=32", "--channels=1", f"--output_dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    mse = {name: float(row["mse"]) for name, row in results(tmp_path).items()}
+    assert mse["masked_ridge"] < 0.9 * mse["l2_ridge"]
+    assert mse["masked_ridge"] < 0.8 * mse["copy_input"]
+    assert mse["masked_ridge"] > 0.3 * mse["copy_input"], "the faces are too easy"
 
 
 @pytest.mark.long

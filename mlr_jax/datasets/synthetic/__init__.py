@@ -72,7 +72,7 @@ def load(
     channels: int = 3,
     source: str = "neutral",
     target: str = "happy",
-    num_subjects: int = 200,
+    num_subjects: int = 100,
     seed: int = 0,
 ) -> Pairs:
     """Draws pictures of people with two expressions.
@@ -85,7 +85,7 @@ def load(
       channels: 3 for colour or 1 for grey (luminance of Rec. 601).
       source: the expression to start from, one of `EXPRESSIONS`.
       target: the expression to reach, another one of `EXPRESSIONS`.
-      num_subjects: number of people, one pair each.
+      num_subjects: number of people, one pair each; by default as many as sets of real people have.
       seed: of everything random.
 
     Returns:
