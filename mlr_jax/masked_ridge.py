@@ -67,6 +67,10 @@ def fit(
     field (primal) or over the examples (dual), with iterative refinement. Works under `jit`, `vmap` and
     `grad`; neither new values nor a new penalty recompile.
 
+    In float32 the weights that are learned from faces are right to about 1e-6 (norm of the error of an
+    output's weights over their norm) at the penalty of the paper, and to 1e-4 at 1e-3 and windows up to 5;
+    smaller penalties or larger windows want float64.
+
     Args:
       inputs: `(num_examples, num_inputs)` floating point, usually pixels in [0, 1].
       targets: `(num_examples, num_outputs)` floating point.

@@ -6,6 +6,7 @@ import pytest
 
 from mlr_jax import masked_ridge, masks
 from mlr_jax.checks import InputError
+from mlr_jax.datasets import london
 from tests import oracle
 
 HEIGHT, WIDTH = 6, 5
@@ -79,6 +80,19 @@ def test_refinement_rescues_an_ill_conditioned_problem():
     params = masked_ridge.fit(inputs, targets, mask, 1e-3)
     weights, _ = oracle.masked_ridge(inputs.astype(np.float64), targets.astype(np.float64), mask, 1e-3, True)
     assert np.abs(params.weights - weights).max() < 1e-4 * np.abs(weights).max()
+
+
+def test_real_faces_in_float32(london_dir):
+    pairs = london.load(london_dir, image_size=32, channels=1)
+    inputs, targets = (each.reshape(len(each), -1) for each in (pairs.neutral, pairs.expressive))
+    for window, penalty, bound in ((3, 0.4, 5e-6), (5, 1e-3, 1e-4)):
+        mask = masks.square_window(32, 32, window)
+        params = masked_ridge.fit(inputs, targets, mask, penalty)
+        weights, _ = oracle.masked_ridge(
+            inputs.astype(np.float64), targets.astype(np.float64), mask, penalty, True
+        )
+        error = np.linalg.norm(params.weights - weights, axis=1)
+        assert (error < bound * np.linalg.norm(weights, axis=1)).all()
 
 
 def test_one_penalty_for_each_output(x64):

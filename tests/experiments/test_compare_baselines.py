@@ -144,11 +144,15 @@ def test_folder_grey_test_list_and_chosen_methods(tmp_path, rng):
 
 @pytest.mark.long
 def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
-    """The penalty is beyond what float32 can hold."""
-    flags = ("--num_subjects=3", "--image_size=16", f"--output_dir={tmp_path}")
+    """Black pictures and no penalty: the systems are singular."""
+    for expression in ("neutral", "happy"):
+        (tmp_path / expression).mkdir()
+        for name in "abc":
+            images.write(tmp_path / expression / f"{name}.png", np.zeros((16, 16, 3)))
+    flags = ("--dataset=folder", f"--data_dir={tmp_path}", "--image_size=16", f"--output_dir={tmp_path}")
     assert run(*flags, "--methods=copy_input").returncode == 0
     assert (tmp_path / "comparison.png").exists()
-    done = run(*flags, "--methods=masked_ridge", "--penalty=1e39")
+    done = run(*flags, "--methods=masked_ridge", "--penalty=0")
     assert done.returncode == 1
     assert done.stderr.startswith("error: masked_ridge has no finite solution")
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
