@@ -132,7 +132,7 @@ def _subjects(root: Path) -> list[str]:
                 f"there is no folder {root / folder}; data_dir must be the folder of the London set, "
                 "which holds neutral_front, smiling_front and landmarks5.csv"
             )
-        matches = (re.fullmatch(rf"(.+)_{code}\.jpg", path.name) for path in (root / folder).iterdir())
+        matches = (re.fullmatch(rf"(\w+)_{code}\.jpg", path.name) for path in (root / folder).iterdir())
         numbers[expression] = {match[1] for match in matches if match}
     for own, other in (("neutral", "happy"), ("happy", "neutral")):
         for subject in sorted(numbers[own] - numbers[other]):
