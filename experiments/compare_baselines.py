@@ -96,24 +96,22 @@ def evaluate(name: str, method: Method, train: Pairs, test: Pairs) -> Evaluation
 def compare(names: Sequence[str], settings: Settings) -> None:
     """The experiment: loads, trains, tests, and writes the output folder."""
     methods = [(name, METHODS[name](settings)) for name in names]
-    output_dir = run_folder.create(_OUTPUT_DIR.value, outputs=("results.csv", "comparison.png"))
+    output_dir = run_folder.create(_OUTPUT_DIR.value)
     pairs = data.load(cache_dir=output_dir / "cache")
     train, test = data.split_by_flags(pairs)
-    run_folder.write_json(
-        output_dir / "config.json",
-        run_folder.describe_run(
-            data.resolved_flags(),
-            {
-                "num_train": len(train.subjects),
-                "num_test": len(test.subjects),
-                "image_shape": pairs.neutral.shape[1:],
-                "test_subjects": test.subjects,
-            },
-        ),
-    )
     for _, method in methods:
-        # Options that do not suit the pictures are found before anything is computed.
+        # Options that do not suit the pictures are found before anything is computed, or replaced.
         jax.eval_shape(method.fit, train.neutral, train.expressive)
+    configuration = run_folder.describe_run(
+        data.resolved_flags(),
+        {
+            "num_train": len(train.subjects),
+            "num_test": len(test.subjects),
+            "image_shape": pairs.neutral.shape[1:],
+            "test_subjects": test.subjects,
+        },
+    )
+    run_folder.start(output_dir, configuration, outputs=("results.csv", "comparison.png"))
     evaluations: list[Evaluation] = []
     with tqdm(methods, unit="method", delay=2, leave=False) as progress:
         for name, method in progress:

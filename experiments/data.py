@@ -102,8 +102,12 @@ def title() -> str:
 
 
 def _data_dir() -> str | None:
-    if _DATA_DIR.value is not None or _DATASET.value == "synthetic":
-        return _DATA_DIR.value
+    if _DATA_DIR.value is not None:
+        if _DATASET.value == "synthetic":
+            raise checks.InputError("--data_dir needs --dataset=folder or --dataset=london")
+        return str(Path(_DATA_DIR.value).expanduser())
+    if _DATASET.value == "synthetic":
+        return None
     if _DATASET.value == "london" and os.environ.get("MLR_JAX_DATA"):
         return str(Path(os.environ["MLR_JAX_DATA"]) / "london")
     raise checks.InputError(

@@ -44,7 +44,7 @@ def draw(columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> 
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
     for row, label in enumerate(rows):
-        axes[row, 0].set_ylabel(label, fontsize=8)
+        axes[row, 0].set_ylabel(label if len(label) <= 16 else f"…{label[-15:]}", fontsize=8)
     figure.suptitle(title, fontsize=11)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=150)

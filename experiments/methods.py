@@ -84,7 +84,9 @@ def masked_ridge(settings: Settings) -> Method:
         ),
         predict=synthesis.synthesize,
         num_parameters=num_parameters,
-        setting=lambda model: f"window={settings.window} penalty={settings.penalty:g}",
+        setting=lambda model: (
+            f"window={settings.window} penalty={settings.penalty:g} channels={settings.channel_mode}"
+        ),
     )
 
 

@@ -21,23 +21,31 @@ from mlr_jax import checks
 _PACKAGES = ("jax", "jaxlib", "numpy", "dm_pix", "imageio", "pillow", "matplotlib")
 
 
-def create(path: str, *, outputs: Sequence[str]) -> Path:
-    """Makes the folder, and removes an earlier run's `outputs`, so that all files in it belong together.
+def create(path: str) -> Path:
+    """Makes the folder, unless it is there.
 
-    Git ignores the folder, wherever it is: pictures of people are not to be committed by accident.
+    Git ignores a folder that is made here: pictures of people are not to be committed by accident.
 
     Raises:
       InputError: it cannot be made or written to.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".gitignore").write_text("*\n")
-        for name in outputs:
-            (folder / name).unlink(missing_ok=True)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise checks.InputError(f"--output_dir: cannot write to the folder {folder}: {error}") from error
+        raise checks.InputError(f"--output_dir: cannot make the folder {folder}: {error}") from error
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise checks.InputError(f"--output_dir: {folder} is not a folder that can be written to")
     return folder
+
+
+def start(folder: Path, configuration: Mapping[str, Any], *, outputs: Sequence[str]) -> None:
+    """Replaces config.json, and removes an earlier run's `outputs`, so that all files belong together."""
+    for name in outputs:
+        (folder / name).unlink(missing_ok=True)
+    write_bytes(folder / "config.json", (json.dumps(configuration, indent=2, default=str) + "\n").encode())
 
 
 def describe_run(resolved: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,11 +68,6 @@ def describe_run(resolved: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[
         },
         **extra,
     }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes `content` as readable JSON."""
-    write_bytes(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -10,6 +10,9 @@ The modules, from the mathematics to the pictures:
     alignment     faces brought into the same place by their landmarks
     datasets      pairs of pictures: synthetic, london, folder
     baselines     the regressions that it is compared with
+    cholesky, checks   what the others stand on
+
+`import mlr_jax` brings the model; the others are imported by name, such as `from mlr_jax import metrics`.
 """
 
 from mlr_jax import masked_ridge, masks, synthesis

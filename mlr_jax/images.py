@@ -62,7 +62,14 @@ def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
     Args:
       path: of the file, whose folder exists.
       image: `(height, width, 1 or 3)` floats, clipped to [0, 1].
+
+    Raises:
+      TypeError: it does not hold floating-point numbers.
+      InputError: it has another shape.
     """
+    checks.as_floating("images.write", "image", image, ("height", "width", "channels"))
+    if np.shape(image)[-1] not in (1, 3):
+        raise checks.InputError(f"images.write: image must have 1 or 3 channels, not {np.shape(image)[-1]}")
     levels = np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
     iio.imwrite(Path(path), levels[..., 0] if levels.shape[-1] == 1 else levels)
 

@@ -83,7 +83,7 @@ def fit(
         about 2 MiB on a CPU, 256 MiB elsewhere. `vmap` multiplies this.
 
     Returns:
-      The weights and biases, in float32 or, if an argument is float64, in float64.
+      The weights and biases, in float32, or in float64 if an argument is (and `jax_enable_x64` is on).
 
     Raises:
       TypeError: inputs or targets are not floating point.

@@ -54,7 +54,8 @@ def fit(
 ) -> ExpressionModel:
     """Learns from pairs of pictures how an expression changes faces.
 
-    Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`.
+    Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. Under `jit`,
+    a window's size and `channels` must be static: bind them with `functools.partial`.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
@@ -88,7 +89,11 @@ def fit(
             f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
         )
     height, width = neutral.shape[1:3]
-    mask = window if isinstance(window, masks.Mask) else masks.square_window(height, width, window)
+    if isinstance(window, masks.Mask):
+        mask = window
+    else:
+        checks.positive_integer(where, "window, unless it is a masks.Mask,", window)
+        mask = masks.square_window(height, width, window)
     masks.check(mask, where, num_inputs=height * width)
     if len(mask.indices) != height * width:
         raise checks.InputError(

@@ -25,6 +25,15 @@ def test_writes_clipped_grey(tmp_path):
     np.testing.assert_allclose(images.read(tmp_path / "grey.png")[0, :, 1], [0, 128 / 255, 1])
 
 
+def test_writes_pictures_only(tmp_path):
+    with pytest.raises(TypeError, match="not uint8"):
+        images.write(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(InputError, match="must have the 3 axes"):
+        images.write(tmp_path / "x.png", np.zeros((2, 4, 4, 3)))
+    with pytest.raises(InputError, match="1 or 3 channels, not 4"):
+        images.write(tmp_path / "x.png", np.zeros((4, 4, 4)))
+
+
 def test_reads_every_kind_of_picture(tmp_path, picture):
     upright = Image.fromarray(picture)
     grey = np.asarray(upright.convert("L"))

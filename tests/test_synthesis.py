@@ -152,6 +152,12 @@ def test_fit_errors(faces, change, words):
         synthesis.fit(**arguments)
 
 
+def test_window_is_a_size_or_a_mask(faces):
+    for window in (3.0, np.ones((30, 30), bool)):
+        with pytest.raises(TypeError, match=r"window, unless it is a masks.Mask, must be a whole number"):
+            synthesis.fit(*faces, window=window)
+
+
 def test_synthesize_errors(faces):
     model = synthesis.fit(*faces)
     with pytest.raises(InputError, match="for pictures of 6 x 5, not 5 x 5; resize them"):

@@ -78,9 +78,11 @@ def leave_one_out_mse(inputs: ArrayLike, targets: ArrayLike, penalties: ArrayLik
 
     Raises:
       TypeError: inputs or targets are not floating point.
-      InputError: shapes do not agree, or a value is NaN.
+      InputError: shapes do not agree, a value is NaN, or there is one example only.
     """
     inputs, targets = _check("l2_ridge.leave_one_out_mse", inputs, targets)
+    if len(inputs) < 2:
+        raise checks.InputError("l2_ridge.leave_one_out_mse: one example cannot be left out of one")
     return _leave_one_out_mse(inputs, targets, jnp.asarray(penalties, inputs.dtype))
 
 

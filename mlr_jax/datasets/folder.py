@@ -52,9 +52,11 @@ def load(
         checks.positive_integer("folder.load", "image_size", image_size)
     sources, targets = (_pictures(folder) for folder in _folders(Path(data_dir), source, target))
     for own, other in ((sources, targets), (targets, sources)):
-        for name in sorted(own.keys() - other.keys()):
+        lonely = sorted(own.keys() - other.keys())
+        if lonely:
             folder = next(iter(other.values())).parent
-            raise checks.InputError(f"{own[name]} has no partner {name} in {folder}")
+            more = f", nor have {len(lonely) - 1} other pictures" if len(lonely) > 1 else ""
+            raise checks.InputError(f"{own[lonely[0]]} has no partner {lonely[0]} in {folder}{more}")
     names = sorted(sources)
     paths = [files[name] for files in (sources, targets) for name in names]
     key = {
@@ -100,7 +102,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
                 raise checks.InputError(f"{pictures[path.stem]} and {path} have the same name")
             pictures[path.stem] = path
     if not pictures:
-        raise checks.InputError(f"there are no pictures in {folder}")
+        raise checks.InputError(f"there are no pictures in {folder} ({' '.join(images.EXTENSIONS)})")
     return pictures
 
 

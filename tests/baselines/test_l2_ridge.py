@@ -56,6 +56,8 @@ def test_composes(x64):
 
 def test_clear_errors():
     inputs, targets = problem("dual")
+    with pytest.raises(InputError, match="one example cannot be left out of one"):
+        l2_ridge.leave_one_out_mse(inputs[:1], targets[:1], [1.0])
     with pytest.raises(InputError, match="penalty must be 0 or more"):
         l2_ridge.fit(inputs, targets, -1)
     with pytest.raises(InputError, match="inputs hold 12 examples, but targets hold 11"):

@@ -13,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import compare_baselines
+from experiments import compare_baselines, run_folder
+from experiments.methods import METHODS
 from mlr_jax import images, metrics, synthesis
+from mlr_jax.checks import InputError
 from mlr_jax.datasets import synthetic
 from mlr_jax.datasets.pairs import split
 
 ROOT = Path(__file__).parents[2]
 HEADER = "method,mse,psnr,ssim,num_parameters,fit_seconds,predict_seconds"
-METHODS = ["copy_input", "mean_change", "masked_ridge", "l2_ridge"]
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
@@ -46,7 +47,7 @@ def test_writes_the_table(small_run):
     folder, output = small_run
     assert (folder / "results.csv").read_text().startswith(HEADER + ",")
     rows = results(folder)
-    assert list(rows) == METHODS
+    assert list(rows) == list(METHODS)
     for name, row in rows.items():
         assert float(row["mse"]) > 0
         assert -10 * np.log10(float(row["mse"])) <= float(row["psnr"]) + 1e-4, "a mean of logarithms"
@@ -161,6 +162,25 @@ def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
 
 
 @pytest.mark.long
+def test_a_mistake_costs_no_results(small_run):
+    folder, _ = small_run
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert {".gitignore", "config.json", "results.csv", "comparison.png"} == set(before)
+    for mistake in ("--window=4", "--dataset=folder", "--test_fraction=7"):
+        assert run("--num_subjects=24", "--image_size=16", f"--output_dir={folder}", mistake).returncode == 1
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_only_a_new_folder_is_hidden_from_git(tmp_path):
+    (tmp_path / ".gitignore").write_text("mine")
+    assert run_folder.create(str(tmp_path)) == tmp_path
+    assert (tmp_path / ".gitignore").read_text() == "mine"
+    assert (run_folder.create(str(tmp_path / "new")) / ".gitignore").read_text() == "*\n"
+    with pytest.raises(InputError, match="not a folder that can be written to"):
+        run_folder.create(str(tmp_path / ".gitignore"))
+
+
+@pytest.mark.long
 def test_masked_ridge_wins_on_the_default_faces(tmp_path):
     done = run("--image_size=32", "--channels=1", f"--output_dir={tmp_path}")
     assert done.returncode == 0, done.stderr
@@ -210,6 +230,7 @@ def broken_folder(tmp_path_factory) -> Path:
         (["--test_fraction=2"], "--test_fraction must be between 0 and 1, not 2"),
         (["--test_list=/nowhere/list.txt"], "--test_list: cannot read /nowhere/list.txt"),
         (["--dataset=folder"], "--dataset=folder needs --data_dir"),
+        (["--data_dir=here"], "--data_dir needs --dataset=folder or --dataset=london"),
         (["--dataset=folder", "--data_dir=/nowhere"], "there is no folder /nowhere"),
         (["--dataset=london", "--data_dir=/nowhere"], "there is no folder /nowhere/neutral_front"),
         (["extra"], "unexpected argument 'extra'"),
