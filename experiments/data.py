@@ -84,7 +84,7 @@ def split_by_flags(pairs: Pairs) -> tuple[Pairs, Pairs]:
             raise checks.InputError(f"--test_fraction must be between 0 and 1, not {_TEST_FRACTION.value:g}")
         return split(pairs, test_fraction=_TEST_FRACTION.value, seed=_SEED.value)
     try:
-        lines = Path(_TEST_LIST.value).read_text(encoding="utf-8-sig").split("\n")
+        lines = Path(_TEST_LIST.value).expanduser().read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise checks.InputError(f"--test_list: cannot read {_TEST_LIST.value}: {error}") from error
     subjects = [line.strip() for line in lines if line.strip()]

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlr_jax import synthesis
-from mlr_jax.baselines import l2_ridge
+from mlr_jax.baselines import l2_ridge as ridge
 
 Params = Any
 
-# Penalties among which plain ridge regression chooses by leave-one-out on the training pairs.
+# Penalties among which l2_ridge chooses by leave-one-out on the training pairs.
 L2_PENALTIES = np.logspace(-2, 4, 13)
 
 
@@ -93,11 +93,11 @@ def masked_ridge(settings: Settings) -> Method:
 class _SelectedRidge(NamedTuple):
     """Plain ridge regressions, one for each channel, and the penalty that they share."""
 
-    channels: l2_ridge.L2Ridge
+    channels: ridge.L2Ridge
     penalty: jax.Array
 
 
-def plain_ridge(settings: Settings) -> Method:
+def l2_ridge(settings: Settings) -> Method:
     """Every output pixel is regressed on all input pixels, each colour channel on its own.
 
     It gets the penalty that is best on the training pairs by leave-one-out.
@@ -108,12 +108,12 @@ def plain_ridge(settings: Settings) -> Method:
         penalties = jnp.asarray(L2_PENALTIES, neutral.dtype)
         # One channel after the other: the data of a single one may be all that memory holds.
         pairs = (_planes(neutral), _planes(expressive))
-        errors = jax.lax.map(lambda p: l2_ridge.leave_one_out_mse(p[0], p[1], penalties), pairs)
+        errors = jax.lax.map(lambda p: ridge.leave_one_out_mse(p[0], p[1], penalties), pairs)
         penalty = penalties[jnp.argmin(errors.sum(axis=0))]
-        return _SelectedRidge(jax.lax.map(lambda p: l2_ridge.fit(p[0], p[1], penalty), pairs), penalty)
+        return _SelectedRidge(jax.lax.map(lambda p: ridge.fit(p[0], p[1], penalty), pairs), penalty)
 
     def predict(params: _SelectedRidge, neutral: jax.Array) -> jax.Array:
-        outputs = jax.lax.map(lambda each: l2_ridge.predict(*each), (params.channels, _planes(neutral)))
+        outputs = jax.lax.map(lambda each: ridge.predict(*each), (params.channels, _planes(neutral)))
         return jnp.moveaxis(outputs, 0, -1).reshape(neutral.shape)
 
     def num_parameters(params: _SelectedRidge) -> int:
@@ -130,10 +130,7 @@ def plain_ridge(settings: Settings) -> Method:
 
 
 METHODS: Mapping[str, Callable[[Settings], Method]] = {
-    "copy_input": copy_input,
-    "mean_change": mean_change,
-    "masked_ridge": masked_ridge,
-    "l2_ridge": plain_ridge,
+    make.__name__: make for make in (copy_input, mean_change, masked_ridge, l2_ridge)
 }
 
 

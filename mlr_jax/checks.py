@@ -59,6 +59,31 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
     return result.astype(jnp.promote_types(result.dtype, jnp.float32))
 
 
+def regression(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Returns the examples of a regression as floating point of one dtype.
+
+    Args:
+      where: the function that was called, for the message.
+      inputs: `(num_examples, num_inputs)`.
+      targets: `(num_examples, num_outputs)`.
+
+    Returns:
+      Both, float32 or float64.
+
+    Raises:
+      TypeError: they do not hold floating-point numbers.
+      InputError: their shapes do not agree, or a value is NaN or infinite.
+    """
+    inputs = as_floating(where, "inputs", inputs, ("num_examples", "num_inputs"))
+    targets = as_floating(where, "targets", targets, ("num_examples", "num_outputs"))
+    if len(inputs) != len(targets):
+        raise InputError(f"{where}: inputs hold {len(inputs)} examples, but targets hold {len(targets)}")
+    finite(where, "inputs", inputs)
+    finite(where, "targets", targets)
+    dtype = jnp.promote_types(inputs.dtype, targets.dtype)
+    return inputs.astype(dtype), targets.astype(dtype)
+
+
 def finite(where: str, name: str, array: ArrayLike) -> None:
     """Raises InputError if a concrete `array` holds NaN or infinity, and says where the first is."""
     if not is_concrete(array):

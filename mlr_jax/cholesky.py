@@ -2,7 +2,8 @@
 
 The batched LAPACK calls behind `jnp.linalg` wait for the CPU's thread pool from within it: two of them at
 a time, from two fits in one program or from a gradient, can block each other for ever on a machine of
-two cores. These loops cannot, run on any device, and are as fast for the sizes of receptive fields.
+two cores. These loops cannot, and run on any device. On a CPU they are about as fast for matrices of up to
+10 x 10, as a 3 x 3 window has them, and slower for larger ones.
 """
 
 import jax

@@ -23,9 +23,10 @@ from jax.typing import ArrayLike
 
 from mlr_jax import checks, cholesky, masks
 
-# Working memory of one chunk of pixels: a CPU wants it to stay in its cache, an accelerator to be busy.
-_CHUNK_BYTES = {"cpu": 2 * 2**20}
-_CHUNK_BYTES_ELSEWHERE = 256 * 2**20
+# Working memory of one chunk of pixels. A CPU wants it to stay in its cache (0.5 to 8 MiB were tried); an
+# accelerator wants to be busy (a guess, not measured).
+_CPU_CHUNK_BYTES = 2 * 2**20
+_ACCELERATOR_CHUNK_BYTES = 256 * 2**20
 
 # More gain nothing at penalties of practical size.
 _REFINEMENT_STEPS = 2
@@ -99,12 +100,7 @@ def fit(
     ((64, 9), True)
     """
     where = "masked_ridge.fit"
-    inputs = checks.as_floating(where, "inputs", inputs, ("num_examples", "num_inputs"))
-    targets = checks.as_floating(where, "targets", targets, ("num_examples", "num_outputs"))
-    if len(inputs) != len(targets):
-        raise checks.InputError(
-            f"{where}: inputs hold {len(inputs)} examples, but targets hold {len(targets)}"
-        )
+    inputs, targets = checks.regression(where, inputs, targets)
     num_outputs = targets.shape[1]
     masks.check(mask, where, num_inputs=inputs.shape[1])
     if len(mask.indices) != num_outputs:
@@ -119,15 +115,12 @@ def fit(
     if batch_size is not None and batch_size < 1:
         raise checks.InputError(f"{where}: batch_size must be 1 or more, not {batch_size}")
     checks.not_negative(where, "penalty", penalty)
-    checks.finite(where, "inputs", inputs)
-    checks.finite(where, "targets", targets)
 
-    dtype = jnp.promote_types(inputs.dtype, targets.dtype)
     params = _fit(
-        inputs.astype(dtype),
-        targets.astype(dtype),
+        inputs,
+        targets,
         mask,
-        jnp.broadcast_to(jnp.asarray(penalty, dtype), (num_outputs,)),
+        jnp.broadcast_to(jnp.asarray(penalty, inputs.dtype), (num_outputs,)),
         penalize_bias=penalize_bias,
         batch_size=batch_size,
     )
@@ -190,7 +183,7 @@ def _fit(
         num_entries, num_examples = mask.indices.shape[1] + 1, len(inputs)
         # The receptive field, gathered and with its bias; the Gram matrix, its factor and a loop's copy.
         numbers = 2 * num_entries * num_examples + 3 * min(num_entries, num_examples) ** 2
-        budget = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES_ELSEWHERE)
+        budget = _CPU_CHUNK_BYTES if jax.default_backend() == "cpu" else _ACCELERATOR_CHUNK_BYTES
         batch_size = max(1, budget // (numbers * inputs.dtype.itemsize))
     return jax.lax.map(
         solve,

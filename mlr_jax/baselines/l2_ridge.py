@@ -49,7 +49,7 @@ def fit(inputs: ArrayLike, targets: ArrayLike, penalty: ArrayLike) -> L2Ridge:
       TypeError: inputs or targets are not floating point.
       InputError: shapes do not agree, a value is NaN, or the penalty is negative.
     """
-    inputs, targets = _check("l2_ridge.fit", inputs, targets)
+    inputs, targets = checks.regression("l2_ridge.fit", inputs, targets)
     checks.not_negative("l2_ridge.fit", "penalty", penalty)
     return _fit(inputs, targets, jnp.asarray(penalty, inputs.dtype))
 
@@ -80,7 +80,7 @@ def leave_one_out_mse(inputs: ArrayLike, targets: ArrayLike, penalties: ArrayLik
       TypeError: inputs or targets are not floating point.
       InputError: shapes do not agree, a value is NaN, or there is one example only.
     """
-    inputs, targets = _check("l2_ridge.leave_one_out_mse", inputs, targets)
+    inputs, targets = checks.regression("l2_ridge.leave_one_out_mse", inputs, targets)
     if len(inputs) < 2:
         raise checks.InputError("l2_ridge.leave_one_out_mse: one example cannot be left out of one")
     return _leave_one_out_mse(inputs, targets, jnp.asarray(penalties, inputs.dtype))
@@ -114,16 +114,3 @@ def _leave_one_out_mse(inputs: jax.Array, targets: jax.Array, penalties: jax.Arr
         return jnp.mean((residual / (1 - leverage)[:, None]) ** 2)
 
     return jax.lax.map(mse, penalties)
-
-
-def _check(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    inputs = checks.as_floating(where, "inputs", inputs, ("num_examples", "num_inputs"))
-    targets = checks.as_floating(where, "targets", targets, ("num_examples", "num_outputs"))
-    if len(inputs) != len(targets):
-        raise checks.InputError(
-            f"{where}: inputs hold {len(inputs)} examples, but targets hold {len(targets)}"
-        )
-    checks.finite(where, "inputs", inputs)
-    checks.finite(where, "targets", targets)
-    dtype = jnp.promote_types(inputs.dtype, targets.dtype)
-    return inputs.astype(dtype), targets.astype(dtype)
