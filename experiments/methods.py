@@ -14,6 +14,7 @@ import numpy as np
 
 from mlr_jax import synthesis
 from mlr_jax.baselines import l2_ridge as ridge
+from mlr_jax.baselines.factored_linear import FactoredLinear
 
 Params = Any
 
@@ -93,7 +94,7 @@ def masked_ridge(settings: Settings) -> Method:
 class _SelectedRidge(NamedTuple):
     """Plain ridge regressions, one for each channel, and the penalty that they share."""
 
-    channels: ridge.L2Ridge
+    channels: FactoredLinear
     penalty: jax.Array
 
 

@@ -115,3 +115,16 @@ def not_negative(where: str, name: str, array: ArrayLike) -> None:
     if not np.isfinite(values).all() or (values < 0).any():
         worst = float(values[~(np.isfinite(values) & (values >= 0))].flat[0])
         raise InputError(f"{where}: {name} must be 0 or more and finite, not {worst:g}")
+
+
+def positive(where: str, name: str, array: ArrayLike) -> None:
+    """Raises InputError if a concrete `array` holds a number that is not above 0, or not finite."""
+    not_negative(where, name, array)
+    if is_concrete(array) and (np.asarray(array) == 0).any():
+        raise InputError(f"{where}: {name} must be above 0")
+
+
+def solved(where: str, solution: jax.Array) -> None:
+    """Raises InputError if a concrete `solution` of a regularised system is not finite."""
+    if is_concrete(solution) and not bool(jnp.isfinite(solution).all()):
+        raise InputError(f"{where}: the system is singular in {solution.dtype}; raise the penalty")

@@ -21,12 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, cholesky, masks
-
-# Working memory of one chunk of pixels. A CPU wants it to stay in its cache (0.5 to 8 MiB were tried); an
-# accelerator wants to be busy (a guess, not measured).
-_CPU_CHUNK_BYTES = 2 * 2**20
-_ACCELERATOR_CHUNK_BYTES = 256 * 2**20
+from mlr_jax import batching, checks, cholesky, masks
 
 # More gain nothing at penalties of practical size.
 _REFINEMENT_STEPS = 2
@@ -183,8 +178,7 @@ def _fit(
         num_entries, num_examples = mask.indices.shape[1] + 1, len(inputs)
         # The receptive field, gathered and with its bias; the Gram matrix, its factor and a loop's copy.
         numbers = 2 * num_entries * num_examples + 3 * min(num_entries, num_examples) ** 2
-        budget = _CPU_CHUNK_BYTES if jax.default_backend() == "cpu" else _ACCELERATOR_CHUNK_BYTES
-        batch_size = max(1, budget // (numbers * inputs.dtype.itemsize))
+        batch_size = batching.default_batch_size(targets.shape[1], numbers, inputs.dtype)
     return jax.lax.map(
         solve,
         (jnp.asarray(mask.indices), jnp.asarray(mask.valid), targets.T, penalties),

@@ -12,6 +12,7 @@ border cuts it off the entry is invalid. `masked_ridge` weights can so be read a
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from mlr_jax import checks
@@ -26,8 +27,8 @@ class Mask(NamedTuple):
         so that a gather is always in range.
     """
 
-    indices: np.ndarray
-    valid: np.ndarray
+    indices: np.ndarray | jax.Array
+    valid: np.ndarray | jax.Array
 
 
 def square_window(height: int, width: int, size: int) -> Mask:

@@ -6,35 +6,17 @@ with an intercept b that is not penalised. Hoerl and Kennard, Technometrics 12:5
 et al. (2020).
 """
 
-from functools import partial
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 from jax.typing import ArrayLike
 
 from mlr_jax import checks
-
-_matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-
-
-class L2Ridge(NamedTuple):
-    """A fitted ridge regression.
-
-    Attributes:
-      input_mean: `(num_inputs,)`.
-      factors: matrices whose product is W `(num_inputs, num_outputs)`: W itself from the primal system;
-        from the dual, the centred examples and their coefficients, which are far fewer numbers.
-      intercept: `(num_outputs,)`, the output at the mean input.
-    """
-
-    input_mean: jax.Array
-    factors: tuple[jax.Array, ...]
-    intercept: jax.Array
+from mlr_jax.baselines import factored_linear
+from mlr_jax.baselines.factored_linear import FactoredLinear, matmul
 
 
-def fit(inputs: ArrayLike, targets: ArrayLike, penalty: ArrayLike) -> L2Ridge:
+def fit(inputs: ArrayLike, targets: ArrayLike, penalty: ArrayLike) -> FactoredLinear:
     """Fits all outputs at once with one factorisation of the smaller of the two systems.
 
     Args:
@@ -43,23 +25,26 @@ def fit(inputs: ArrayLike, targets: ArrayLike, penalty: ArrayLike) -> L2Ridge:
       penalty: lambda >= 0, a scalar.
 
     Returns:
-      The regression. Where there are fewer examples than inputs, nothing of `num_inputs ** 2` is formed.
+      The regression: its one factor is W from the primal system; from the dual, the two are the centred
+      examples and their coefficients. Where there are fewer examples than inputs, nothing of
+      `num_inputs ** 2` is formed.
 
     Raises:
       TypeError: inputs or targets are not floating point.
-      InputError: shapes do not agree, a value is NaN, or the penalty is negative.
+      InputError: shapes do not agree, a value is NaN, the penalty is negative, or the system is singular, for
+        which the penalty must be 0 or nearly so.
     """
-    inputs, targets = checks.regression("l2_ridge.fit", inputs, targets)
-    checks.not_negative("l2_ridge.fit", "penalty", penalty)
-    return _fit(inputs, targets, jnp.asarray(penalty, inputs.dtype))
+    where = "l2_ridge.fit"
+    inputs, targets = checks.regression(where, inputs, targets)
+    checks.not_negative(where, "penalty", penalty)
+    params = _fit(inputs, targets, jnp.asarray(penalty, inputs.dtype))
+    checks.solved(where, params.factors[-1])
+    return params
 
 
-def predict(params: L2Ridge, inputs: ArrayLike) -> jax.Array:
+def predict(params: FactoredLinear, inputs: ArrayLike) -> jax.Array:
     """Returns the predictions `(num_examples, num_outputs)` for inputs `(num_examples, num_inputs)`."""
-    outputs = jnp.asarray(inputs) - params.input_mean[None]
-    for matrix in params.factors:
-        outputs = _matmul(outputs, matrix)
-    return outputs + params.intercept[None]
+    return factored_linear.predict(params, inputs)
 
 
 def leave_one_out_mse(inputs: ArrayLike, targets: ArrayLike, penalties: ArrayLike) -> jax.Array:
@@ -87,30 +72,30 @@ def leave_one_out_mse(inputs: ArrayLike, targets: ArrayLike, penalties: ArrayLik
 
 
 @jax.jit
-def _fit(inputs: jax.Array, targets: jax.Array, penalty: jax.Array) -> L2Ridge:
+def _fit(inputs: jax.Array, targets: jax.Array, penalty: jax.Array) -> FactoredLinear:
     input_mean, intercept = inputs.mean(axis=0), targets.mean(axis=0)
     rows, centred = inputs - input_mean[None], targets - intercept[None]
     num_examples, num_inputs = rows.shape
     dual = num_examples < num_inputs
-    gram = _matmul(rows, rows.T) if dual else _matmul(rows.T, rows)
+    gram = matmul(rows, rows.T) if dual else matmul(rows.T, rows)
     factor = jax.scipy.linalg.cho_factor(gram + penalty * jnp.eye(len(gram), dtype=gram.dtype))
     if dual:
-        return L2Ridge(input_mean, (rows.T, jax.scipy.linalg.cho_solve(factor, centred)), intercept)
-    weights = jax.scipy.linalg.cho_solve(factor, _matmul(rows.T, centred))
-    return L2Ridge(input_mean, (weights,), intercept)
+        return FactoredLinear(input_mean, (rows.T, jax.scipy.linalg.cho_solve(factor, centred)), intercept)
+    weights = jax.scipy.linalg.cho_solve(factor, matmul(rows.T, centred))
+    return FactoredLinear(input_mean, (weights,), intercept)
 
 
 @jax.jit
 def _leave_one_out_mse(inputs: jax.Array, targets: jax.Array, penalties: jax.Array) -> jax.Array:
     rows, centred = inputs - inputs.mean(axis=0)[None], targets - targets.mean(axis=0)[None]
-    eigenvalues, basis = jnp.linalg.eigh(_matmul(rows, rows.T))
+    eigenvalues, basis = jnp.linalg.eigh(matmul(rows, rows.T))
     eigenvalues = jnp.maximum(eigenvalues, 0)  # A Gram matrix has none below 0 but for rounding.
-    coordinates = _matmul(basis.T, centred)
+    coordinates = matmul(basis.T, centred)
 
     def mse(penalty: jax.Array) -> jax.Array:
         shrinkage = penalty / (eigenvalues + penalty)
-        residual = _matmul(basis, shrinkage[:, None] * coordinates)
-        leverage = 1 / len(rows) + _matmul(basis**2, 1 - shrinkage)
+        residual = matmul(basis, shrinkage[:, None] * coordinates)
+        leverage = 1 / len(rows) + matmul(basis**2, 1 - shrinkage)
         return jnp.mean((residual / (1 - leverage)[:, None]) ** 2)
 
     return jax.lax.map(mse, penalties)

@@ -1,0 +1,30 @@
+"""Linear maps in which every output reads few inputs of its own: what l0, l1 and LSRF learn."""
+
+from typing import NamedTuple
+
+import jax
+from jax.typing import ArrayLike
+
+from mlr_jax import masked_ridge, masks
+
+
+class SparseLinear(NamedTuple):
+    """A mask that was learned, and the masked linear map that goes with it.
+
+    Attributes:
+      mask: the inputs that each output reads; entries that stayed empty are invalid.
+      linear: the weights and biases, for `masked_ridge.predict(linear, inputs, mask)`.
+    """
+
+    mask: masks.Mask
+    linear: masked_ridge.MaskedLinear
+
+
+def predict(params: SparseLinear, inputs: ArrayLike) -> jax.Array:
+    """Returns the predictions `(num_examples, num_outputs)` for inputs `(num_examples, num_inputs)`.
+
+    Raises:
+      TypeError: inputs are not floating point.
+      InputError: the map is for another number of inputs.
+    """
+    return masked_ridge.predict(params.linear, inputs, params.mask)

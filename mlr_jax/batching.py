@@ -1,0 +1,27 @@
+"""How many outputs a solver works on at once, which bounds its memory."""
+
+import jax
+from jax.typing import DTypeLike
+
+# A CPU wants one batch to stay in its cache (0.5 to 8 MiB were tried); an accelerator wants to be busy (a
+# guess, not measured).
+_CPU_BYTES = 2 * 2**20
+_ACCELERATOR_BYTES = 256 * 2**20
+
+
+def default_batch_size(num_outputs: int, numbers: int, dtype: DTypeLike, *, at_least: int = 1) -> int:
+    """Returns how many outputs to solve at once.
+
+    Args:
+      num_outputs: how many there are in all.
+      numbers: how many numbers the solver of one output works on.
+      dtype: of these numbers.
+      at_least: what it takes to pay for what all outputs of a batch read together.
+
+    Returns:
+      A number that divides `num_outputs` if one near the best does: the rest would be compiled once more.
+    """
+    budget = _CPU_BYTES if jax.default_backend() == "cpu" else _ACCELERATOR_BYTES
+    best = min(max(at_least, budget // (numbers * jax.numpy.dtype(dtype).itemsize)), num_outputs)
+    divisors = [size for size in range(best, best // 2, -1) if num_outputs % size == 0]
+    return divisors[0] if divisors else best
