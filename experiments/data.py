@@ -38,12 +38,48 @@ _TEST_LIST = flags.DEFINE_string(
 )
 
 
-def load(cache_dir: Path) -> Pairs:
-    """Loads the pairs that the flags name; decoded pictures are kept in `cache_dir`.
+def seeds(num_seeds: int) -> tuple[int, ...]:
+    """The seeds of `num_seeds` runs.
 
     Raises:
-      InputError: the data are not as they should be.
+      InputError: there are several, but they would all test on the same people.
     """
+    if num_seeds > 1 and _TEST_LIST.value is not None:
+        raise checks.InputError("--num_seeds needs random splits: leave out --test_list")
+    return tuple(range(_SEED.value, _SEED.value + num_seeds))
+
+
+def load_split(seed: int, *, cache_dir: Path) -> tuple[Pairs, Pairs]:
+    """Loads the pairs that the flags name, and splits them into `(train, test)`.
+
+    Args:
+      seed: of the split and of the synthetic faces, one of `seeds`.
+      cache_dir: where decoded pictures are kept.
+
+    Raises:
+      InputError: the data are not as they should be, the test list cannot be read, or one of the two sets
+        would be empty.
+    """
+    return _split(_load(seed, cache_dir), seed)
+
+
+def person(subject: str, seed: int) -> str:
+    """A name for the person, the same in all splits: synthetic people are others with every seed."""
+    return f"{subject}, seed {seed}" if _DATASET.value == "synthetic" else subject
+
+
+def resolved_flags() -> dict[str, object]:
+    """The flags whose meaning depends on more than their value."""
+    return {"data_dir": _data_dir(), "channels": int(_CHANNELS.value)}
+
+
+def title() -> str:
+    """The data set and what is learned from it, for figures."""
+    return f"{_DATASET.value}: {_SOURCE.value} to {_TARGET.value}"
+
+
+def _load(seed: int, cache_dir: Path) -> Pairs:
+    """The pairs that the flags name."""
     options: dict[str, object] = {
         "image_size": _IMAGE_SIZE.value,
         "channels": int(_CHANNELS.value),
@@ -51,7 +87,7 @@ def load(cache_dir: Path) -> Pairs:
         "target": _TARGET.value,
     }
     if _DATASET.value == "synthetic":
-        options |= {"num_subjects": _NUM_SUBJECTS.value, "seed": _SEED.value}
+        options |= {"num_subjects": _NUM_SUBJECTS.value, "seed": seed}
     else:
         options["cache_dir"] = cache_dir
     # Shown only where it takes long enough for someone to wonder, and wiped away before any message.
@@ -68,21 +104,12 @@ def load(cache_dir: Path) -> Pairs:
         return LOADERS[_DATASET.value](_data_dir(), **options)
 
 
-def resolved_flags() -> dict[str, object]:
-    """The flags whose meaning depends on more than their value."""
-    return {"data_dir": _data_dir(), "channels": int(_CHANNELS.value)}
-
-
-def split_by_flags(pairs: Pairs) -> tuple[Pairs, Pairs]:
-    """Splits into `(train, test)` as `--test_list` or `--test_fraction` and `--seed` say.
-
-    Raises:
-      InputError: the list cannot be read, or one of the two sets would be empty.
-    """
+def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """`(train, test)`, as `--test_list` or `--test_fraction` says."""
     if _TEST_LIST.value is None:
         if not 0 < _TEST_FRACTION.value < 1:
             raise checks.InputError(f"--test_fraction must be between 0 and 1, not {_TEST_FRACTION.value:g}")
-        return split(pairs, test_fraction=_TEST_FRACTION.value, seed=_SEED.value)
+        return split(pairs, test_fraction=_TEST_FRACTION.value, seed=seed)
     try:
         lines = Path(_TEST_LIST.value).expanduser().read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -94,11 +121,6 @@ def split_by_flags(pairs: Pairs) -> tuple[Pairs, Pairs]:
         return split_by_subjects(pairs, subjects)
     except checks.InputError as error:
         raise checks.InputError(f"--test_list: {_TEST_LIST.value}: {error}") from error
-
-
-def title() -> str:
-    """The data set and what is learned from it, for figures."""
-    return f"{_DATASET.value}: {_SOURCE.value} to {_TARGET.value}"
 
 
 def _data_dir() -> str | None:

@@ -1,49 +1,63 @@
 """The registry of methods that are compared: each learns from pictures and predicts pictures.
 
-To add one, write a function from `Settings` to `Method` and list it in `METHODS`. The comparison, its
-figure and the tests that every method must pass take it from there.
+To add one, write a function from `Settings` to `Method`, list it in `METHODS`, and give its
+hyper-parameters in `hyperparameters.py`. The comparison, its figures and the tests that every method must
+pass take it from there.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax import synthesis
-from mlr_jax.baselines import l2_ridge as ridge
+from mlr_jax import masks, synthesis
+from mlr_jax.baselines import (
+    kernel_ridge as kernel,
+    l0_omp as omp,
+    l1_lasso as lasso,
+    l2_ridge as ridge,
+    masked_lsrf as lsrf,
+    reduced_rank as low_rank,
+)
 from mlr_jax.baselines.factored_linear import FactoredLinear
+from mlr_jax.baselines.sparse_linear import SparseLinear
 
 Params = Any
-
-# Penalties among which l2_ridge chooses by leave-one-out on the training pairs.
-L2_PENALTIES = np.logspace(-2, 4, 13)
+Learn = Literal["expression", "change"]
 
 
 class Settings(NamedTuple):
-    """The hyper-parameters that a run is given, static."""
+    """What holds for all methods of a run, and is not chosen by cross-validation.
 
-    window: int = 3
-    penalty: float = 0.4
+    Attributes:
+      channel_mode: how masked ridge treats colour.
+      learn: what regressions predict, the expressive picture (as published) or its difference from the
+        neutral one, to which it is then added.
+    """
+
     channel_mode: synthesis.Channels = "independent"
+    learn: Learn = "expression"
 
 
 class Method(NamedTuple):
     """One way to learn an expression; pictures are `(num, height, width, channels)` in [0, 1].
 
     Attributes:
-      fit: (neutral, expressive) -> params, a pytree of arrays; pure and jittable.
+      fit: (neutral, expressive, **hyper-parameters) -> params, a pytree of arrays; pure and jittable.
       predict: (params, neutral) -> predicted expressive pictures; pure and jittable.
       num_parameters: params -> how many numbers were learned.
-      setting: params -> the hyper-parameters in use, as text.
+      fit_path: where one fit gives those for all values of the only hyper-parameter:
+        (neutral, expressive, its values) -> params, stacked along a new first axis.
     """
 
-    fit: Callable[[jax.Array, jax.Array], Params]
+    fit: Callable[..., Params]
     predict: Callable[[Params, jax.Array], jax.Array]
     num_parameters: Callable[[Params], int]
-    setting: Callable[[Params], str]
+    fit_path: Callable[..., Params] | None = None
 
 
 def copy_input(settings: Settings) -> Method:
@@ -53,7 +67,6 @@ def copy_input(settings: Settings) -> Method:
         fit=lambda neutral, expressive: (),
         predict=lambda params, neutral: neutral,
         num_parameters=lambda params: 0,
-        setting=lambda params: "",
     )
 
 
@@ -64,7 +77,6 @@ def mean_change(settings: Settings) -> Method:
         fit=lambda neutral, expressive: (expressive - neutral).mean(axis=0),
         predict=lambda change, neutral: neutral + change[None],
         num_parameters=lambda change: change.size,
-        setting=lambda params: "",
     )
 
 
@@ -76,63 +88,194 @@ def masked_ridge(settings: Settings) -> Method:
         weights = int(np.sum(model.mask.valid)) * out_channels * in_channels
         return weights + model.bias.size
 
-    return Method(
-        fit=partial(
-            synthesis.fit,
-            window=settings.window,
-            penalty=settings.penalty,
-            channels=settings.channel_mode,
-        ),
+    method = Method(
+        fit=partial(synthesis.fit, channels=settings.channel_mode),
         predict=synthesis.synthesize,
         num_parameters=num_parameters,
-        setting=lambda model: (
-            f"window={settings.window} penalty={settings.penalty:g} channels={settings.channel_mode}"
-        ),
     )
+    return _learning(settings.learn, method)
 
 
-class _SelectedRidge(NamedTuple):
-    """Plain ridge regressions, one for each channel, and the penalty that they share."""
+def masked_lsrf(settings: Settings) -> Method:
+    """Each pixel sees few pixels of its neighbourhood, which are learned."""
 
-    channels: FactoredLinear
-    penalty: jax.Array
+    def fit(neutral: jax.Array, expressive: jax.Array, *, window: int, **choice: Any) -> Params:
+        height, width = neutral.shape[1:3]
+        neighbourhood = masks.square_window(height, width, window)
+
+        def fit_plane(inputs: jax.Array, targets: jax.Array) -> Params:
+            return lsrf.fit(inputs, targets, neighbourhood, **choice)
+
+        return _each_channel(fit_plane, neutral, expressive)
+
+    method = Method(fit, partial(_predict, lsrf), _num_sparse_parameters)
+    return _learning(settings.learn, method)
+
+
+def l0_omp(settings: Settings) -> Method:
+    """Every output pixel from a few input pixels anywhere in the picture, chosen greedily.
+
+    Inputs are standardised, as for the lasso: both do much better so.
+    """
+
+    def fit_path(neutral: jax.Array, expressive: jax.Array, num_nonzeros: tuple[int, ...]) -> Params:
+        fit = partial(omp.fit_path, num_nonzeros=num_nonzeros, standardize=True)
+        return _each_channel_path(fit, neutral, expressive)
+
+    fit = partial(omp.fit, standardize=True)
+    return _of_planes(settings, omp, _num_sparse_parameters, fit=fit, fit_path=fit_path)
+
+
+def l1_lasso(settings: Settings) -> Method:
+    """Every output pixel from all input pixels, with a penalty that leaves few weights."""
+
+    def fit_path(neutral: jax.Array, expressive: jax.Array, alphas: tuple[float, ...]) -> Params:
+        fit = partial(lasso.fit_path, alphas=np.asarray(alphas), standardize=True)
+        return _each_channel_path(fit, neutral, expressive)
+
+    def num_parameters(params: lasso.L1Lasso) -> int:
+        return _num_sparse_parameters(params.map)
+
+    fit = partial(lasso.fit, standardize=True)
+    return _of_planes(settings, lasso, num_parameters, fit=fit, fit_path=fit_path)
 
 
 def l2_ridge(settings: Settings) -> Method:
-    """Every output pixel is regressed on all input pixels, each colour channel on its own.
+    """Every output pixel is regressed on all input pixels."""
 
-    It gets the penalty that is best on the training pairs by leave-one-out.
-    """
-    del settings
-
-    def fit(neutral: jax.Array, expressive: jax.Array) -> _SelectedRidge:
-        penalties = jnp.asarray(L2_PENALTIES, neutral.dtype)
-        # One channel after the other: the data of a single one may be all that memory holds.
-        pairs = (_planes(neutral), _planes(expressive))
-        errors = jax.lax.map(lambda p: ridge.leave_one_out_mse(p[0], p[1], penalties), pairs)
-        penalty = penalties[jnp.argmin(errors.sum(axis=0))]
-        return _SelectedRidge(jax.lax.map(lambda p: ridge.fit(p[0], p[1], penalty), pairs), penalty)
-
-    def predict(params: _SelectedRidge, neutral: jax.Array) -> jax.Array:
-        outputs = jax.lax.map(lambda each: ridge.predict(*each), (params.channels, _planes(neutral)))
-        return jnp.moveaxis(outputs, 0, -1).reshape(neutral.shape)
-
-    def num_parameters(params: _SelectedRidge) -> int:
+    def num_parameters(params: FactoredLinear) -> int:
         # A full matrix and an intercept, whatever the factors that stand for it.
-        channels, num_outputs = params.channels.intercept.shape
-        return channels * num_outputs * (params.channels.input_mean.shape[1] + 1)
+        channels, num_outputs = params.intercept.shape
+        return channels * num_outputs * (params.input_mean.shape[1] + 1)
 
-    return Method(
-        fit=fit,
-        predict=predict,
-        num_parameters=num_parameters,
-        setting=lambda params: f"penalty={float(params.penalty):.3g} (leave-one-out)",
-    )
+    return _of_planes(settings, ridge, num_parameters)
+
+
+def kernel_ridge(settings: Settings) -> Method:
+    """Every output pixel as a smooth function of the whole picture.
+
+    Widths are in units of the data: for the Gaussian kernel, the root mean square distance of two training
+    faces; for the quadratic one, (1 + x . z / width^2)^2, the root mean square of a face's norm. Its
+    faces are centred first.
+    """
+
+    def fit(neutral: jax.Array, expressive: jax.Array, *, shape: str, width: float, penalty: float) -> Params:
+        def fit_plane(inputs: jax.Array, targets: jax.Array) -> Params:
+            mean = inputs.mean(axis=0)
+            centred = inputs - mean[None]
+            # Two faces differ by twice the variance of one.
+            variance = jnp.mean(jnp.sum(centred**2, axis=1))
+            scale = jnp.maximum(width**2 * variance, jnp.finfo(inputs.dtype).tiny)
+            function = kernel.rbf(1 / (4 * scale)) if shape == "rbf" else kernel.polynomial(2, 1 / scale)
+            return mean, kernel.fit(centred, targets, function, penalty)
+
+        return _each_channel(fit_plane, neutral, expressive)
+
+    def predict(params: Params, neutral: jax.Array) -> jax.Array:
+        def predict_plane(params: Params, inputs: jax.Array) -> jax.Array:
+            mean, regression = params
+            return kernel.predict(regression, inputs - mean[None])
+
+        return _predict_each_channel(predict_plane, params, neutral)
+
+    def num_parameters(params: Params) -> int:
+        mean, regression = params
+        arrays = (mean, regression.examples, regression.coefficients, regression.intercept)
+        return sum(array.size for array in arrays)
+
+    return _learning(settings.learn, Method(fit, predict, num_parameters))
+
+
+def reduced_rank(settings: Settings) -> Method:
+    """Ridge regression of all pixels on all pixels by a matrix of low rank."""
+    return _of_planes(settings, low_rank, _num_factored_parameters)
+
+
+def pca_ridge(settings: Settings) -> Method:
+    """Ridge regression between principal components of the inputs and of the outputs."""
+    return _of_planes(settings, low_rank, _num_factored_parameters, fit=low_rank.fit_pca)
 
 
 METHODS: Mapping[str, Callable[[Settings], Method]] = {
-    make.__name__: make for make in (copy_input, mean_change, masked_ridge, l2_ridge)
+    make.__name__: make
+    for make in (
+        copy_input,
+        mean_change,
+        masked_ridge,
+        masked_lsrf,
+        l0_omp,
+        l1_lasso,
+        l2_ridge,
+        kernel_ridge,
+        reduced_rank,
+        pca_ridge,
+    )
 }
+
+
+def _of_planes(
+    settings: Settings,
+    module: ModuleType,
+    num_parameters: Callable[[Params], int],
+    *,
+    fit: Callable[..., Params] | None = None,
+    fit_path: Callable[..., Params] | None = None,
+) -> Method:
+    """A regression of flattened pictures, used on each colour channel on its own."""
+
+    def fit_pictures(neutral: jax.Array, expressive: jax.Array, **choice: Any) -> Params:
+        return _each_channel(partial(fit or module.fit, **choice), neutral, expressive)
+
+    method = Method(fit_pictures, partial(_predict, module), num_parameters, fit_path)
+    return _learning(settings.learn, method)
+
+
+def _learning(learn: Learn, method: Method) -> Method:
+    """The method, or the one that learns the change instead of the expressive picture."""
+    if learn == "expression":
+        return method
+
+    def fit(neutral: jax.Array, expressive: jax.Array, **choice: Any) -> Params:
+        return method.fit(neutral, expressive - neutral, **choice)
+
+    def fit_path(neutral: jax.Array, expressive: jax.Array, values: tuple[Any, ...]) -> Params:
+        assert method.fit_path is not None
+        return method.fit_path(neutral, expressive - neutral, values)
+
+    def predict(params: Params, neutral: jax.Array) -> jax.Array:
+        return neutral + method.predict(params, neutral)
+
+    return Method(fit, predict, method.num_parameters, method.fit_path and fit_path)
+
+
+def _each_channel(fit: Callable[..., Params], neutral: jax.Array, expressive: jax.Array) -> Params:
+    """Fits one channel after the other: the data of a single one may be all that memory holds."""
+    return jax.lax.map(lambda planes: fit(*planes), (_planes(neutral), _planes(expressive)))
+
+
+def _each_channel_path(fit: Callable[..., Params], neutral: jax.Array, expressive: jax.Array) -> Params:
+    """The same for a path: its axis comes first, then the channels."""
+    paths = _each_channel(fit, neutral, expressive)
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), paths)
+
+
+def _predict_each_channel(
+    predict: Callable[[Params, jax.Array], jax.Array], params: Params, neutral: jax.Array
+) -> jax.Array:
+    outputs = jax.lax.map(lambda each: predict(*each), (params, _planes(neutral)))
+    return jnp.moveaxis(outputs, 0, -1).reshape(neutral.shape)
+
+
+def _predict(module: ModuleType, params: Params, neutral: jax.Array) -> jax.Array:
+    return _predict_each_channel(module.predict, params, neutral)
+
+
+def _num_sparse_parameters(params: SparseLinear) -> int:
+    return int(jnp.sum(params.mask.valid)) + params.linear.bias.size
+
+
+def _num_factored_parameters(params: FactoredLinear) -> int:
+    return params.input_mean.size + params.intercept.size + sum(factor.size for factor in params.factors)
 
 
 def _planes(pictures: jax.Array) -> jax.Array:

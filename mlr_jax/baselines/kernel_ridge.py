@@ -9,7 +9,7 @@ ICML 1998; "kernel regression" in Khan et al. (2020).
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -74,8 +74,7 @@ def polynomial(degree: int, gamma: ArrayLike, *, offset: ArrayLike = 1.0) -> Par
     checks.positive_integer("kernel_ridge.polynomial", "degree", degree)
     checks.not_negative("kernel_ridge.polynomial", "gamma", gamma)
     checks.not_negative("kernel_ridge.polynomial", "offset", offset)
-    # The degree is part of the function, and so static: powers are products.
-    return Partial(Partial(_polynomial, degree), gamma=gamma, offset=offset)
+    return Partial(_polynomial(degree), gamma=gamma, offset=offset)
 
 
 def fit(
@@ -169,5 +168,11 @@ def _rbf(x: jax.Array, z: jax.Array, *, gamma: jax.Array) -> jax.Array:
     return jnp.exp(-gamma * jnp.maximum(squares, 0))
 
 
-def _polynomial(degree: int, x: jax.Array, z: jax.Array, *, gamma: jax.Array, offset: jax.Array) -> jax.Array:
-    return (gamma * matmul(x, z.T) + offset) ** degree
+@cache
+def _polynomial(degree: int) -> Callable[..., jax.Array]:
+    """One function for each degree, and always the same one: `jit` knows a kernel by its function."""
+
+    def power(x: jax.Array, z: jax.Array, *, gamma: jax.Array, offset: jax.Array) -> jax.Array:
+        return (gamma * matmul(x, z.T) + offset) ** degree
+
+    return power

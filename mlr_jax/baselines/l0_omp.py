@@ -24,7 +24,12 @@ from mlr_jax.baselines.sparse_linear import SparseLinear
 
 
 def fit(
-    inputs: ArrayLike, targets: ArrayLike, *, num_nonzeros: int, batch_size: int | None = None
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    num_nonzeros: int,
+    standardize: bool = False,
+    batch_size: int | None = None,
 ) -> SparseLinear:
     """Runs one pursuit for every output, a batch of outputs at a time.
 
@@ -37,10 +42,12 @@ def fit(
       inputs: `(num_examples, num_inputs)` floating point.
       targets: `(num_examples, num_outputs)` floating point.
       num_nonzeros: inputs that each output may read, 1 or more, less than `num_examples`, static.
+      standardize: whether inputs are compared after scaling each to unit variance. Otherwise those that vary
+        more are preferred; scikit-learn expects its user to scale them.
       batch_size: outputs that are pursued at once, which bounds the memory; chosen if None.
 
     Returns:
-      The map; entry k of the mask is the k-th input that was taken.
+      The map, for the inputs as they were given; entry k of the mask is the k-th input that was taken.
 
     Raises:
       TypeError: inputs or targets are not floating point, or `num_nonzeros` is not a whole number.
@@ -51,12 +58,19 @@ def fit(
     >>> params.mask.indices[:3, 0].tolist()
     [63, 62, 61]
     """
-    path = fit_path(inputs, targets, num_nonzeros=(num_nonzeros,), batch_size=batch_size)
+    path = fit_path(
+        inputs, targets, num_nonzeros=(num_nonzeros,), standardize=standardize, batch_size=batch_size
+    )
     return jax.tree.map(lambda leaf: leaf[0], path)
 
 
 def fit_path(
-    inputs: ArrayLike, targets: ArrayLike, *, num_nonzeros: Sequence[int], batch_size: int | None = None
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    *,
+    num_nonzeros: Sequence[int],
+    standardize: bool = False,
+    batch_size: int | None = None,
 ) -> SparseLinear:
     """Fits with several numbers of non-zeros by one pursuit: each support is part of the next.
 
@@ -64,6 +78,7 @@ def fit_path(
       inputs: `(num_examples, num_inputs)` floating point.
       targets: `(num_examples, num_outputs)` floating point.
       num_nonzeros: each as in `fit`, static.
+      standardize: as in `fit`.
       batch_size: as in `fit`.
 
     Returns:
@@ -77,7 +92,9 @@ def fit_path(
     check_num_nonzeros(where, num_nonzeros, len(inputs), inputs.shape[1])
     if batch_size is not None:
         checks.positive_integer(where, "batch_size", batch_size)
-    return _fit_path(inputs, targets, num_nonzeros=tuple(num_nonzeros), batch_size=batch_size)
+    return _fit_path(
+        inputs, targets, num_nonzeros=tuple(num_nonzeros), standardize=standardize, batch_size=batch_size
+    )
 
 
 def predict(params: SparseLinear, inputs: ArrayLike) -> jax.Array:
@@ -175,12 +192,18 @@ def solve(pursuit: Pursuit, num_nonzeros: int) -> jax.Array:
     return jax.lax.scan(substitute, jnp.zeros_like(pursuit.products), steps, reverse=True)[0]
 
 
-@partial(jax.jit, static_argnames=("num_nonzeros", "batch_size"))
+@partial(jax.jit, static_argnames=("num_nonzeros", "standardize", "batch_size"))
 def _fit_path(
-    inputs: jax.Array, targets: jax.Array, *, num_nonzeros: tuple[int, ...], batch_size: int | None
+    inputs: jax.Array,
+    targets: jax.Array,
+    *,
+    num_nonzeros: tuple[int, ...],
+    standardize: bool,
+    batch_size: int | None,
 ) -> SparseLinear:
     input_mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
-    atoms = (inputs - input_mean[None]).T
+    scale = sparse_linear.input_scale(inputs, standardize=standardize)
+    atoms = ((inputs - input_mean[None]) / scale[None]).T
     num_atoms, num_examples = atoms.shape
     longest = max(num_nonzeros)
 
@@ -197,6 +220,7 @@ def _fit_path(
 
     def at(number: int, weights: jax.Array) -> SparseLinear:
         within = valid & (jnp.arange(longest) < number)[None]
+        weights = weights / scale[indices]
         bias = target_mean - jnp.sum(weights * input_mean[indices], axis=1)
         return SparseLinear(masks.Mask(indices, within), masked_ridge.MaskedLinear(weights, bias))
 

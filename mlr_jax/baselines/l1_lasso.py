@@ -49,6 +49,7 @@ def fit(
     targets: ArrayLike,
     alpha: ArrayLike,
     *,
+    standardize: bool = False,
     tolerance: float = 1e-4,
     max_iterations: int | None = None,
     batch_size: int | None = None,
@@ -62,14 +63,16 @@ def fit(
       inputs: `(num_examples, num_inputs)` floating point.
       targets: `(num_examples, num_outputs)` floating point.
       alpha: the penalty, 0 or more, a scalar.
+      standardize: whether the penalty is on the weights of inputs that are scaled to unit variance. Otherwise
+        those that vary more are penalised less.
       tolerance: stop where the duality gap is this part of the objective of w = 0; scikit-learn's `tol` is
         half of it. In float32 gaps of 1e-5 are reached at any alpha; for less use float64.
       max_iterations: stop there in any case; 20 times the rank that the inputs can have, if None.
       batch_size: outputs that are solved at once, which bounds the memory; chosen if None.
 
     Returns:
-      The map, with the gap and the number of iterations of every output. A gap above `tolerance` says that
-      its output is not solved as asked.
+      The map for the inputs as they were given, with the gap and the number of iterations of every output. A
+      gap above `tolerance` says that its output is not solved as asked.
 
     Raises:
       TypeError: inputs or targets are not floating point.
@@ -87,6 +90,7 @@ def fit(
         inputs,
         targets,
         alphas,
+        standardize=standardize,
         tolerance=tolerance,
         max_iterations=max_iterations,
         batch_size=batch_size,
@@ -99,6 +103,7 @@ def fit_path(
     targets: ArrayLike,
     alphas: ArrayLike,
     *,
+    standardize: bool = False,
     tolerance: float = 1e-4,
     max_iterations: int | None = None,
     batch_size: int | None = None,
@@ -109,6 +114,7 @@ def fit_path(
       inputs: `(num_examples, num_inputs)` floating point.
       targets: `(num_examples, num_outputs)` floating point.
       alphas: `(num_alphas,)`, each 0 or more, from the largest to the smallest.
+      standardize: as in `fit`.
       tolerance: as in `fit`.
       max_iterations: as in `fit`.
       batch_size: as in `fit`.
@@ -137,6 +143,7 @@ def fit_path(
         jnp.asarray(alphas, inputs.dtype),
         jnp.asarray(tolerance, inputs.dtype),
         jnp.asarray(max_iterations or 20 * min(num_examples, num_inputs), jnp.int32),
+        standardize=standardize,
         batch_size=batch_size,
     )
 
@@ -179,7 +186,7 @@ class _Walk(NamedTuple):
 _FREE, _TAKEN, _DEPENDENT = 0, 1, 2
 
 
-@partial(jax.jit, static_argnames=("batch_size",))
+@partial(jax.jit, static_argnames=("standardize", "batch_size"))
 def _fit_path(
     inputs: jax.Array,
     targets: jax.Array,
@@ -187,12 +194,14 @@ def _fit_path(
     tolerance: jax.Array,
     max_iterations: jax.Array,
     *,
+    standardize: bool,
     batch_size: int | None,
 ) -> L1Lasso:
     num_examples, num_inputs = inputs.shape
     num_outputs, slots = targets.shape[1], min(inputs.shape)
     input_mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
-    features = (inputs - input_mean[None]).T
+    scale = sparse_linear.input_scale(inputs, standardize=standardize)
+    features = ((inputs - input_mean[None]) / scale[None]).T
     centred = (targets - target_mean[None]).T
     levels = num_examples * alphas
     if batch_size is None:
@@ -214,6 +223,7 @@ def _fit_path(
     taken, signs, weights, gap, iterations = jax.tree.map(
         lambda leaf: jnp.swapaxes(leaf, 0, 1), (taken, signs, weights, gap, iterations)
     )
+    weights = weights / scale[taken]
     bias = target_mean[None] - jnp.sum(weights * input_mean[taken], axis=2)
     linear = SparseLinear(masks.Mask(taken, weights != 0), masked_ridge.MaskedLinear(weights, bias))
     return L1Lasso(linear, gap, iterations)

@@ -31,7 +31,7 @@ def fit(
     num_nonzeros: int,
     batch_size: int | None = None,
 ) -> SparseLinear:
-    """Chooses every output's inputs, and fits a ridge regression on them.
+    """Chooses every output's inputs by their correlations, and fits a ridge regression on them.
 
     Args:
       inputs: `(num_examples, num_inputs)` floating point.
@@ -88,7 +88,8 @@ def _choose(
     """The inputs that each output's pursuit takes."""
     # A choice has no derivative.
     inputs, targets = jax.lax.stop_gradient((inputs, targets))
-    pixels = (inputs - inputs.mean(axis=0)[None]).T
+    scale = sparse_linear.input_scale(inputs, standardize=True)
+    pixels = ((inputs - inputs.mean(axis=0)[None]) / scale[None]).T
     centred = (targets - targets.mean(axis=0)[None]).T
 
     def choose(output: tuple[jax.Array, ...]) -> masks.Mask:

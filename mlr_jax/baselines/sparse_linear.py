@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mlr_jax import masked_ridge, masks
@@ -28,3 +29,20 @@ def predict(params: SparseLinear, inputs: ArrayLike) -> jax.Array:
       InputError: the map is for another number of inputs.
     """
     return masked_ridge.predict(params.linear, inputs, params.mask)
+
+
+def input_scale(inputs: jax.Array, *, standardize: bool) -> jax.Array:
+    """What to divide inputs by before they are compared: their standard deviation, or 1.
+
+    Args:
+      inputs: `(num_examples, num_inputs)`.
+      standardize: whether they are scaled at all. A constant input never is.
+
+    Returns:
+      `(num_inputs,)`.
+    """
+    if not standardize:
+        return jnp.ones_like(inputs[0])
+    variance = jnp.var(inputs, axis=0)
+    varies = variance > 0
+    return jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1)), 1)

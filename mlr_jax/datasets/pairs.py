@@ -107,3 +107,28 @@ def split_by_subjects(pairs: Pairs, test_subjects: Sequence[str]) -> tuple[Pairs
             f"{len(chosen)} of {len(set(pairs.subjects))} subjects are test subjects"
         )
     return take(pairs, np.flatnonzero(~is_test)), take(pairs, np.flatnonzero(is_test))
+
+
+def folds(pairs: Pairs, *, num_folds: int = 5, seed: int = 0) -> list[tuple[Pairs, Pairs]]:
+    """Splits people, not pictures, at random into parts of nearly equal size, for cross-validation.
+
+    Args:
+      pairs: the pairs of at least `num_folds` people.
+      num_folds: how many parts, 2 or more.
+      seed: of the random choice.
+
+    Returns:
+      For each part, `(all other pairs, the pairs of its people)`, each in the order of `pairs`.
+
+    Raises:
+      TypeError: `num_folds` is not a whole number.
+      InputError: it is less than 2, or there are fewer people.
+    """
+    checks.positive_integer("pairs.folds", "num_folds", num_folds)
+    people = sorted(set(pairs.subjects))
+    if num_folds < 2 or len(people) < num_folds:
+        raise checks.InputError(
+            f"pairs.folds: num_folds must be from 2 to the number of people, {len(people)}, not {num_folds}"
+        )
+    order = np.random.default_rng(seed).permutation(len(people))
+    return [split_by_subjects(pairs, [people[i] for i in part]) for part in np.array_split(order, num_folds)]

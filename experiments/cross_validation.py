@@ -1,0 +1,146 @@
+"""Hyper-parameters by k-fold cross-validation over people, on the training pairs alone."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.methods import Method
+from mlr_jax import checks
+from mlr_jax.datasets.pairs import Pairs
+
+Choice = Mapping[str, Any]
+Grid = Mapping[str, Sequence[Any]]
+Fold = tuple[Pairs, Pairs]
+
+
+class Selection(NamedTuple):
+    """What was chosen, and what it was chosen from.
+
+    Attributes:
+      choice: hyper-parameter -> value.
+      errors: (candidate, mean squared error on the people left out) for all that could be tried.
+    """
+
+    choice: Choice
+    errors: list[tuple[Choice, float]]
+
+
+def candidates(grid: Grid) -> list[Choice]:
+    """All combinations of a grid's values, the last hyper-parameter changing fastest."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def select(name: str, method: Method, grid: Grid, folds: Sequence[Fold]) -> Selection:
+    """Chooses the candidate with the least error on the people left out; the first of several.
+
+    Args:
+      name: of the method, for messages.
+      method: what is fitted.
+      grid: hyper-parameter -> the values to try.
+      folds: (pairs to fit on, pairs to measure on).
+
+    Returns:
+      The choice. A grid of one candidate is not measured.
+
+    Raises:
+      InputError: no candidate suits the pairs, or none gives finite pictures.
+    """
+    tried = possible(method, grid, folds)
+    if len(tried) == 1:
+        return Selection(tried[0], [])
+    # Dispatched one after the other, and waited for in the end.
+    totals: list[jax.Array] = []
+    for train, held_out in folds:
+        arrays = tuple(jnp.asarray(each) for each in (*train[:2], *held_out[:2]))
+        if method.fit_path is not None:
+            ((_, values),) = _columns(tried).items()
+            totals.append(_path_errors(method, values, *arrays))
+        else:
+            totals.append(jnp.stack([_error(method, *_static_and_traced(each), *arrays) for each in tried]))
+    num_pictures = sum(len(held_out.subjects) for _, held_out in folds)
+    errors = np.sum([np.asarray(total, np.float64) for total in totals], axis=0) / num_pictures
+    errors = np.where(np.isfinite(errors), errors, np.inf)
+    if not np.isfinite(errors).any():
+        raise checks.InputError(
+            f"{name} has no finite solution on these pairs, whatever its hyper-parameters"
+        )
+    scored = [(choice, float(error)) for choice, error in zip(tried, errors, strict=True)]
+    return Selection(tried[int(np.argmin(errors))], scored)
+
+
+def possible(method: Method, grid: Grid, folds: Sequence[Fold]) -> list[Choice]:
+    """The candidates that suit the sizes of the pictures and of the smallest fold.
+
+    Raises:
+      InputError: there is none.
+    """
+    train = min((train for train, _ in folds), key=lambda train: len(train.subjects))
+    tried = candidates(grid)
+    # Only sizes can be unsuitable: one candidate speaks for all that differ from it in other numbers.
+    problems: dict[Any, checks.InputError | None] = {}
+    for choice in tried:
+        static, _ = _static_and_traced(choice)
+        if static not in problems:
+            try:
+                jax.eval_shape(partial(method.fit, **choice), train.neutral, train.expressive)
+                problems[static] = None
+            except checks.InputError as error:
+                problems[static] = error
+    suitable = [choice for choice in tried if problems[_static_and_traced(choice)[0]] is None]
+    if not suitable:
+        raise next(problem for problem in problems.values() if problem is not None)
+    return suitable
+
+
+def largest(candidates: Sequence[Choice]) -> Choice:
+    """The candidate that takes the most memory: the one of the greatest sizes."""
+    return max(candidates, key=lambda choice: tuple(v for v in choice.values() if isinstance(v, int)))
+
+
+def _columns(choices: list[Choice]) -> dict[str, tuple[Any, ...]]:
+    return {name: tuple(choice[name] for choice in choices) for name in choices[0]}
+
+
+def _static_and_traced(choice: Choice) -> tuple[tuple[tuple[str, Any], ...], dict[str, float]]:
+    """Sizes and names are part of the program; a floating-point number changes without a compilation."""
+    static = tuple((name, value) for name, value in choice.items() if not isinstance(value, float))
+    return static, {name: value for name, value in choice.items() if isinstance(value, float)}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _error(
+    method: Method,
+    static: tuple[tuple[str, Any], ...],
+    traced: dict[str, jax.Array],
+    neutral: jax.Array,
+    expressive: jax.Array,
+    held_out: jax.Array,
+    truth: jax.Array,
+) -> jax.Array:
+    """The sum over the held-out pictures of their mean squared errors."""
+    params = method.fit(neutral, expressive, **dict(static), **traced)
+    return jnp.mean((method.predict(params, held_out) - truth) ** 2) * len(truth)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _path_errors(
+    method: Method,
+    values: tuple[Any, ...],
+    neutral: jax.Array,
+    expressive: jax.Array,
+    held_out: jax.Array,
+    truth: jax.Array,
+) -> jax.Array:
+    """The same for all values of a path."""
+    assert method.fit_path is not None
+    path = method.fit_path(neutral, expressive, values)
+
+    def error(params: Any) -> jax.Array:
+        return jnp.mean((method.predict(params, held_out) - truth) ** 2) * len(truth)
+
+    return jax.lax.map(error, path)

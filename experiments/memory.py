@@ -1,0 +1,64 @@
+"""How much memory a computation takes, and how much there is: asked before it starts."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def needed_bytes(function: Callable[..., Any], *args: Any) -> int:
+    """Returns the memory that `function` takes on the device, its arguments and results included.
+
+    Args:
+      function: pure and jittable. It is compiled, not run.
+      *args: its arguments; their values do not matter.
+    """
+    analysis = jax.jit(function).lower(*args).compile().memory_analysis()
+    if analysis is None:
+        return 0  # This device does not tell.
+    return (
+        analysis.temp_size_in_bytes
+        + analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        - analysis.alias_size_in_bytes
+    )
+
+
+def available_bytes() -> int | None:
+    """Returns the memory that is left on the device, or None if nobody tells."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    limits = [_linux_available(), _control_group_available()]
+    known = [limit for limit in limits if limit is not None]
+    if known:
+        return min(known)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _linux_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(kilobytes[0]) * 1024 if kilobytes else None
+
+
+def _control_group_available() -> int | None:
+    """What a container may still take."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        # Pages of files that can be dropped at once.
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        used -= int(statistics.get("inactive_file", 0))
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else max(int(limit) - used, 0)

@@ -1,0 +1,140 @@
+"""Several runs of a comparison as one table and one figure: means, standard errors, paired tests."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from scipy import stats
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+METRICS = ("mse", "psnr", "ssim")
+HEADER = (
+    "method",
+    "num_seeds",
+    *(f"{metric}_{suffix}" for metric in METRICS for suffix in ("mean", "se")),
+    "num_parameters",
+    "fit_seconds",
+    "select_seconds",
+    "mse_minus_reference",
+    "mse_minus_reference_se",
+    "p_value",
+    "num_people",
+    "reference",
+)
+
+
+class Trial(NamedTuple):
+    """One method on one split.
+
+    Attributes:
+      row: of results.csv.
+      people: for each test picture, who it shows, the same name in every split.
+      errors: `(num_pictures,)`, the mean squared error of each.
+    """
+
+    row: Mapping[str, Any]
+    people: Sequence[str]
+    errors: np.ndarray
+
+
+def summarize(trials: Mapping[str, Sequence[Trial]], reference: str) -> list[dict[str, Any]]:
+    """One row for each method.
+
+    Means and standard errors are over splits (the standard error is empty for a single one). The paired test
+    compares each method with the reference person by person: a person's error is the mean over the splits
+    in which that person is tested, and the differences go through Wilcoxon's signed-rank test, two-sided.
+    Splits share most of their training people, so a p-value is a measure of how regular a difference is
+    among these people rather than of what another data set would give.
+
+    Args:
+      trials: method -> its trials, one for each split.
+      reference: the method that the others are compared with; if it has no trials, nothing is.
+
+    Returns:
+      Rows as in `HEADER`; empty cells are "".
+    """
+    rows = []
+    for name, each in trials.items():
+        row: dict[str, Any] = {"method": name, "num_seeds": len(each)}
+        for metric in METRICS:
+            values = np.array([trial.row[metric] for trial in each])
+            row[f"{metric}_mean"] = float(values.mean())
+            row[f"{metric}_se"] = _standard_error(values)
+        for column in ("num_parameters", "fit_seconds", "select_seconds"):
+            row[column] = float(np.median([trial.row[column] for trial in each]))
+        row["num_parameters"] = round(row["num_parameters"])
+        if name != reference and reference in trials:
+            row |= _compare(each, trials[reference]) | {"reference": reference}
+        rows.append({column: row.get(column, "") for column in HEADER})
+    return rows
+
+
+def _compare(trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, Any]:
+    own, other = _errors_by_person(trials), _errors_by_person(reference)
+    people = sorted(own.keys() & other.keys())
+    differences = np.array([own[person] - other[person] for person in people])
+    result: dict[str, Any] = {"num_people": len(people)}
+    if people:
+        result |= {
+            "mse_minus_reference": float(differences.mean()),
+            "mse_minus_reference_se": _standard_error(differences),
+        }
+    if len(people) > 1 and differences.any():
+        result["p_value"] = float(stats.wilcoxon(differences).pvalue)
+    return result
+
+
+def _errors_by_person(trials: Sequence[Trial]) -> dict[str, float]:
+    errors: dict[str, list[float]] = {}
+    for trial in trials:
+        for person, error in zip(trial.people, trial.errors, strict=True):
+            errors.setdefault(person, []).append(float(error))
+    return {person: float(np.mean(each)) for person, each in errors.items()}
+
+
+def _standard_error(values: np.ndarray) -> float | str:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else ""
+
+
+def draw(trials: Mapping[str, Sequence[Trial]], title: str) -> bytes:
+    """Draws the error of each method on every split, and its mean with the standard error.
+
+    Args:
+      trials: method -> its trials, one for each split.
+      title: above the figure.
+
+    Returns:
+      The figure as PNG.
+    """
+    figure, axis = plt.subplots(figsize=(7, 0.42 * len(trials) + 1.3), layout="constrained")
+    for place, (name, each) in enumerate(trials.items()):
+        errors = 1e3 * np.array([trial.row["mse"] for trial in each])
+        colour = "tab:red" if name == "masked_ridge" else "tab:blue"
+        axis.plot(errors, np.full(len(errors), place), "o", color=colour, alpha=0.3, markersize=5)
+        spread = _standard_error(errors)
+        axis.errorbar(
+            errors.mean(),
+            place,
+            xerr=spread if isinstance(spread, float) else None,
+            fmt="D",
+            color=colour,
+            capsize=4,
+            markersize=6,
+        )
+    if "copy_input" in trials:
+        copied = 1e3 * np.mean([trial.row["mse"] for trial in trials["copy_input"]])
+        axis.axvline(copied, color="grey", linewidth=1, linestyle=":", zorder=0)
+    axis.set_yticks(range(len(trials)), [name.replace("_", " ") for name in trials])
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_xlabel("mean squared error on test people x 1e3 (dots: splits; diamonds: mean, s.e.)")
+    axis.set_title(title, fontsize=11)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    plt.close(figure)
+    return content.getvalue()
