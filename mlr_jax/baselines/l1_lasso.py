@@ -185,6 +185,9 @@ class _Walk(NamedTuple):
 
 _FREE, _TAKEN, _DEPENDENT = 0, 1, 2
 
+# Looking which lanes are done takes as long as a step.
+_STEPS_BETWEEN_CHECKS = 4
+
 
 @partial(jax.jit, static_argnames=("standardize", "batch_size"))
 def _fit_path(
@@ -207,12 +210,11 @@ def _fit_path(
     if batch_size is None:
         numbers = 4 * num_inputs + 2 * slots * (slots + num_examples)
         # The inputs themselves are read for every batch and step.
-        batch_size = batching.default_batch_size(num_outputs, numbers, inputs.dtype, at_least=16)
+        batch_size = batching.default_batch_size(num_outputs, numbers, inputs.dtype, at_least=32)
 
     # The walk finds the support, which has no derivative; what has one is the solution on it.
-    walk = partial(_walk, *jax.lax.stop_gradient((features, levels)), tolerance, max_iterations)
-    taken, signs, weights, gap, iterations = jax.lax.map(
-        walk, jax.lax.stop_gradient(centred), batch_size=batch_size
+    taken, signs, weights, gap, iterations = _walk_all(
+        *jax.lax.stop_gradient((features, centred, levels)), tolerance, max_iterations, batch_size
     )
 
     def attach(output: tuple[jax.Array, ...]) -> jax.Array:
@@ -229,55 +231,132 @@ def _fit_path(
     return L1Lasso(linear, gap, iterations)
 
 
-def _walk(
+class _Lane(NamedTuple):
+    """One of the outputs that are walked side by side.
+
+    Attributes:
+      output: int32 (), which one; `num_outputs` or more in a lane that is out of work.
+      target: `(num_examples,)`.
+      goal: int32 (), which of the levels it is on its way to.
+      walk: where it is.
+    """
+
+    output: jax.Array
+    target: jax.Array
+    goal: jax.Array
+    walk: _Walk
+
+
+class _Solutions(NamedTuple):
+    """What was found, each `(num_outputs, num_levels, ...)`: as in `_Walk`, and the gap."""
+
+    features: jax.Array
+    signs: jax.Array
+    weights: jax.Array
+    gap: jax.Array
+    iterations: jax.Array
+
+
+def _walk_all(
     features: jax.Array,
+    targets: jax.Array,
     levels: jax.Array,
     tolerance: jax.Array,
     max_iterations: jax.Array,
-    target: jax.Array,
-) -> tuple[jax.Array, ...]:
-    """One output's path: the slots' inputs, signs and weights, gap and iterations at each level."""
-    num_inputs, num_examples = features.shape
-    slots, dtype = min(features.shape), features.dtype
-    start = jnp.sum(target**2) / 2
-    products = matmul(features, target)
-    state = _Walk(
-        level=jnp.max(jnp.abs(products)),
-        products=products,
-        residual=target,
-        status=jnp.full(num_inputs, _FREE, jnp.int8),
-        weights=jnp.zeros(slots, dtype),
-        signs=jnp.zeros(slots, dtype),
-        features=jnp.zeros(slots, jnp.int32),
-        atoms=jnp.zeros((slots, num_examples), dtype),
-        inverse=jnp.zeros((slots, slots), dtype),
-        left=jnp.int32(-1),
-        iterations=jnp.int32(0),
-    )
+    num_lanes: int,
+) -> _Solutions:
+    """All outputs' paths. Their lengths differ widely, so a lane that is done takes the next output."""
+    (num_outputs, num_examples), num_levels, slots = targets.shape, len(levels), min(features.shape)
+    dtype = features.dtype
+    tiny = jnp.finfo(dtype).tiny
 
-    def gap_at(level: jax.Array, residual: jax.Array, weights: jax.Array, largest: jax.Array) -> jax.Array:
+    def start(target: jax.Array) -> _Walk:
+        products = matmul(features, target)
+        return _Walk(
+            level=jnp.max(jnp.abs(products)),
+            products=products,
+            residual=target,
+            status=jnp.full(len(features), _FREE, jnp.int8),
+            weights=jnp.zeros(slots, dtype),
+            signs=jnp.zeros(slots, dtype),
+            features=jnp.zeros(slots, jnp.int32),
+            atoms=jnp.zeros((slots, num_examples), dtype),
+            inverse=jnp.zeros((slots, slots), dtype),
+            left=jnp.int32(-1),
+            iterations=jnp.int32(0),
+        )
+
+    def goal_of(lane: _Lane) -> jax.Array:
+        return levels[jnp.minimum(lane.goal, num_levels - 1)]
+
+    def gap_of(lane: _Lane, largest: jax.Array) -> jax.Array:
         """Primal minus dual objective, the dual point being the residual scaled until it is feasible."""
-        scale = jnp.minimum(1, level / jnp.maximum(largest, jnp.finfo(dtype).tiny))
-        primal = jnp.sum(residual**2) / 2 + level * jnp.sum(jnp.abs(weights))
-        return primal - scale * jnp.sum(target * residual) + scale**2 * jnp.sum(residual**2) / 2
+        level, residual = goal_of(lane), lane.walk.residual
+        scale = jnp.minimum(1, level / jnp.maximum(largest, tiny))
+        primal = jnp.sum(residual**2) / 2 + level * jnp.sum(jnp.abs(lane.walk.weights))
+        return primal - scale * jnp.sum(lane.target * residual) + scale**2 * jnp.sum(residual**2) / 2
 
-    def walk_to(state: _Walk, level: jax.Array) -> tuple[_Walk, tuple[jax.Array, ...]]:
-        end = jnp.minimum(level, state.level)
+    def goes_on(lane: _Lane) -> jax.Array:
+        # A little less than asked for, since this is the gap up to the rounding on the way.
+        enough = 0.9 * tolerance * jnp.sum(lane.target**2) / 2
+        return (
+            (lane.walk.level > goal_of(lane))
+            & (gap_of(lane, lane.walk.level) > enough)
+            & (lane.walk.iterations < max_iterations)
+            & (lane.output < num_outputs)
+        )
 
-        def goes_on(state: _Walk) -> jax.Array:
-            gap = gap_at(level, state.residual, state.weights, state.level)
-            return (state.level > end) & (gap > 0.9 * tolerance * start) & (state.iterations < max_iterations)
+    def advance(lane: _Lane) -> _Lane:
+        walk, moved = lane.walk, _step(features, goal_of(lane), lane.walk)
+        active = goes_on(lane)
+        return lane._replace(walk=jax.tree.map(lambda new, old: jnp.where(active, new, old), moved, walk))
 
-        state = jax.lax.while_loop(goes_on, lambda state: _step(features, end, state), state)
-        # From the weights themselves, so that no rounding on the way counts, here or in what follows.
-        residual = target - matmul(state.weights, state.atoms)
+    def certify(lane: _Lane) -> tuple[_Lane, jax.Array]:
+        """The residual from the weights themselves, so that no rounding on the way counts; the gap."""
+        residual = lane.target - matmul(lane.walk.weights, lane.walk.atoms)
         products = matmul(features, residual)
-        gap = gap_at(level, residual, state.weights, jnp.max(jnp.abs(products)))
-        relative = jnp.maximum(gap, 0) / jnp.maximum(start, jnp.finfo(dtype).tiny)
-        solution = (state.features, state.signs, state.weights, relative, state.iterations)
-        return state._replace(residual=residual, products=products), solution
+        lane = lane._replace(walk=lane.walk._replace(residual=residual, products=products))
+        gap = jnp.maximum(gap_of(lane, jnp.max(jnp.abs(products))), 0)
+        return lane, gap / jnp.maximum(jnp.sum(lane.target**2) / 2, tiny)
 
-    return jax.lax.scan(walk_to, state, levels)[1]
+    def renew(lane: _Lane, finished: jax.Array, output: jax.Array) -> _Lane:
+        """The lane itself, or one that starts with another output."""
+        target = targets[jnp.minimum(output, num_outputs - 1)]
+        other = _Lane(output, target, jnp.int32(0), start(target))
+        return jax.tree.map(lambda new, old: jnp.where(finished, new, old), other, lane)
+
+    def run(
+        state: tuple[_Lane, jax.Array, _Solutions],
+    ) -> tuple[_Lane, jax.Array, _Solutions]:
+        lanes, upcoming, solutions = state
+        lanes = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, lambda _, each: jax.vmap(advance)(each), lanes)
+        done = ~jax.vmap(goes_on)(lanes)
+        lanes, gap = jax.vmap(certify)(lanes)
+        found = _Solutions(
+            lanes.walk.features, lanes.walk.signs, lanes.walk.weights, gap, lanes.walk.iterations
+        )
+        place = jnp.where(done, lanes.output, num_outputs), lanes.goal
+        solutions = jax.tree.map(lambda whole, part: whole.at[place].set(part, mode="drop"), solutions, found)
+        lanes = lanes._replace(goal=lanes.goal + done)
+        finished = done & (lanes.goal >= num_levels)
+        outputs = upcoming + jnp.cumsum(finished, dtype=jnp.int32) - 1
+        lanes = jax.vmap(renew)(lanes, finished, outputs)
+        return lanes, upcoming + jnp.sum(finished, dtype=jnp.int32), solutions
+
+    first = jnp.arange(num_lanes, dtype=jnp.int32)
+    lanes = jax.vmap(lambda output: _Lane(output, targets[output], jnp.int32(0), start(targets[output])))(
+        first
+    )
+    shape = (num_outputs, num_levels)
+    solutions = _Solutions(
+        jnp.zeros((*shape, slots), jnp.int32),
+        jnp.zeros((*shape, slots), dtype),
+        jnp.zeros((*shape, slots), dtype),
+        jnp.zeros(shape, dtype),
+        jnp.zeros(shape, jnp.int32),
+    )
+    state = (lanes, jnp.int32(num_lanes), solutions)
+    return jax.lax.while_loop(lambda state: (state[0].output < num_outputs).any(), run, state)[2]
 
 
 def _step(features: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
@@ -307,7 +386,7 @@ def _step(features: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
     until_zero = jnp.where(shrinks, -state.weights / jnp.where(shrinks, direction, 1), jnp.inf)
     leaving = search.argmin(until_zero)
     # or the end is reached.
-    until_end = state.level - end
+    until_end = state.level - jnp.minimum(end, state.level)
     length = jnp.minimum(jnp.minimum(until[entering], until_zero[leaving]), until_end)
     ends = until_end <= length
     leaves = ~ends & (until_zero[leaving] <= length)
@@ -336,7 +415,7 @@ def _step(features: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
     entered = jnp.where(independent, jnp.int8(_TAKEN), jnp.int8(_DEPENDENT))
     status = jnp.where(enters & (places == entering), entered, status)
     return _Walk(
-        level=jnp.where(ends, end, state.level - length),
+        level=jnp.where(ends, jnp.minimum(end, state.level), state.level - length),
         products=products,
         residual=state.residual - length * fitted,
         status=status,
