@@ -17,20 +17,18 @@ compilations included. Expected, on the default (100 synthetic people, 64 x 64 c
 lower error than all that do not share its receptive fields.
 """
 
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast, get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments import cross_validation, data, face_sheet, memory, run_folder, script, summary
+from experiments import cross_validation, data, face_sheet, memory, run_folder, script, summary, timing
 from experiments.cross_validation import Choice, Grid
 from experiments.hyperparameters import FIXED, GRIDS
 from experiments.methods import METHODS, Learn, Method, Settings
@@ -89,7 +87,6 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/compare_baselines", "Folde
 flags.adopt_module_key_flags(data)
 _NUM_FACES = flags.DEFINE_integer("num_faces", 6, "Test faces in comparison.png.", lower_bound=1)
 
-_LONG_SECONDS = 2.0
 # Below so many inputs per channel no method needs a gigabyte, and asking takes longer than computing.
 _MANY_INPUTS = 8192
 
@@ -106,8 +103,10 @@ def evaluate(name: str, method: Method, choice: Choice, train: Pairs, test: Pair
     """Fits a method with the given hyper-parameters on `train` and measures it on `test`."""
     neutral, expressive = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
     fit = partial(method.fit, **choice)
-    params, fit_seconds, fit_compile = _run(fit, neutral, expressive)
-    pictures, predict_seconds, predict_compile = _run(method.predict, params, jnp.asarray(test.neutral))
+    params, fit_seconds, fit_compile = timing.compile_and_run(fit, neutral, expressive)
+    pictures, predict_seconds, predict_compile = timing.compile_and_run(
+        method.predict, params, jnp.asarray(test.neutral)
+    )
     if not np.isfinite(pictures).all():
         raise checks.InputError(
             f"{name} has no finite solution on these pairs in {pictures.dtype}; its systems are singular, "
@@ -135,23 +134,16 @@ def evaluate(name: str, method: Method, choice: Choice, train: Pairs, test: Pair
 def compare(names: Sequence[str], settings: Settings) -> None:
     """The experiment: loads, selects, trains, tests, and writes the output folder."""
     methods = {name: METHODS[name](settings) for name in names}
-    grids = {name: _grid(name) for name in names}
     seeds = data.seeds(_NUM_SEEDS.value)
     output_dir = run_folder.create(_OUTPUT_DIR.value)
     splits = {seed: data.load_split(seed, cache_dir=output_dir / "cache") for seed in seeds}
     train, test = splits[seeds[0]]
-    # Options that do not suit the pictures are found before anything is computed, or replaced.
     held_out = {seed: _folds(split[0], seed) for seed, split in splits.items()}
-    largest = {
-        name: cross_validation.largest(
-            cross_validation.possible(methods[name], grids[name], held_out[seeds[0]])
-        )
-        for name in names
-    }
-    too_large = _too_large(methods, largest, train)
-    if len(too_large) == len(names):
-        raise checks.InputError("; ".join(too_large.values()))
-    for message in too_large.values():
+    # What does not suit the pictures is found before anything is computed, or replaced.
+    tried, skipped = _candidates(methods, [fold for each in held_out.values() for fold in each], train)
+    if not tried:
+        raise checks.InputError(next(iter(skipped.values())))
+    for message in skipped.values():
         print(f"skipped: {message}", file=sys.stderr)
     configuration = run_folder.describe_run(
         data.resolved_flags(),
@@ -161,14 +153,14 @@ def compare(names: Sequence[str], settings: Settings) -> None:
             "image_shape": train.neutral.shape[1:],
             "test_subjects": test.subjects,
             "test_subjects_by_seed": {seed: split[1].subjects for seed, split in splits.items()},
-            "grids": grids,
-            "skipped": too_large,
+            "grids": {name: _grid(name) for name in names},
+            "skipped": skipped,
         },
     )
     run_folder.start(output_dir, configuration, outputs=OUTPUTS)
 
     rows: list[dict[str, Any]] = []
-    trials: dict[str, list[Trial]] = {name: [] for name in names if name not in too_large}
+    trials: dict[str, list[Trial]] = {name: [] for name in tried}
     shown: dict[str, np.ndarray] = {}
     steps = [(seed, name) for seed in seeds for name in trials]
     with tqdm(steps, unit="method", delay=2, leave=False) as progress:
@@ -176,7 +168,7 @@ def compare(names: Sequence[str], settings: Settings) -> None:
             progress.set_description(f"{name}, seed {seed}", refresh=False)
             train, test = splits[seed]
             start = time.perf_counter()
-            choice = cross_validation.select(name, methods[name], grids[name], held_out[seed]).choice
+            choice = cross_validation.select(name, methods[name], tried[name], held_out[seed]).choice
             select_seconds = time.perf_counter() - start
             evaluation = evaluate(name, methods[name], choice, train, test)
             rows.append(evaluation.row | {"select_seconds": select_seconds, "seed": seed})
@@ -211,10 +203,15 @@ def _grid(name: str) -> Grid:
     grid: Grid = GRIDS[name]
     if _SELECT.value == "fixed":
         grid = {key: (value,) for key, value in FIXED[name].items()}
-    if name == "masked_ridge":
-        given = {"window": _WINDOW.value, "penalty": _PENALTY.value}
-        grid = dict(grid) | {key: (value,) for key, value in given.items() if value is not None}
-    return grid
+    return dict(grid) | {key: (value,) for key, value in _given(name).items()}
+
+
+def _given(name: str) -> Choice:
+    """The hyper-parameters that have a flag of their own, where it is used."""
+    if name != "masked_ridge":
+        return {}
+    flagged = {"window": _WINDOW.value, "penalty": _PENALTY.value}
+    return {key: value for key, value in flagged.items() if value is not None}
 
 
 def _folds(train: Pairs, seed: int) -> list[cross_validation.Fold]:
@@ -225,40 +222,48 @@ def _folds(train: Pairs, seed: int) -> list[cross_validation.Fold]:
     return folds(train, num_folds=min(_NUM_FOLDS.value, num_people), seed=seed)
 
 
-def _too_large(methods: Mapping[str, Method], largest: Mapping[str, Choice], train: Pairs) -> dict[str, str]:
-    """The methods that would not fit into memory, each with the words that say so."""
+def _candidates(
+    methods: Mapping[str, Method], folds: Sequence[cross_validation.Fold], train: Pairs
+) -> tuple[dict[str, list[Choice]], dict[str, str]]:
+    """The candidates of each method that can be run, and words on each method that cannot.
+
+    Raises:
+      InputError: a value that was asked for by its flag is impossible.
+    """
+    tried, skipped = {}, {}
+    for name, method in methods.items():
+        try:
+            tried[name] = cross_validation.possible(method, _grid(name), folds)
+        except checks.InputError as error:
+            if _given(name):
+                raise
+            skipped[name] = f"{name}: {error}"
+            continue
+        problem = _memory_problem(method, cross_validation.largest(tried[name]), train)
+        if problem:
+            skipped[name] = f"{name} {problem}"
+            del tried[name]
+    return tried, skipped
+
+
+def _memory_problem(method: Method, choice: Choice, train: Pairs) -> str | None:
+    """Says so if a method would not fit into memory: it would be killed in the middle of its work."""
     height, width, _ = train.neutral.shape[1:]
     available = memory.available_bytes()
     if available is None or height * width < _MANY_INPUTS:
-        return {}
-    result = {}
-    for name, method in methods.items():
-        fit = partial(method.fit, **largest[name])
-        needed = memory.needed_bytes(fit, jnp.asarray(train.neutral), jnp.asarray(train.expressive))
-        if needed > available:
-            result[name] = (
-                f"{name} would need {needed / 2**30:.1f} GiB of memory at {height} x {width}, and "
-                f"{available / 2**30:.1f} GiB are free; choose a smaller --image_size, or other --methods"
-            )
-    return result
+        return None
+    arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
+    needed = memory.needed_bytes(partial(method.fit, **choice), *arrays)
+    if needed <= available:
+        return None
+    return (
+        f"would need {needed / 2**30:.1f} GiB of memory at {height} x {width}, and "
+        f"{available / 2**30:.1f} GiB are free; choose a smaller --image_size, or other --methods"
+    )
 
 
 def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _run(function: Callable[..., Any], *args: Any) -> tuple[Any, float, float]:
-    """Compiles and runs: the result, the seconds that a run takes, and the seconds to compile."""
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    compile_seconds = time.perf_counter() - start
-    seconds: list[float] = []
-    # The first run warms up: it is the one that counts only where more would take too long.
-    while len(seconds) < 4 and sum(seconds) < _LONG_SECONDS:
-        start = time.perf_counter()
-        result = jax.block_until_ready(compiled(*args))
-        seconds.append(time.perf_counter() - start)
-    return result, statistics.median(seconds[1:] or seconds), compile_seconds
 
 
 # Heading -> how a row is shown in it.

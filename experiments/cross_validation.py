@@ -35,22 +35,21 @@ def candidates(grid: Grid) -> list[Choice]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def select(name: str, method: Method, grid: Grid, folds: Sequence[Fold]) -> Selection:
+def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> Selection:
     """Chooses the candidate with the least error on the people left out; the first of several.
 
     Args:
       name: of the method, for messages.
       method: what is fitted.
-      grid: hyper-parameter -> the values to try.
+      tried: the candidates, all of them `possible`.
       folds: (pairs to fit on, pairs to measure on).
 
     Returns:
-      The choice. A grid of one candidate is not measured.
+      The choice. A single candidate is not measured.
 
     Raises:
-      InputError: no candidate suits the pairs, or none gives finite pictures.
+      InputError: no candidate gives finite pictures.
     """
-    tried = possible(method, grid, folds)
     if len(tried) == 1:
         return Selection(tried[0], [])
     # Dispatched one after the other, and waited for in the end.
@@ -102,7 +101,7 @@ def largest(candidates: Sequence[Choice]) -> Choice:
     return max(candidates, key=lambda choice: tuple(v for v in choice.values() if isinstance(v, int)))
 
 
-def _columns(choices: list[Choice]) -> dict[str, tuple[Any, ...]]:
+def _columns(choices: Sequence[Choice]) -> dict[str, tuple[Any, ...]]:
     return {name: tuple(choice[name] for choice in choices) for name in choices[0]}
 
 

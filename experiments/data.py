@@ -63,6 +63,15 @@ def load_split(seed: int, *, cache_dir: Path) -> tuple[Pairs, Pairs]:
     return _split(_load(seed, cache_dir), seed)
 
 
+def load(*, cache_dir: Path) -> Pairs:
+    """Loads all pairs that the flags name, without a split.
+
+    Raises:
+      InputError: the data are not as they should be.
+    """
+    return _load(_SEED.value, cache_dir)
+
+
 def person(subject: str, seed: int) -> str:
     """A name for the person, the same in all splits: synthetic people are others with every seed."""
     return f"{subject}, seed {seed}" if _DATASET.value == "synthetic" else subject

@@ -1,0 +1,39 @@
+"""How long a computation takes: compiled, warm, and waited for."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+_LONG_SECONDS = 2.0
+
+
+def compile_and_run(function: Callable[..., Any], *args: Any) -> tuple[Any, float, float]:
+    """Compiles and runs a pure function.
+
+    Args:
+      function: pure and jittable.
+      *args: its arguments.
+
+    Returns:
+      `(result, seconds, compile_seconds)`: seconds are the median of three runs after one that warms up, or
+      of the first alone where it takes longer than two seconds.
+    """
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*args).compile()
+    compile_seconds = time.perf_counter() - start
+    result, seconds = run(compiled, *args)
+    return result, seconds, compile_seconds
+
+
+def run(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """Runs any function as `compile_and_run` does: its result and seconds."""
+    seconds: list[float] = []
+    # The first run warms up: it is the one that counts only where more would take too long.
+    while len(seconds) < 4 and sum(seconds) < _LONG_SECONDS:
+        start = time.perf_counter()
+        result = jax.block_until_ready(function(*args))
+        seconds.append(time.perf_counter() - start)
+    return result, statistics.median(seconds[1:] or seconds)

@@ -1,0 +1,33 @@
+"""What the tests of several baselines share."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax.baselines.sparse_linear import SparseLinear
+
+
+def dense_weights(params: SparseLinear) -> np.ndarray:
+    """`(num_outputs, num_inputs)` with a 0 wherever the mask is invalid; 40 inputs at most."""
+    indices, valid, weights = (np.asarray(each) for each in (*params.mask, params.linear.weights))
+    dense = np.zeros((len(weights), 40))
+    np.add.at(dense, (np.nonzero(valid)[0], indices[valid]), weights[valid])
+    return dense
+
+
+def check_gradients(function: Callable[..., jax.Array], arguments: Sequence, *, rel: float = 1e-6) -> None:
+    """Compares the gradient in every argument with a finite difference along a random direction."""
+    arguments = tuple(jnp.asarray(each) for each in arguments)
+    function = jax.jit(function)
+    gradients = jax.jit(jax.grad(function, argnums=tuple(range(len(arguments)))))(*arguments)
+    rng = np.random.default_rng(2)
+    for position, gradient in enumerate(gradients):
+        step = 1e-6 * rng.standard_normal(gradient.shape)
+        moved = [
+            float(function(*(each + sign * step * (i == position) for i, each in enumerate(arguments))))
+            for sign in (1, -1)
+        ]
+        assert float(jnp.sum(gradient * step)) == pytest.approx((moved[0] - moved[1]) / 2, rel=rel)
