@@ -56,9 +56,8 @@ _NUM_TARGETS = flags.DEFINE_integer(
 _ALPHAS = flags.DEFINE_list("alphas", ["0.01", "0.003", "0.001", "0.0003"], "Penalties of the lasso.")
 _TOLERANCE = flags.DEFINE_float("tolerance", 1e-4, "Relative duality gap at which the lasso is stopped.")
 _NUM_NONZEROS = flags.DEFINE_list("num_nonzeros", ["3", "10"], "Inputs that a matching pursuit takes.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/benchmark_baselines", "Folder to write to.")
 flags.adopt_module_key_flags(data)
-flags.FLAGS.set_default("channels", "1")
+flags.adopt_module_key_flags(run_folder)
 
 
 class Problem(NamedTuple):
@@ -89,7 +88,7 @@ def benchmark() -> None:
     """The experiment: loads, measures, and writes the output folder."""
     alphas = [_number("alphas", text, float) for text in _ALPHAS.value]
     counts = [_number("num_nonzeros", text, int) for text in _NUM_NONZEROS.value]
-    output_dir = run_folder.create(_OUTPUT_DIR.value)
+    output_dir = run_folder.chosen("benchmark_baselines")
     problem = _load(output_dir / "cache")
     configuration = run_folder.describe_run(
         data.resolved_flags(),
@@ -322,4 +321,5 @@ def _number(flag: str, text: str, kind: Callable[[str], Any]) -> Any:
 
 
 if __name__ == "__main__":
+    flags.FLAGS.set_default("channels", "1")
     script.run(benchmark)

@@ -83,8 +83,8 @@ _LEARN = flags.DEFINE_enum(
     "What every regression predicts: the expressive picture, as published, or its difference from the "
     "neutral one.",
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/compare_baselines", "Folder to write to.")
 flags.adopt_module_key_flags(data)
+flags.adopt_module_key_flags(run_folder)
 _NUM_FACES = flags.DEFINE_integer("num_faces", 6, "Test faces in comparison.png.", lower_bound=1)
 
 # Below so many inputs per channel no method needs a gigabyte, and asking takes longer than computing.
@@ -135,7 +135,7 @@ def compare(names: Sequence[str], settings: Settings) -> None:
     """The experiment: loads, selects, trains, tests, and writes the output folder."""
     methods = {name: METHODS[name](settings) for name in names}
     seeds = data.seeds(_NUM_SEEDS.value)
-    output_dir = run_folder.create(_OUTPUT_DIR.value)
+    output_dir = run_folder.chosen("compare_baselines")
     splits = {seed: data.load_split(seed, cache_dir=output_dir / "cache") for seed in seeds}
     train, test = splits[seeds[0]]
     held_out = {seed: _folds(split[0], seed) for seed, split in splits.items()}

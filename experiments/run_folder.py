@@ -21,6 +21,20 @@ from mlr_jax import checks
 _PACKAGES = ("jax", "jaxlib", "numpy", "dm_pix", "imageio", "pillow", "matplotlib")
 
 
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Folder to write to; by default the experiment's name under runs/."
+)
+
+
+def chosen(experiment: str) -> Path:
+    """The folder that the flag names, made if need be; by default `runs/` and the experiment's name.
+
+    Raises:
+      InputError: it cannot be made or written to.
+    """
+    return create(_OUTPUT_DIR.value or f"runs/{experiment}")
+
+
 def create(path: str) -> Path:
     """Makes the folder, unless it is there.
 

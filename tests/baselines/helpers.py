@@ -10,10 +10,10 @@ import pytest
 from mlr_jax.baselines.sparse_linear import SparseLinear
 
 
-def dense_weights(params: SparseLinear) -> np.ndarray:
-    """`(num_outputs, num_inputs)` with a 0 wherever the mask is invalid; 40 inputs at most."""
+def dense_weights(params: SparseLinear, num_inputs: int) -> np.ndarray:
+    """`(num_outputs, num_inputs)`, 0 where an output does not read an input."""
     indices, valid, weights = (np.asarray(each) for each in (*params.mask, params.linear.weights))
-    dense = np.zeros((len(weights), 40))
+    dense = np.zeros((len(weights), num_inputs))
     np.add.at(dense, (np.nonzero(valid)[0], indices[valid]), weights[valid])
     return dense
 
@@ -24,10 +24,10 @@ def check_gradients(function: Callable[..., jax.Array], arguments: Sequence, *, 
     function = jax.jit(function)
     gradients = jax.jit(jax.grad(function, argnums=tuple(range(len(arguments)))))(*arguments)
     rng = np.random.default_rng(2)
-    for position, gradient in enumerate(gradients):
+    for i, gradient in enumerate(gradients):
         step = 1e-6 * rng.standard_normal(gradient.shape)
-        moved = [
-            float(function(*(each + sign * step * (i == position) for i, each in enumerate(arguments))))
-            for sign in (1, -1)
-        ]
-        assert float(jnp.sum(gradient * step)) == pytest.approx((moved[0] - moved[1]) / 2, rel=rel)
+        ahead, behind = (
+            float(function(*arguments[:i], arguments[i] + change, *arguments[i + 1 :]))
+            for change in (step, -step)
+        )
+        assert float(jnp.sum(gradient * step)) == pytest.approx((ahead - behind) / 2, rel=rel)

@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
-from experiments import compare_baselines, run_folder
+from experiments import run_folder, summary, timing
+from experiments.hyperparameters import FIXED, GRIDS
 from experiments.methods import METHODS
 from mlr_jax import images, metrics, synthesis
 from mlr_jax.checks import InputError
 from mlr_jax.datasets import synthetic
-from mlr_jax.datasets.pairs import split
+from mlr_jax.datasets.pairs import folds, split
 
 ROOT = Path(__file__).parents[2]
 HEADER = "method,mse,psnr,ssim,num_parameters,fit_seconds,predict_seconds"
@@ -36,9 +38,9 @@ def results(folder: Path) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory) -> tuple[Path, str]:
-    """A run on a few small synthetic faces: its folder and its output."""
+    """A run on a few small synthetic faces, with the published values: its folder and its output."""
     folder = tmp_path_factory.mktemp("run") / "made" / "here"
-    done = run("--num_subjects=24", "--image_size=16", f"--output_dir={folder}", "--seed=3")
+    done = run("--num_subjects=44", "--image_size=16", f"--output_dir={folder}", "--seed=3", "--select=fixed")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -58,7 +60,7 @@ def test_writes_the_table(small_run):
 
 
 def test_the_table_is_what_the_library_says(small_run):
-    pairs = synthetic.load(image_size=16, num_subjects=24, seed=3)
+    pairs = synthetic.load(image_size=16, num_subjects=44, seed=3)
     train, test = split(pairs, test_fraction=0.1, seed=3)
     model = synthesis.fit(train.neutral, train.expressive, window=3, penalty=0.4)
     pictures = {
@@ -75,6 +77,82 @@ def test_the_table_is_what_the_library_says(small_run):
     assert config["test_subjects"] == list(test.subjects)
 
 
+def test_choices_are_the_fixed_values(small_run):
+    rows = results(small_run[0])
+    assert rows["masked_ridge"]["choice"] == "window=3 penalty=0.4"
+    assert rows["copy_input"]["choice"] == ""
+    assert list(rows["l0_omp"])[-1] == "choice"
+    assert rows["kernel_ridge"]["choice"].split()[0] == f"shape={FIXED['kernel_ridge']['shape']}"
+
+
+@pytest.fixture(scope="module")
+def two_splits(tmp_path_factory) -> Path:
+    """Two splits of a few faces, with hyper-parameters by cross-validation."""
+    folder = tmp_path_factory.mktemp("splits")
+    done = run(
+        "--num_subjects=20",
+        "--image_size=16",
+        "--channels=1",
+        "--num_seeds=2",
+        "--num_folds=3",
+        "--seed=5",
+        "--methods=mean_change,l2_ridge,masked_ridge,l1_lasso",
+        f"--output_dir={folder}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 splits" in done.stdout
+    return folder
+
+
+def test_several_splits_are_summarised(two_splits):
+    with (two_splits / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seed"] for row in rows] == ["5"] * 4 + ["6"] * 4
+    with (two_splits / "summary.csv").open() as file:
+        reader = csv.DictReader(file)
+        assert tuple(reader.fieldnames) == summary.HEADER
+        summaries = {row["method"]: row for row in reader}
+    for name, row in summaries.items():
+        errors = [float(each["mse"]) for each in rows if each["method"] == name]
+        assert float(row["mse_mean"]) == pytest.approx(np.mean(errors), rel=1e-5)
+        assert float(row["mse_se"]) == pytest.approx(abs(errors[0] - errors[1]) / 2, rel=1e-4)
+        assert (row["p_value"] == "") == (name == "masked_ridge")
+    assert summaries["l2_ridge"]["num_people"] == "4", "synthetic people are new with every seed"
+    assert (two_splits / "summary.png").exists()
+
+
+def test_cross_validation_chooses_what_scikit_learn_would(two_splits):
+    """Ridge regression over the same folds and grid."""
+    train, _ = split(synthetic.load(image_size=16, channels=1, num_subjects=20, seed=6), seed=6)
+    penalties = GRIDS["l2_ridge"]["penalty"]
+    errors = np.zeros(len(penalties))
+    for part, held_out in folds(train, num_folds=3, seed=6):
+        flat = [each.reshape(len(each), -1).astype(np.float64) for each in (*part[:2], *held_out[:2])]
+        for i, penalty in enumerate(penalties):
+            predicted = Ridge(alpha=penalty).fit(flat[0], flat[1]).predict(flat[2])
+            errors[i] += np.sum((predicted - flat[3]) ** 2)
+    best = penalties[int(np.argmin(errors))]
+    assert penalties[-1] < best < penalties[0], "the grid is too narrow for this test"
+    with (two_splits / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == "l2_ridge" and row["seed"] == "6"]
+    assert rows[0]["choice"] == f"penalty={best:g}"
+    config = json.loads((two_splits / "config.json").read_text())
+    assert config["grids"]["l2_ridge"]["penalty"] == list(penalties)
+
+
+def test_what_cannot_be_run_is_skipped_in_words(tmp_path):
+    """Three people to train: no principal components to speak of."""
+    flags = ("--num_subjects=4", "--image_size=16", "--channels=1", f"--output_dir={tmp_path}")
+    done = run(*flags, "--methods=copy_input,pca_ridge")
+    assert done.returncode == 0, done.stderr
+    assert "skipped: pca_ridge: reduced_rank.fit_pca: input_rank must be at most 2" in done.stderr
+    assert list(results(tmp_path)) == ["copy_input"]
+    assert "pca_ridge" in json.loads((tmp_path / "config.json").read_text())["skipped"]
+    done = run(*flags, "--methods=pca_ridge")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: pca_ridge: ")
+
+
 def test_seconds_are_those_of_a_finished_run():
     """Tracing takes a second, and a run a tenth of one, in which the device is waited for."""
 
@@ -86,18 +164,21 @@ def test_seconds_are_those_of_a_finished_run():
         time.sleep(1)
         return jax.pure_callback(wait, x, x)
 
-    _, seconds, compile_seconds = compare_baselines._run(slow, jnp.ones(3))
+    _, seconds, compile_seconds = timing.compile_and_run(slow, jnp.ones(3))
     assert compile_seconds >= 1
     assert 0.1 <= seconds < 1
 
 
 def test_writes_the_configuration(small_run):
     config = json.loads((small_run[0] / "config.json").read_text())
-    assert config["flags"]["num_subjects"] == 24
+    assert config["flags"]["num_subjects"] == 44
     assert config["flags"]["source"] == "neutral"
-    assert config["flags"]["penalty"] == 0.4
-    assert (config["num_train"], config["num_test"]) == (22, 2)
-    assert len(config["test_subjects"]) == 2
+    assert config["flags"]["select"] == "fixed"
+    assert config["grids"]["masked_ridge"] == {"window": [3], "penalty": [0.4]}
+    assert list(config["grids"]) == list(METHODS)
+    assert config["skipped"] == {}
+    assert (config["num_train"], config["num_test"]) == (40, 4)
+    assert len(config["test_subjects"]) == 4
     assert config["image_shape"] == [16, 16, 3]
     assert config["flags"]["channels"] == 3
     assert {"jax", "numpy", "python"} <= config["versions"].keys()
@@ -106,7 +187,7 @@ def test_writes_the_configuration(small_run):
 
 def test_draws_the_comparison(small_run):
     sheet = iio.imread(small_run[0] / "comparison.png")
-    # Two test faces in rows; input, three methods and the truth in columns.
+    # Four test faces in rows; input, nine methods and the truth in columns.
     assert sheet.shape[1] > 1.5 * sheet.shape[0]
     assert sheet[..., :3].std() > 20
 
@@ -139,7 +220,7 @@ def test_folder_grey_test_list_and_chosen_methods(tmp_path, rng):
     assert config["test_subjects"] == ["p3", "p5"]
     assert config["image_shape"] == [16, 16, 1]
     row = results(tmp_path / "run")["masked_ridge"]
-    assert "window=5 penalty=2" in row["setting"]
+    assert row["choice"] == "window=5 penalty=2"
     # (5 H - 6) (5 W - 6) entries of windows cut at the border, and the biases.
     assert int(row["num_parameters"]) == (5 * 16 - 6) ** 2 + 16 * 16
     assert list((tmp_path / "run" / "cache").iterdir()), "decoded pictures are kept"
@@ -167,9 +248,11 @@ def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
 def test_a_mistake_costs_no_results(small_run):
     folder, _ = small_run
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    assert {".gitignore", "config.json", "results.csv", "comparison.png"} == set(before)
+    written = {"config.json", "results.csv", "summary.csv", "summary.png", "comparison.png"}
+    assert {".gitignore", *written} == set(before)
     for mistake in ("--window=4", "--dataset=folder", "--test_fraction=7"):
-        assert run("--num_subjects=24", "--image_size=16", f"--output_dir={folder}", mistake).returncode == 1
+        flags = ("--num_subjects=24", "--image_size=16", "--methods=copy_input,masked_ridge", mistake)
+        assert run(*flags, f"--output_dir={folder}").returncode == 1
     assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
@@ -184,29 +267,40 @@ def test_only_a_new_folder_is_hidden_from_git(tmp_path):
 
 @pytest.mark.long
 def test_masked_ridge_wins_on_the_default_faces(tmp_path):
-    done = run("--image_size=32", "--channels=1", f"--output_dir={tmp_path}")
+    methods = "--methods=copy_input,masked_ridge,l1_lasso,l2_ridge"
+    done = run("--image_size=32", "--channels=1", "--select=fixed", methods, f"--output_dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     mse = {name: float(row["mse"]) for name, row in results(tmp_path).items()}
     assert mse["masked_ridge"] < 0.9 * mse["l2_ridge"]
+    assert mse["masked_ridge"] < mse["l1_lasso"]
     assert mse["masked_ridge"] < 0.8 * mse["copy_input"]
     assert mse["masked_ridge"] > 0.3 * mse["copy_input"], "the faces are too easy"
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(5))
-def test_masked_ridge_wins_on_real_people(london_dir, tmp_path_factory, seed):
-    folder = tmp_path_factory.mktemp("london")
+def test_masked_ridge_wins_on_real_people(london_dir, tmp_path):
+    """On each of five splits, by mean squared error."""
     done = run(
         "--dataset=london",
         f"--data_dir={london_dir}",
         "--channels=1",
-        f"--seed={seed}",
-        f"--output_dir={folder}",
-        "--methods=copy_input,masked_ridge,l2_ridge",
+        "--num_seeds=5",
+        "--select=fixed",
+        f"--output_dir={tmp_path}",
+        "--methods=copy_input,mean_change,masked_ridge,l0_omp,l1_lasso,l2_ridge",
     )
     assert done.returncode == 0, done.stderr
-    mse = {name: float(row["mse"]) for name, row in results(folder).items()}
-    assert mse["masked_ridge"] < mse["copy_input"] < mse["l2_ridge"]
+    with (tmp_path / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for seed in range(5):
+        mse = {row["method"]: float(row["mse"]) for row in rows if row["seed"] == str(seed)}
+        assert min(mse, key=mse.get) == "masked_ridge"
+        assert mse["masked_ridge"] < mse["copy_input"] < mse["l2_ridge"]
+    with (tmp_path / "summary.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["method"] != "masked_ridge":
+                assert float(row["mse_minus_reference"]) > 0
+                assert float(row["p_value"]) < 0.01
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +323,7 @@ def broken_folder(tmp_path_factory) -> Path:
         (["--window=4"], "size must be odd and positive"),
         (["--target=bored"], "bored"),
         (["--target=neutral"], "neutral"),
+        (["--num_seeds=2", "--test_list=x"], "--num_seeds needs random splits"),
         (["--test_fraction=2"], "--test_fraction must be between 0 and 1, not 2"),
         (["--test_list=/nowhere/list.txt"], "--test_list: cannot read /nowhere/list.txt"),
         (["--dataset=folder"], "--dataset=folder needs --data_dir"),
@@ -239,7 +334,8 @@ def broken_folder(tmp_path_factory) -> Path:
     ],
 )
 def test_mistakes_get_one_line(tmp_path, flags, words):
-    done = run("--num_subjects=4", "--image_size=16", f"--output_dir={tmp_path}", *flags)
+    few = ("--num_subjects=4", "--image_size=16", "--methods=copy_input,masked_ridge")
+    done = run(*few, f"--output_dir={tmp_path}", *flags)
     assert done.returncode == 1
     assert words in done.stderr
     assert done.stderr.startswith("error: ")

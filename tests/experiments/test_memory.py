@@ -1,0 +1,29 @@
+import jax.numpy as jnp
+
+from experiments import compare_baselines, memory
+from experiments.methods import METHODS, Settings
+from mlr_jax.datasets import synthetic
+
+
+def test_counts_what_a_computation_holds():
+    """A vector becomes a matrix, sorted: at least the matrix itself, and at most a few of it."""
+    size = 1000
+    needed = memory.needed_bytes(lambda x: jnp.sort(x[:, None] * x[None], axis=0), jnp.ones(size))
+    assert 4 * size**2 <= needed <= 20 * size**2
+
+
+def test_knows_what_is_left():
+    available = memory.available_bytes()
+    assert 2**20 < available < 2**50
+
+
+def test_a_method_that_does_not_fit_says_so(monkeypatch):
+    train = synthetic.load(image_size=96, channels=1, num_subjects=3)
+    method = METHODS["l2_ridge"](Settings())
+    choice = {"penalty": 1.0}
+    assert compare_baselines._memory_problem(method, choice, train) is None
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**18)
+    problem = compare_baselines._memory_problem(method, choice, train)
+    assert "would need 0.0 GiB of memory at 96 x 96, and 0.0 GiB are free" in problem
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    assert compare_baselines._memory_problem(method, choice, train) is None

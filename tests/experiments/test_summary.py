@@ -1,0 +1,68 @@
+import io
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments import summary
+from experiments.summary import Trial
+
+
+def trial(errors: dict[str, float]) -> Trial:
+    values = np.array(list(errors.values()))
+    row = {
+        "mse": float(values.mean()),
+        "psnr": 20.0,
+        "ssim": 0.8,
+        "num_parameters": 7,
+        "fit_seconds": 0.1,
+        "select_seconds": 1.0,
+    }
+    return Trial(row, list(errors), values)
+
+
+TRIALS = {
+    "good": [trial({"a": 1.0, "b": 2.0}), trial({"b": 4.0, "c": 3.0})],
+    "bad": [trial({"a": 1.5, "b": 3.0}), trial({"b": 5.0, "c": 3.1})],
+}
+
+
+def test_means_and_standard_errors_are_over_splits():
+    good, bad = summary.summarize(TRIALS, "good")
+    assert tuple(good) == summary.HEADER
+    assert good["mse_mean"] == pytest.approx((1.5 + 3.5) / 2)
+    assert good["mse_se"] == pytest.approx(np.std([1.5, 3.5], ddof=1) / np.sqrt(2))
+    assert good["psnr_se"] == 0
+    assert bad["num_seeds"] == 2
+
+
+def test_the_test_is_paired_by_person():
+    """Person b is tested twice, and counts once."""
+    good, bad = summary.summarize(TRIALS, "good")
+    differences = np.array([0.5, 1.0, 0.1])
+    assert bad["num_people"] == 3
+    assert bad["mse_minus_reference"] == pytest.approx(differences.mean())
+    assert bad["mse_minus_reference_se"] == pytest.approx(differences.std(ddof=1) / np.sqrt(3))
+    assert bad["p_value"] == pytest.approx(stats.wilcoxon(differences).pvalue)
+    assert bad["reference"] == "good"
+    assert good["p_value"] == good["reference"] == ""
+
+
+def test_without_a_reference_nothing_is_compared():
+    for row in summary.summarize(TRIALS, "other"):
+        assert row["p_value"] == row["mse_minus_reference"] == ""
+
+
+def test_one_split_has_no_standard_error():
+    good, same = summary.summarize({"good": TRIALS["good"][:1], "same": TRIALS["good"][:1]}, "good")
+    assert good["mse_se"] == ""
+    assert same["mse_minus_reference"] == 0
+    assert same["p_value"] == "", "no difference, no test"
+
+
+def test_draws_a_figure():
+    small = iio.imread(io.BytesIO(summary.draw({"good": TRIALS["good"]}, "one")))
+    large = iio.imread(io.BytesIO(summary.draw(TRIALS | {"copy_input": TRIALS["bad"][:1]}, "three")))
+    assert small[..., :3].std() > 10
+    assert large.shape[0] > small.shape[0]
