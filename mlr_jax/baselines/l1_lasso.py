@@ -273,7 +273,7 @@ def _walk_all(
     def start(target: jax.Array) -> _Walk:
         products = matmul(features, target)
         return _Walk(
-            level=jnp.max(jnp.abs(products)),
+            level=jnp.max(jnp.abs(products) / bounds),
             products=products,
             residual=target,
             status=jnp.full(len(features), _FREE, jnp.int8),
@@ -285,6 +285,8 @@ def _walk_all(
             left=jnp.int32(-1),
             iterations=jnp.int32(0),
         )
+
+    bounds = _bounds(features)
 
     def goal_of(lane: _Lane) -> jax.Array:
         return levels[jnp.minimum(lane.goal, num_levels - 1)]
@@ -307,17 +309,21 @@ def _walk_all(
         )
 
     def advance(lane: _Lane) -> _Lane:
-        walk, moved = lane.walk, _step(features, goal_of(lane), lane.walk)
+        walk, moved = lane.walk, _step(features, bounds, goal_of(lane), lane.walk)
         active = goes_on(lane)
         return lane._replace(walk=jax.tree.map(lambda new, old: jnp.where(active, new, old), moved, walk))
 
-    def certify(lane: _Lane) -> tuple[_Lane, jax.Array]:
-        """The residual from the weights themselves, so that no rounding on the way counts; the gap."""
-        residual = lane.target - matmul(lane.walk.weights, lane.walk.atoms)
-        products = matmul(features, residual)
-        lane = lane._replace(walk=lane.walk._replace(residual=residual, products=products))
-        gap = jnp.maximum(gap_of(lane, jnp.max(jnp.abs(products))), 0)
-        return lane, gap / jnp.maximum(jnp.sum(lane.target**2) / 2, tiny)
+    def certify(lane: _Lane) -> tuple[_Lane, jax.Array, jax.Array]:
+        """The lane without the rounding on its way; the weights to return, and their gap."""
+        walk = lane.walk
+        weights, residual = _correct(walk, lane.target, walk.signs * bounds[walk.features])
+        walk = walk._replace(weights=weights, residual=residual, products=matmul(features, residual))
+        weights, residual = _correct(walk, lane.target, walk.signs)
+        lane = lane._replace(walk=walk)
+        exact = lane._replace(walk=walk._replace(weights=weights, residual=residual))
+        largest = jnp.max(jnp.abs(matmul(features, residual)))
+        gap = jnp.maximum(gap_of(exact, largest), 0)
+        return lane, weights, gap / jnp.maximum(jnp.sum(lane.target**2) / 2, tiny)
 
     def renew(lane: _Lane, finished: jax.Array, output: jax.Array) -> _Lane:
         """The lane itself, or one that starts with another output."""
@@ -331,10 +337,9 @@ def _walk_all(
         lanes, upcoming, solutions = state
         lanes = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, lambda _, each: jax.vmap(advance)(each), lanes)
         done = ~jax.vmap(goes_on)(lanes)
-        lanes, gap = jax.vmap(certify)(lanes)
-        found = _Solutions(
-            lanes.walk.features, lanes.walk.signs, lanes.walk.weights, gap, lanes.walk.iterations
-        )
+        lanes, weights, gap = jax.vmap(certify)(lanes)
+        walks = lanes.walk
+        found = _Solutions(walks.features, walks.signs, weights, gap, walks.iterations)
         place = jnp.where(done, lanes.output, num_outputs), lanes.goal
         solutions = jax.tree.map(lambda whole, part: whole.at[place].set(part, mode="drop"), solutions, found)
         lanes = lanes._replace(goal=lanes.goal + done)
@@ -359,21 +364,45 @@ def _walk_all(
     return jax.lax.while_loop(lambda state: (state[0].output < num_outputs).any(), run, state)[2]
 
 
-def _step(features: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
+def _bounds(features: jax.Array) -> jax.Array:
+    """How large a product may become, over the level: 1, and so little more that only ties feel it.
+
+    Where inputs of few different values come to their bounds together, one enters and the others leave in
+    circles. No two bounds being the same, they come one after the other.
+    """
+    golden = (5**0.5 - 1) / 2
+    fractions = np.arange(len(features)) * golden % 1
+    return jnp.asarray(1 + float(jnp.finfo(features.dtype).eps) ** 0.75 * fractions, features.dtype)
+
+
+def _correct(state: _Walk, target: jax.Array, bounds: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The weights and residual for which the products of the support are exactly its bounds.
+
+    The weights stay as they are where one would change its sign, as one that is about 0 may.
+    """
+    residual = target - matmul(state.weights, state.atoms)
+    missing = matmul(state.atoms, residual) - state.level * bounds
+    weights = state.weights + jnp.where(state.signs != 0, _solve_gram(state, missing), 0)
+    weights = jnp.where((weights * state.signs >= 0).all(), weights, state.weights)
+    return weights, target - matmul(weights, state.atoms)
+
+
+def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
     """Lowers the level to the next kink, where an input enters or leaves the support, or to `end`."""
     eps = jnp.finfo(features.dtype).eps
     places, slots = jnp.arange(len(features)), jnp.arange(len(state.weights))
     filled = state.signs != 0
 
     # Per unit by which the level falls: the change of weights, of minus the residual, of minus the products.
-    direction = jnp.where(filled, _solve_gram(state, state.signs), 0)
+    direction = _solve_gram(state, state.signs * bounds[state.features])
+    direction = jnp.where(filled, direction, 0)
     fitted = matmul(direction, state.atoms)
     rates = matmul(features, fitted)
 
-    # How far until the product of a free input is as large as the level,
-    upper, lower = 1 - rates, 1 + rates
-    until_upper = jnp.where(upper > eps, (state.level - state.products) / jnp.maximum(upper, eps), jnp.inf)
-    until_lower = jnp.where(lower > eps, (state.level + state.products) / jnp.maximum(lower, eps), jnp.inf)
+    # How far until the product of a free input is at its bound,
+    upper, lower, bound = bounds - rates, bounds + rates, state.level * bounds
+    until_upper = jnp.where(upper > eps, (bound - state.products) / jnp.maximum(upper, eps), jnp.inf)
+    until_lower = jnp.where(lower > eps, (bound + state.products) / jnp.maximum(lower, eps), jnp.inf)
     # The input that has just left is still at its bound; within this step it can only reach the other.
     has_left = places == state.left
     until_upper = jnp.where(has_left & (state.products > 0), jnp.inf, until_upper)
@@ -381,9 +410,9 @@ def _step(features: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
     until = jnp.maximum(jnp.minimum(until_upper, until_lower), 0)
     until = jnp.where(state.status == _FREE, until, jnp.inf)
     entering = search.argmin(until)
-    # or a weight is 0,
-    shrinks = state.weights * direction < 0
-    until_zero = jnp.where(shrinks, -state.weights / jnp.where(shrinks, direction, 1), jnp.inf)
+    # or a weight is 0 on its way to the other sign; at once, if several inputs came at the same level.
+    turns = state.signs * direction < 0
+    until_zero = jnp.where(turns, jnp.abs(state.weights / jnp.where(turns, direction, 1)), jnp.inf)
     leaving = search.argmin(until_zero)
     # or the end is reached.
     until_end = state.level - jnp.minimum(end, state.level)
@@ -402,7 +431,7 @@ def _step(features: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
     column = _solve_gram(state, matmul(state.atoms, atom))
     remainder = jnp.sum((atom - matmul(column, state.atoms)) ** 2)
     slot = search.argmax(jnp.where(filled, 0, 1))
-    independent = (remainder > 100 * eps * jnp.sum(atom**2)) & ~filled[slot]
+    independent = (remainder > eps * jnp.sum(atom**2)) & ~filled[slot]
     takes = enters & independent
     into = takes & (slots == slot)
     column = jnp.where(slots == slot, -1, column)

@@ -21,13 +21,13 @@ def dense_weights(params: SparseLinear, num_inputs: int) -> np.ndarray:
 def check_gradients(function: Callable[..., jax.Array], arguments: Sequence, *, rel: float = 1e-6) -> None:
     """Compares the gradient in every argument with a finite difference along a random direction."""
     arguments = tuple(jnp.asarray(each) for each in arguments)
-    function = jax.jit(function)
-    gradients = jax.jit(jax.grad(function, argnums=tuple(range(len(arguments)))))(*arguments)
+    # The values too, so that there is one compilation.
+    evaluate = jax.jit(jax.value_and_grad(function, argnums=tuple(range(len(arguments)))))
     rng = np.random.default_rng(2)
-    for i, gradient in enumerate(gradients):
+    for i, gradient in enumerate(evaluate(*arguments)[1]):
         step = 1e-6 * rng.standard_normal(gradient.shape)
         ahead, behind = (
-            float(function(*arguments[:i], arguments[i] + change, *arguments[i + 1 :]))
+            float(evaluate(*arguments[:i], arguments[i] + change, *arguments[i + 1 :])[0])
             for change in (step, -step)
         )
         assert float(jnp.sum(gradient * step)) == pytest.approx((ahead - behind) / 2, rel=rel)
