@@ -21,7 +21,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "masked_ridge": {"window": (1, 3, 5), "penalty": _geometric(12.8, 0.1, 8)},
     "masked_lsrf": {
         "window": (3, 5, 9),
-        "num_nonzeros": (4, 9),
+        "num_nonzeros": (4, 9, 16),
         "penalty": _geometric(12.8, 0.1, 8),
     },
     "l0_omp": {"num_nonzeros": (1, 2, 3, 4, 6, 9, 12, 16)},
@@ -32,10 +32,10 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "width": (4.0, 2.0, 1.0, 0.5),
         "penalty": _geometric(10, 1e-4, 6),
     },
-    "reduced_rank": {"rank": (1, 2, 4, 8, 16, 32), "penalty": _geometric(1e4, 1, 9)},
+    "reduced_rank": {"rank": (4, 8, 16, 32, 56), "penalty": _geometric(1e4, 1, 9)},
     "pca_ridge": {
-        "input_rank": (10, 20, 40),
-        "output_rank": (10, 20, 40),
+        "input_rank": (10, 20, 40, 56),
+        "output_rank": (10, 20, 40, 56),
         "penalty": _geometric(1e3, 0.1, 5),
     },
 }

@@ -5,15 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.linear_model import orthogonal_mp
+from sklearn.linear_model import LinearRegression, orthogonal_mp
 
 from mlr_jax.baselines import l0_omp
+from mlr_jax.baselines.sparse_linear import SparseLinear
 from mlr_jax.checks import InputError
 from tests.baselines.helpers import check_gradients, dense_weights
 
 # Fewer examples than inputs, and more.
 SHAPES = {"dual": (12, 30), "primal": (40, 8)}
-NUM_NONZEROS = (2, 6)
+NUM_NONZEROS = (1, 3, 6)
 
 
 def problem(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -24,6 +25,10 @@ def problem(name: str) -> tuple[np.ndarray, np.ndarray]:
     return inputs, inputs @ rng.standard_normal((num_inputs, 5)) + 3 + rng.random((num_examples, 5))
 
 
+def unstacked(path: SparseLinear) -> list[SparseLinear]:
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], path) for i in range(len(path.linear.bias))]
+
+
 def orthogonal_inputs() -> np.ndarray:
     """`(8, 5)`, each of mean 0 and variance 1."""
     rng = np.random.default_rng(0)
@@ -31,22 +36,23 @@ def orthogonal_inputs() -> np.ndarray:
 
 
 @pytest.mark.parametrize("standardize", [False, True])
-@pytest.mark.parametrize("num_nonzeros", NUM_NONZEROS)
 @pytest.mark.parametrize("name", SHAPES)
-def test_agrees_with_scikit_learn(name, num_nonzeros, standardize, x64):
+def test_agrees_with_scikit_learn(name, standardize, x64):
     inputs, targets = problem(name)
     scale = inputs.std(axis=0) if standardize else np.ones(inputs.shape[1])
     atoms, centred = (inputs - inputs.mean(axis=0)) / scale, targets - targets.mean(axis=0)
-    params = l0_omp.fit(inputs, targets, num_nonzeros=num_nonzeros, standardize=standardize)
-    assert params.mask.valid.all()
+    path = l0_omp.fit_path(inputs, targets, num_nonzeros=NUM_NONZEROS, standardize=standardize)
     for i in range(5):
-        path = orthogonal_mp(atoms, centred[:, i], n_nonzero_coefs=num_nonzeros, return_path=True)
-        steps = path.reshape(len(scale), num_nonzeros)
+        # (num_inputs, 6): the weights after each step.
+        steps = orthogonal_mp(atoms, centred[:, i], n_nonzero_coefs=6, return_path=True) / scale[:, None]
         order = sorted(np.flatnonzero(steps[:, -1]), key=lambda j, steps=steps: np.argmax(steps[j] != 0))
-        np.testing.assert_array_equal(params.mask.indices[i], order)
-        np.testing.assert_allclose(params.linear.weights[i], (steps[:, -1] / scale)[order], rtol=1e-8)
-    rest = targets - np.asarray(l0_omp.predict(params, inputs))
-    np.testing.assert_allclose(rest.mean(axis=0), 0, atol=1e-12)
+        for params, number in zip(unstacked(path), NUM_NONZEROS, strict=True):
+            assert params.mask.valid[i].tolist() == [k < number for k in range(6)]
+            np.testing.assert_array_equal(params.mask.indices[i, :number], order[:number])
+            expected = steps[order[:number], number - 1]
+            np.testing.assert_allclose(params.linear.weights[i, :number], expected, rtol=1e-8)
+            rest = targets - np.asarray(l0_omp.predict(params, inputs))
+            np.testing.assert_allclose(rest.mean(axis=0), 0, atol=1e-12)
 
 
 def test_standardising_matters(x64):
@@ -64,15 +70,12 @@ def test_float32_is_right_too():
     np.testing.assert_allclose(dense_weights(params, 30), expected.T, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("standardize", [False, True])
-@pytest.mark.parametrize("name", SHAPES)
-def test_a_path_is_separate_fits(name, standardize, x64):
-    inputs, targets = problem(name)
-    path = l0_omp.fit_path(inputs, targets, num_nonzeros=NUM_NONZEROS, standardize=standardize)
-    assert path.mask.indices.shape == (2, 5, 6)
-    for i, number in enumerate(NUM_NONZEROS):
-        alone = l0_omp.fit(inputs, targets, num_nonzeros=number, standardize=standardize)
-        at_number = jax.tree.map(lambda leaf, i=i: leaf[i], path)
+def test_a_path_is_separate_fits(x64):
+    inputs, targets = problem("dual")
+    path = l0_omp.fit_path(inputs, targets, num_nonzeros=NUM_NONZEROS)
+    assert path.mask.indices.shape == (3, 5, 6)
+    for at_number, number in zip(unstacked(path), NUM_NONZEROS, strict=True):
+        alone = l0_omp.fit(inputs, targets, num_nonzeros=number)
         assert not at_number.mask.valid[:, number:].any()
         assert (at_number.linear.weights[:, number:] == 0).all()
         widths = slice(None), slice(number)
@@ -115,11 +118,12 @@ def test_copies_are_not_taken_twice():
     inputs, targets = (each.astype(np.float32) for each in problem("primal"))
     copies = np.hstack([inputs[:, :4], -inputs[:, :4], 2 * inputs[:, :4]])
     params = l0_omp.fit(copies, targets, num_nonzeros=6)
-    expected = l0_omp.fit(2 * inputs[:, :4], targets, num_nonzeros=4)
     # The largest of the copies, then the end.
-    assert params.mask.valid.sum(axis=1).tolist() == [4] * 5
-    np.testing.assert_array_equal(params.mask.indices[:, :4], np.asarray(expected.mask.indices) + 8)
-    np.testing.assert_allclose(params.linear.weights[:, :4], expected.linear.weights, rtol=1e-4)
+    assert params.mask.valid.tolist() == [[True] * 4 + [False] * 2] * 5
+    assert np.sort(params.mask.indices[:, :4], axis=1).tolist() == [[8, 9, 10, 11]] * 5
+    expected = LinearRegression().fit(copies[:, 8:], targets)
+    np.testing.assert_allclose(dense_weights(params, 12)[:, 8:], expected.coef_, rtol=1e-3)
+    assert (np.asarray(params.linear.weights)[:, 4:] == 0).all()
 
 
 def test_constant_inputs_are_not_taken(x64):
@@ -142,19 +146,16 @@ def test_jit_and_vmap(x64):
     inputs, targets = problem("dual")
     stacked = np.stack([targets, targets[::-1]])
     fit = jax.vmap(partial(l0_omp.fit, num_nonzeros=3), in_axes=(None, 0))
-    several = jax.jit(fit)(inputs, stacked)
-    for i in range(2):
-        ours = jax.tree.map(lambda leaf, i=i: leaf[i], several)
-        chex.assert_trees_all_close(ours, l0_omp.fit(inputs, stacked[i], num_nonzeros=3), rtol=1e-9)
+    for ours, targets in zip(unstacked(jax.jit(fit)(inputs, stacked)), stacked, strict=True):
+        chex.assert_trees_all_close(ours, l0_omp.fit(inputs, targets, num_nonzeros=3), rtol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "standardize"), [("dual", False), ("primal", True)])
-def test_gradients_equal_finite_differences(name, standardize, x64):
-    inputs, targets = problem(name)
-    test_inputs, test_targets = (each[:3] for each in problem(name))
+def test_gradients_equal_finite_differences(x64):
+    inputs, targets = problem("primal")
+    test_inputs, test_targets = (each[:3] for each in problem("primal"))
 
     def error(inputs, targets):
-        path = l0_omp.fit_path(inputs, targets, num_nonzeros=(1, 4), standardize=standardize)
+        path = l0_omp.fit_path(inputs, targets, num_nonzeros=(1, 4), standardize=True)
         predicted = jax.vmap(l0_omp.predict, in_axes=(0, None))(path, test_inputs)
         return jnp.sum((predicted - test_targets[None]) ** 2)
 

@@ -35,7 +35,7 @@ def test_a_neighbourhood_of_everything_is_matching_pursuit(x64):
 
 
 @pytest.mark.parametrize("num_nonzeros", [2, 6])
-def test_chosen_inputs_are_distinct_neighbours(num_nonzeros):
+def test_chosen_inputs_are_distinct_neighbours(num_nonzeros, x64):
     """The corners see 4 inputs only, so that of 6 entries 2 stay empty."""
     params = masked_lsrf.fit(*problem(), NEIGHBOURHOOD, 0.1, num_nonzeros=num_nonzeros)
     for i in range(NUM_PIXELS):
@@ -45,9 +45,9 @@ def test_chosen_inputs_are_distinct_neighbours(num_nonzeros):
         assert set(chosen) <= set(allowed)
 
 
-@pytest.mark.parametrize("penalty", [0.01, 1.0])
-def test_weights_are_a_ridge_regression(penalty, x64):
+def test_weights_are_a_ridge_regression(x64):
     inputs, targets = problem()
+    penalty = 0.3
     params = masked_lsrf.fit(inputs, targets, NEIGHBOURHOOD, penalty, num_nonzeros=6)
     for i in range(NUM_PIXELS):
         valid = np.asarray(params.mask.valid[i])
@@ -67,7 +67,7 @@ def test_one_penalty_for_each_output(x64):
     assert (np.asarray(params.linear.weights[8]) != np.asarray(alone.linear.weights[8])).any()
 
 
-def test_recovers_a_shift():
+def test_recovers_a_shift(x64):
     """Every output is the pixel below, which the last row does not see."""
     inputs, _ = problem()
     targets = np.roll(inputs, -WIDTH, axis=1)
@@ -78,7 +78,7 @@ def test_recovers_a_shift():
     np.testing.assert_array_equal(params.mask.valid[inside], [[True, False]] * (NUM_PIXELS - WIDTH))
 
 
-def test_the_scale_of_an_input_does_not_matter():
+def test_the_scale_of_an_input_does_not_matter(x64):
     inputs, targets = problem()
     scale = np.linspace(0.1, 3, NUM_PIXELS)
     params = masked_lsrf.fit(inputs, targets, NEIGHBOURHOOD, 0.1, num_nonzeros=2)
@@ -97,7 +97,7 @@ def test_constant_inputs_are_not_taken(value):
     assert (np.asarray(params.mask.indices)[params.mask.valid] >= 3 * WIDTH).all()
 
 
-def test_masked_ridge_runs_it():
+def test_masked_ridge_runs_it(x64):
     inputs, targets = problem()
     params = masked_lsrf.fit(inputs, targets, NEIGHBOURHOOD, 0.1, num_nonzeros=6)
     mask, linear = params
@@ -106,7 +106,7 @@ def test_masked_ridge_runs_it():
     expected = oracle.masked_predict(
         np.asarray(linear.weights), np.asarray(linear.bias), masks.Mask(*map(np.asarray, mask)), inputs
     )
-    np.testing.assert_allclose(prediction, expected, atol=1e-5)
+    np.testing.assert_allclose(prediction, expected, atol=1e-12)
 
 
 def test_inputs_need_not_be_as_many_as_outputs():
@@ -118,7 +118,7 @@ def test_inputs_need_not_be_as_many_as_outputs():
     np.testing.assert_array_equal(params.mask.indices[:, 0], 3 * np.arange(NUM_PIXELS) + 2)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100])
+@pytest.mark.parametrize("batch_size", [1, 7])
 def test_batches_change_nothing(batch_size, x64):
     whole = masked_lsrf.fit(*problem(), NEIGHBOURHOOD, 0.1, num_nonzeros=2)
     batches = masked_lsrf.fit(*problem(), NEIGHBOURHOOD, 0.1, num_nonzeros=2, batch_size=batch_size)
