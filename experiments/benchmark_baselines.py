@@ -315,9 +315,12 @@ def _line(row: dict[str, Any]) -> str:
 
 def _number(flag: str, text: str, kind: Callable[[str], Any]) -> Any:
     try:
-        return kind(text)
+        number = kind(text)
     except ValueError as error:
         raise checks.InputError(f"--{flag}: {text!r} is not a number") from error
+    if not number > 0:
+        raise checks.InputError(f"--{flag}: {text} is not above 0")
+    return number
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ grids in hyperparameters.py (--select=cv), or are fixed (--select=fixed). Severa
 (--num_seeds) give means, standard errors and paired tests.
 
 Writes into --output_dir: config.json; results.csv, a row for each method and split; summary.csv, a row for
-each method; summary.png; comparison.png, test faces of the first split. Times are the median of three runs
+each method; selection.csv, the error of every candidate; errors.csv, the error of every test picture;
+summary.png; comparison.png, test faces of the first split. Times are the median of three runs
 after compilation and warm-up, on a synchronised device, or of a single run for what takes longer than two
 seconds; they are those of one fit with the chosen hyper-parameters, and select_seconds those of the search,
 compilations included. Expected, on the default (100 synthetic people, 64 x 64 colour): masked ridge has a
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
 import jax.numpy as jnp
@@ -49,7 +51,7 @@ HEADER = (
     "seed",
     "choice",
 )
-OUTPUTS = ("results.csv", "summary.csv", "summary.png", "comparison.png")
+OUTPUTS = ("results.csv", "summary.csv", "selection.csv", "errors.csv", "summary.png", "comparison.png")
 
 _METHODS = flags.DEFINE_list("methods", list(METHODS), f"Which to compare: {', '.join(METHODS)}.")
 _SELECT = flags.DEFINE_enum(
@@ -87,8 +89,8 @@ flags.adopt_module_key_flags(data)
 flags.adopt_module_key_flags(run_folder)
 _NUM_FACES = flags.DEFINE_integer("num_faces", 6, "Test faces in comparison.png.", lower_bound=1)
 
-# Below so many inputs per channel no method needs a gigabyte, and asking takes longer than computing.
-_MANY_INPUTS = 8192
+# Below so many numbers in the training pictures no method needs a gigabyte, and asking takes time.
+_MANY_NUMBERS = 2**20
 
 
 class Evaluation(NamedTuple):
@@ -110,7 +112,7 @@ def evaluate(name: str, method: Method, choice: Choice, train: Pairs, test: Pair
     if not np.isfinite(pictures).all():
         raise checks.InputError(
             f"{name} has no finite solution on these pairs in {pictures.dtype}; its systems are singular, "
-            "or a number is too large for it. A larger --penalty may help"
+            "or a number is too large for it; more regularisation may help"
         )
     truth = jnp.asarray(test.expressive)
     errors = np.asarray(metrics.mse(pictures, truth))
@@ -124,7 +126,7 @@ def evaluate(name: str, method: Method, choice: Choice, train: Pairs, test: Pair
             "fit_seconds": fit_seconds,
             "predict_seconds": predict_seconds,
             "compile_seconds": fit_compile + predict_compile,
-            "choice": " ".join(f"{key}={_text(value)}" for key, value in choice.items()),
+            "choice": _words(choice),
         },
         np.asarray(pictures),
         errors,
@@ -136,11 +138,9 @@ def compare(names: Sequence[str], settings: Settings) -> None:
     methods = {name: METHODS[name](settings) for name in names}
     seeds = data.seeds(_NUM_SEEDS.value)
     output_dir = run_folder.chosen("compare_baselines")
-    splits = {seed: data.load_split(seed, cache_dir=output_dir / "cache") for seed in seeds}
-    train, test = splits[seeds[0]]
-    held_out = {seed: _folds(split[0], seed) for seed, split in splits.items()}
+    train, test = data.load_split(seeds[0], cache_dir=output_dir / "cache")
     # What does not suit the pictures is found before anything is computed, or replaced.
-    tried, skipped = _candidates(methods, [fold for each in held_out.values() for fold in each], train)
+    tried, skipped = _candidates(methods, train, _folds(train, seeds[0]))
     if not tried:
         raise checks.InputError(next(iter(skipped.values())))
     for message in skipped.values():
@@ -152,50 +152,103 @@ def compare(names: Sequence[str], settings: Settings) -> None:
             "num_test": len(test.subjects),
             "image_shape": train.neutral.shape[1:],
             "test_subjects": test.subjects,
-            "test_subjects_by_seed": {seed: split[1].subjects for seed, split in splits.items()},
             "grids": {name: _grid(name) for name in names},
+            "num_candidates": {name: len(candidates) for name, candidates in tried.items()},
             "skipped": skipped,
         },
     )
     run_folder.start(output_dir, configuration, outputs=OUTPUTS)
-
-    rows: list[dict[str, Any]] = []
-    trials: dict[str, list[Trial]] = {name: [] for name in tried}
-    shown: dict[str, np.ndarray] = {}
-    steps = [(seed, name) for seed in seeds for name in trials]
-    with tqdm(steps, unit="method", delay=2, leave=False) as progress:
-        for seed, name in progress:
-            progress.set_description(f"{name}, seed {seed}", refresh=False)
-            train, test = splits[seed]
-            start = time.perf_counter()
-            choice = cross_validation.select(name, methods[name], tried[name], held_out[seed]).choice
-            select_seconds = time.perf_counter() - start
-            evaluation = evaluate(name, methods[name], choice, train, test)
-            rows.append(evaluation.row | {"select_seconds": select_seconds, "seed": seed})
-            people = [data.person(subject, seed) for subject in test.subjects]
-            trials[name].append(Trial(rows[-1], people, evaluation.errors))
+    done = _Done([], [], [], {}, {}, {})
+    with tqdm(total=len(seeds) * len(tried), unit="method", delay=2, leave=False) as progress:
+        for seed in seeds:
+            if seed != seeds[0]:
+                train, test = data.load_split(seed, cache_dir=output_dir / "cache")
+            folds = _folds(train, seed)
+            for name in tried:
+                progress.set_description(f"{name}, seed {seed}", refresh=False)
+                try:
+                    _run(done, name, methods[name], tried[name], seed, train, test, folds)
+                except checks.InputError as error:
+                    # The other methods' results are worth having.
+                    done.failed[name] = f"{name}, seed {seed}: {error}"
+                _write_tables(output_dir, done)
+                progress.update()
             if seed == seeds[0]:
-                shown[name] = evaluation.pictures[: _NUM_FACES.value]
-            # After every method, so that an interruption loses none that is finished.
-            run_folder.write_csv(output_dir / "results.csv", HEADER, rows)
-            finished = {name: each for name, each in trials.items() if each}
-            summaries = summary.summarize(finished, "masked_ridge")
-            run_folder.write_csv(output_dir / "summary.csv", summary.HEADER, summaries)
-
-    _, test = splits[seeds[0]]
-    subjects = test.subjects[: _NUM_FACES.value]
-    columns = {"input": test.neutral[: len(subjects)]}
-    columns |= {name: pictures for name, pictures in shown.items() if name != "copy_input"}
-    columns["truth"] = test.expressive[: len(subjects)]
-    sheet = face_sheet.draw(columns, subjects, data.title())
-    run_folder.write_bytes(output_dir / "comparison.png", sheet)
-    count = f"{len(splits[seeds[0]][0].subjects)} pairs to train, {len(test.subjects)} to test"
+                _draw_faces(output_dir, done, test)
+    if not done.rows:
+        raise checks.InputError(next(iter(done.failed.values())))
+    count = f"{len(train.subjects)} pairs to train, {len(test.subjects)} to test"
     if len(seeds) > 1:
         count += f", {len(seeds)} splits"
-    run_folder.write_bytes(output_dir / "summary.png", summary.draw(trials, f"{data.title()}, {count}"))
+    figure = summary.draw(done.trials, f"{data.title()}, {count}")
+    run_folder.write_bytes(output_dir / "summary.png", figure)
     print(f"{count}, {data.title()}\n")
-    print(_table(_RESULT_COLUMNS, rows) if len(seeds) == 1 else _table(_SUMMARY_COLUMNS, summaries))
+    if len(seeds) == 1:
+        print(_table(_RESULT_COLUMNS, done.rows))
+    else:
+        print(_table(_SUMMARY_COLUMNS, summary.summarize(done.trials, "masked_ridge")))
     print(f"\nTables, figures and configuration: {output_dir}")
+    for message in done.failed.values():
+        print(f"failed: {message}", file=sys.stderr)
+
+
+class _Done(NamedTuple):
+    """What a run has found so far: rows of the tables, trials and first pictures by method, failures."""
+
+    rows: list[dict[str, Any]]
+    candidates: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+    trials: dict[str, list[Trial]]
+    pictures: dict[str, np.ndarray]
+    failed: dict[str, str]
+
+
+def _run(
+    done: _Done,
+    name: str,
+    method: Method,
+    tried: Sequence[Choice],
+    seed: int,
+    train: Pairs,
+    test: Pairs,
+    folds: Sequence[cross_validation.Fold],
+) -> None:
+    """Selects, fits and measures one method on one split, and adds what it found to `done`."""
+    start = time.perf_counter()
+    selection = cross_validation.select(name, method, tried, folds)
+    select_seconds = time.perf_counter() - start
+    evaluation = evaluate(name, method, selection.choice, train, test)
+    row = evaluation.row | {"select_seconds": select_seconds, "seed": seed}
+    done.rows.append(row)
+    for choice, error in selection.errors:
+        chosen = int(choice == selection.choice)
+        entry = {"method": name, "seed": seed, "candidate": _words(choice), "mse": error, "chosen": chosen}
+        done.candidates.append(entry)
+    for subject, error in zip(test.subjects, evaluation.errors, strict=True):
+        done.errors.append({"method": name, "seed": seed, "subject": subject, "mse": float(error)})
+    people = [data.person(subject, seed) for subject in test.subjects]
+    done.trials.setdefault(name, []).append(Trial(row, people, evaluation.errors))
+    done.pictures.setdefault(name, evaluation.pictures[: _NUM_FACES.value])
+
+
+def _write_tables(output_dir: Path, done: _Done) -> None:
+    """Writes them anew after every method, so that an interruption loses none that is finished."""
+    if not done.rows:
+        return
+    run_folder.write_csv(output_dir / "results.csv", HEADER, done.rows)
+    run_folder.write_csv(output_dir / "errors.csv", ("method", "seed", "subject", "mse"), done.errors)
+    header = ("method", "seed", "candidate", "mse", "chosen")
+    run_folder.write_csv(output_dir / "selection.csv", header, done.candidates)
+    summaries = summary.summarize(done.trials, "masked_ridge")
+    run_folder.write_csv(output_dir / "summary.csv", summary.HEADER, summaries)
+
+
+def _draw_faces(output_dir: Path, done: _Done, test: Pairs) -> None:
+    subjects = test.subjects[: _NUM_FACES.value]
+    columns = {"input": test.neutral[: len(subjects)]}
+    columns |= {name: pictures for name, pictures in done.pictures.items() if name != "copy_input"}
+    columns["truth"] = test.expressive[: len(subjects)]
+    run_folder.write_bytes(output_dir / "comparison.png", face_sheet.draw(columns, subjects, data.title()))
 
 
 def _grid(name: str) -> Grid:
@@ -216,14 +269,16 @@ def _given(name: str) -> Choice:
 
 def _folds(train: Pairs, seed: int) -> list[cross_validation.Fold]:
     """The folds of the cross-validation, as many as there are people if these are few."""
-    num_people = len(set(train.subjects))
-    if _SELECT.value == "fixed" or num_people < 2:
+    if _SELECT.value == "fixed":
         return [(train, train)]  # Nothing is measured on it.
+    num_people = len(set(train.subjects))
+    if num_people < 2:
+        raise checks.InputError("cross-validation needs two people to train on; use --select=fixed")
     return folds(train, num_folds=min(_NUM_FOLDS.value, num_people), seed=seed)
 
 
 def _candidates(
-    methods: Mapping[str, Method], folds: Sequence[cross_validation.Fold], train: Pairs
+    methods: Mapping[str, Method], train: Pairs, folds: Sequence[cross_validation.Fold]
 ) -> tuple[dict[str, list[Choice]], dict[str, str]]:
     """The candidates of each method that can be run, and words on each method that cannot.
 
@@ -239,27 +294,34 @@ def _candidates(
                 raise
             skipped[name] = f"{name}: {error}"
             continue
-        problem = _memory_problem(method, cross_validation.largest(tried[name]), train)
+        problem = _memory_problem(method, tried[name], train)
         if problem:
             skipped[name] = f"{name} {problem}"
             del tried[name]
     return tried, skipped
 
 
-def _memory_problem(method: Method, choice: Choice, train: Pairs) -> str | None:
+def _memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str | None:
     """Says so if a method would not fit into memory: it would be killed in the middle of its work."""
     height, width, _ = train.neutral.shape[1:]
     available = memory.available_bytes()
-    if available is None or height * width < _MANY_INPUTS:
+    if available is None or train.neutral.size < _MANY_NUMBERS:
         return None
     arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    needed = memory.needed_bytes(partial(method.fit, **choice), *arrays)
+    needed = memory.needed_bytes(partial(method.fit, **cross_validation.largest(tried)), *arrays)
+    if method.fit_path is not None and len(tried) > 1:
+        path = partial(method.fit_path, **cross_validation.columns(tried))
+        needed = max(needed, memory.needed_bytes(path, *arrays))
     if needed <= available:
         return None
     return (
         f"would need {needed / 2**30:.1f} GiB of memory at {height} x {width}, and "
         f"{available / 2**30:.1f} GiB are free; choose a smaller --image_size, or other --methods"
     )
+
+
+def _words(choice: Choice) -> str:
+    return " ".join(f"{key}={_text(value)}" for key, value in choice.items())
 
 
 def _text(value: object) -> str:

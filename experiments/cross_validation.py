@@ -57,8 +57,7 @@ def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[F
     for train, held_out in folds:
         arrays = tuple(jnp.asarray(each) for each in (*train[:2], *held_out[:2]))
         if method.fit_path is not None:
-            ((_, values),) = _columns(tried).items()
-            totals.append(_path_errors(method, values, *arrays))
+            totals.append(_path_errors(method, tuple(columns(tried).items()), *arrays))
         else:
             totals.append(jnp.stack([_error(method, *_static_and_traced(each), *arrays) for each in tried]))
     num_pictures = sum(len(held_out.subjects) for _, held_out in folds)
@@ -101,7 +100,8 @@ def largest(candidates: Sequence[Choice]) -> Choice:
     return max(candidates, key=lambda choice: tuple(v for v in choice.values() if isinstance(v, int)))
 
 
-def _columns(choices: Sequence[Choice]) -> dict[str, tuple[Any, ...]]:
+def columns(choices: Sequence[Choice]) -> dict[str, tuple[Any, ...]]:
+    """Hyper-parameter -> its value in each of the choices."""
     return {name: tuple(choice[name] for choice in choices) for name in choices[0]}
 
 
@@ -129,7 +129,7 @@ def _error(
 @partial(jax.jit, static_argnums=(0, 1))
 def _path_errors(
     method: Method,
-    values: tuple[Any, ...],
+    values: tuple[tuple[str, tuple[Any, ...]], ...],
     neutral: jax.Array,
     expressive: jax.Array,
     held_out: jax.Array,
@@ -137,7 +137,7 @@ def _path_errors(
 ) -> jax.Array:
     """The same for all values of a path."""
     assert method.fit_path is not None
-    path = method.fit_path(neutral, expressive, values)
+    path = method.fit_path(neutral, expressive, **dict(values))
 
     def error(params: Any) -> jax.Array:
         return jnp.mean((method.predict(params, held_out) - truth) ** 2) * len(truth)

@@ -51,7 +51,7 @@ class Method(NamedTuple):
       predict: (params, neutral) -> predicted expressive pictures; pure and jittable.
       num_parameters: params -> how many numbers were learned.
       fit_path: where one fit gives those for all values of the only hyper-parameter:
-        (neutral, expressive, its values) -> params, stacked along a new first axis.
+        (neutral, expressive, its values as a tuple, by name) -> params, stacked along a new first axis.
     """
 
     fit: Callable[..., Params]
@@ -118,7 +118,7 @@ def l0_omp(settings: Settings) -> Method:
     Inputs are standardised, as for the lasso: both do much better so.
     """
 
-    def fit_path(neutral: jax.Array, expressive: jax.Array, num_nonzeros: tuple[int, ...]) -> Params:
+    def fit_path(neutral: jax.Array, expressive: jax.Array, *, num_nonzeros: tuple[int, ...]) -> Params:
         fit = partial(omp.fit_path, num_nonzeros=num_nonzeros, standardize=True)
         return _each_channel_path(fit, neutral, expressive)
 
@@ -129,8 +129,8 @@ def l0_omp(settings: Settings) -> Method:
 def l1_lasso(settings: Settings) -> Method:
     """Every output pixel from all input pixels, with a penalty that leaves few weights."""
 
-    def fit_path(neutral: jax.Array, expressive: jax.Array, alphas: tuple[float, ...]) -> Params:
-        fit = partial(lasso.fit_path, alphas=np.asarray(alphas), standardize=True)
+    def fit_path(neutral: jax.Array, expressive: jax.Array, *, alpha: tuple[float, ...]) -> Params:
+        fit = partial(lasso.fit_path, alphas=np.asarray(alpha), standardize=True)
         return _each_channel_path(fit, neutral, expressive)
 
     def num_parameters(params: lasso.L1Lasso) -> int:
@@ -238,9 +238,9 @@ def _learning(learn: Learn, method: Method) -> Method:
     def fit(neutral: jax.Array, expressive: jax.Array, **choice: Any) -> Params:
         return method.fit(neutral, expressive - neutral, **choice)
 
-    def fit_path(neutral: jax.Array, expressive: jax.Array, values: tuple[Any, ...]) -> Params:
+    def fit_path(neutral: jax.Array, expressive: jax.Array, **values: Any) -> Params:
         assert method.fit_path is not None
-        return method.fit_path(neutral, expressive - neutral, values)
+        return method.fit_path(neutral, expressive - neutral, **values)
 
     def predict(params: Params, neutral: jax.Array) -> jax.Array:
         return neutral + method.predict(params, neutral)

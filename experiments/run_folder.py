@@ -18,7 +18,7 @@ from absl import flags
 import mlr_jax
 from mlr_jax import checks
 
-_PACKAGES = ("jax", "jaxlib", "numpy", "dm_pix", "imageio", "pillow", "matplotlib")
+_PACKAGES = ("jax", "jaxlib", "numpy", "dm_pix", "imageio", "pillow", "matplotlib", "scipy", "scikit-learn")
 
 
 _OUTPUT_DIR = flags.DEFINE_string(

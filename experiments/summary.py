@@ -45,10 +45,10 @@ def summarize(trials: Mapping[str, Sequence[Trial]], reference: str) -> list[dic
     """One row for each method.
 
     Means and standard errors are over splits (the standard error is empty for a single one). The paired test
-    compares each method with the reference person by person: a person's error is the mean over the splits
-    in which that person is tested, and the differences go through Wilcoxon's signed-rank test, two-sided.
-    Splits share most of their training people, so a p-value is a measure of how regular a difference is
-    among these people rather than of what another data set would give.
+    compares each method with the reference person by person: the differences in error, averaged over the
+    splits in which a person is tested, go through Wilcoxon's signed-rank test, two-sided, without a
+    correction for several methods. Splits share most of their people, so standard errors are too small for
+    what another data set would give, and a p-value says how regular a difference is among these people.
 
     Args:
       trials: method -> its trials, one for each split.
@@ -74,9 +74,16 @@ def summarize(trials: Mapping[str, Sequence[Trial]], reference: str) -> list[dic
 
 
 def _compare(trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, Any]:
-    own, other = _errors_by_person(trials), _errors_by_person(reference)
-    people = sorted(own.keys() & other.keys())
-    differences = np.array([own[person] - other[person] for person in people])
+    # Only splits that both have been run on: after an interruption they may differ.
+    own = {trial.row["seed"]: trial for trial in trials}
+    other = {trial.row["seed"]: trial for trial in reference}
+    by_person: dict[str, list[float]] = {}
+    for seed in own.keys() & other.keys():
+        errors = own[seed].errors - other[seed].errors
+        for person, difference in zip(own[seed].people, errors, strict=True):
+            by_person.setdefault(person, []).append(float(difference))
+    people = sorted(by_person)
+    differences = np.array([np.mean(by_person[person]) for person in people])
     result: dict[str, Any] = {"num_people": len(people)}
     if people:
         result |= {
@@ -86,14 +93,6 @@ def _compare(trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, A
     if len(people) > 1 and differences.any():
         result["p_value"] = float(stats.wilcoxon(differences).pvalue)
     return result
-
-
-def _errors_by_person(trials: Sequence[Trial]) -> dict[str, float]:
-    errors: dict[str, list[float]] = {}
-    for trial in trials:
-        for person, error in zip(trial.people, trial.errors, strict=True):
-            errors.setdefault(person, []).append(float(error))
-    return {person: float(np.mean(each)) for person, each in errors.items()}
 
 
 def _standard_error(values: np.ndarray) -> float | str:

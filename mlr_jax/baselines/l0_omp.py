@@ -207,6 +207,8 @@ def _fit_path(
     num_atoms, num_examples = atoms.shape
     longest = max(num_nonzeros)
 
+    # Rematerialised, so that a gradient too needs the memory of one batch only.
+    @partial(jax.checkpoint, prevent_cse=False)
     def fit_output(target: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         pursuit = pursue(atoms, jnp.ones(num_atoms, bool), target, longest)
         weights = jnp.stack([solve(pursuit, number) for number in num_nonzeros])

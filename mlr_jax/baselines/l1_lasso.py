@@ -16,7 +16,7 @@ at a time, are one matrix product, and screening them takes longer than computin
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -56,8 +56,8 @@ def fit(
 ) -> L1Lasso:
     """Solves every output's problem to a given duality gap.
 
-    Works under `jit`, `vmap` and `grad` (where the support does not change); neither new values nor a new
-    alpha recompile.
+    Works under `jit`, `vmap` and `grad`; neither new values nor a new alpha recompile. Derivatives are first
+    ones only, and those of the exact solution on the support that was found.
 
     Args:
       inputs: `(num_examples, num_inputs)` floating point.
@@ -66,7 +66,8 @@ def fit(
       standardize: whether the penalty is on the weights of inputs that are scaled to unit variance. Otherwise
         those that vary more are penalised less.
       tolerance: stop where the duality gap is this part of the objective of w = 0; scikit-learn's `tol` is
-        half of it. In float32 gaps of 1e-5 are reached at any alpha; for less use float64.
+        half of it. In float32 some 1e-5 can be reached unless alpha is very small. Where there are more
+        examples than inputs, no gap says anything as alpha comes near 0.
       max_iterations: stop there in any case; 20 times the rank that the inputs can have, if None.
       batch_size: outputs that are solved at once, which bounds the memory; chosen if None.
 
@@ -211,12 +212,15 @@ def _fit_path(
         numbers = 4 * num_inputs + 2 * slots * (slots + num_examples)
         # The inputs themselves are read for every batch and step.
         batch_size = batching.default_batch_size(num_outputs, numbers, inputs.dtype, at_least=32)
+    batch_size = min(batch_size, num_outputs)
 
     # The walk finds the support, which has no derivative; what has one is the solution on it.
     taken, signs, weights, gap, iterations = _walk_all(
         *jax.lax.stop_gradient((features, centred, levels)), tolerance, max_iterations, batch_size
     )
 
+    # Rematerialised, so that a gradient too needs the memory of one batch only.
+    @partial(jax.checkpoint, prevent_cse=False)
     def attach(output: tuple[jax.Array, ...]) -> jax.Array:
         return _attach_derivative(features, levels, *output)
 
@@ -368,7 +372,7 @@ def _bounds(features: jax.Array) -> jax.Array:
     """How large a product may become, over the level: 1, and so little more that only ties feel it.
 
     Where inputs of few different values come to their bounds together, one enters and the others leave in
-    circles. No two bounds being the same, they come one after the other.
+    circles. With bounds that differ they come one after the other, but for the few that share one.
     """
     golden = (5**0.5 - 1) / 2
     fractions = np.arange(len(features)) * golden % 1
@@ -484,7 +488,8 @@ def _attach_derivative_jvp(
     primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """By the implicit function theorem on A (t - A^T w) = level * signs, where A are the atoms."""
-    features, _, target, taken, signs, weights = primals
+    features, levels, target, taken, signs, weights = primals
+    features, levels, target = _differentiate_once(features, levels, target)
     d_features, d_levels, d_target, *_ = tangents
 
     def at_level(operands: tuple[jax.Array, ...]) -> jax.Array:
@@ -503,3 +508,15 @@ def _attach_derivative_jvp(
         )
 
     return weights, jax.lax.map(at_level, (d_levels, taken, signs, weights))
+
+
+@jax.custom_jvp
+def _differentiate_once(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns its arguments, and refuses a second derivative, for which the weights would be constants."""
+    return arrays
+
+
+@_differentiate_once.defjvp
+def _differentiate_once_jvp(primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]) -> NoReturn:
+    del primals, tangents
+    raise NotImplementedError("l1_lasso: only first derivatives are there; differentiate once")

@@ -41,7 +41,7 @@ def fit(
         is not penalised.
       num_nonzeros: inputs that each output may read, 1 or more, less than `num_examples` and at most the
         width of the neighbourhood, static.
-      batch_size: outputs that are pursued at once, which bounds the memory; chosen if None.
+      batch_size: outputs that are worked on at once, which bounds the memory; chosen if None.
 
     Returns:
       `(mask, linear)`: the chosen inputs in the order of their choice, and the map that
@@ -68,7 +68,8 @@ def fit(
     if batch_size is not None:
         checks.positive_integer(where, "batch_size", batch_size)
     mask = _choose(inputs, targets, neighbourhood, num_nonzeros=num_nonzeros, batch_size=batch_size)
-    return SparseLinear(mask, masked_ridge.fit(inputs, targets, mask, penalty, penalize_bias=False))
+    linear = masked_ridge.fit(inputs, targets, mask, penalty, penalize_bias=False, batch_size=batch_size)
+    return SparseLinear(mask, linear)
 
 
 def predict(params: SparseLinear, inputs: ArrayLike) -> jax.Array:

@@ -30,6 +30,9 @@ def fit(inputs: ArrayLike, targets: ArrayLike, penalty: ArrayLike, *, rank: int)
       penalty: lambda > 0, a scalar; the intercept is not penalised.
       rank: of the map, 1 to the smallest axis of inputs and targets, static.
 
+    Its derivatives are not finite where the rank is larger than the number of directions that the targets
+    have, since singular vectors of equal values have none.
+
     Returns:
       The map, with factors `(num_inputs, rank)` and `(rank, num_outputs)`. Nothing larger is formed than
       inputs and targets are themselves.

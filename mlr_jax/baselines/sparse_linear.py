@@ -36,7 +36,7 @@ def input_scale(inputs: jax.Array, *, standardize: bool) -> jax.Array:
 
     Args:
       inputs: `(num_examples, num_inputs)`.
-      standardize: whether they are scaled at all. A constant input never is.
+      standardize: whether they are scaled at all. An input that is constant but for rounding never is.
 
     Returns:
       `(num_inputs,)`.
@@ -44,5 +44,6 @@ def input_scale(inputs: jax.Array, *, standardize: bool) -> jax.Array:
     if not standardize:
         return jnp.ones_like(inputs[0])
     variance = jnp.var(inputs, axis=0)
-    varies = variance > 0
+    rounding = 10 * jnp.finfo(inputs.dtype).eps * jnp.max(jnp.abs(inputs), axis=0)
+    varies = variance > rounding**2
     return jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1)), 1)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from experiments import run_folder, summary, timing
+from experiments import compare_baselines, run_folder, summary, timing
 from experiments.hyperparameters import FIXED, GRIDS
 from experiments.methods import METHODS
 from mlr_jax import images, metrics, synthesis
@@ -238,7 +238,7 @@ def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
     assert (tmp_path / "comparison.png").exists()
     done = run(*flags, "--methods=masked_ridge", "--penalty=0")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: masked_ridge has no finite solution")
+    assert done.stderr.startswith("error: masked_ridge, seed 0: masked_ridge has no finite solution")
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not (tmp_path / "comparison.png").exists()
     assert not (tmp_path / "results.csv").exists()
@@ -248,7 +248,7 @@ def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
 def test_a_mistake_costs_no_results(small_run):
     folder, _ = small_run
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    written = {"config.json", "results.csv", "summary.csv", "summary.png", "comparison.png"}
+    written = {"config.json", *compare_baselines.OUTPUTS}
     assert {".gitignore", *written} == set(before)
     for mistake in ("--window=4", "--dataset=folder", "--test_fraction=7"):
         flags = ("--num_subjects=24", "--image_size=16", "--methods=copy_input,masked_ridge", mistake)

@@ -20,10 +20,11 @@ def test_knows_what_is_left():
 def test_a_method_that_does_not_fit_says_so(monkeypatch):
     train = synthetic.load(image_size=96, channels=1, num_subjects=3)
     method = METHODS["l2_ridge"](Settings())
-    choice = {"penalty": 1.0}
-    assert compare_baselines._memory_problem(method, choice, train) is None
+    monkeypatch.setattr(compare_baselines, "_MANY_NUMBERS", 1)
+    tried = [{"penalty": 1.0}]
+    assert compare_baselines._memory_problem(method, tried, train) is None
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**18)
-    problem = compare_baselines._memory_problem(method, choice, train)
+    problem = compare_baselines._memory_problem(method, tried, train)
     assert "would need 0.0 GiB of memory at 96 x 96, and 0.0 GiB are free" in problem
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
-    assert compare_baselines._memory_problem(method, choice, train) is None
+    assert compare_baselines._memory_problem(method, tried, train) is None

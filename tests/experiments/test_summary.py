@@ -9,9 +9,10 @@ from experiments import summary
 from experiments.summary import Trial
 
 
-def trial(errors: dict[str, float]) -> Trial:
+def trial(errors: dict[str, float], seed: int = 0) -> Trial:
     values = np.array(list(errors.values()))
     row = {
+        "seed": seed,
         "mse": float(values.mean()),
         "psnr": 20.0,
         "ssim": 0.8,
@@ -23,8 +24,8 @@ def trial(errors: dict[str, float]) -> Trial:
 
 
 TRIALS = {
-    "good": [trial({"a": 1.0, "b": 2.0}), trial({"b": 4.0, "c": 3.0})],
-    "bad": [trial({"a": 1.5, "b": 3.0}), trial({"b": 5.0, "c": 3.1})],
+    "good": [trial({"a": 1.0, "b": 2.0}), trial({"b": 4.0, "c": 3.0}, 1)],
+    "bad": [trial({"a": 1.5, "b": 3.0}), trial({"b": 5.0, "c": 3.1}, 1)],
 }
 
 
@@ -66,3 +67,10 @@ def test_draws_a_figure():
     large = iio.imread(io.BytesIO(summary.draw(TRIALS | {"copy_input": TRIALS["bad"][:1]}, "three")))
     assert small[..., :3].std() > 10
     assert large.shape[0] > small.shape[0]
+
+
+def test_only_splits_that_both_have_are_compared():
+    """As after an interruption: the reference has a split more."""
+    _, bad = summary.summarize({"good": TRIALS["good"], "bad": TRIALS["bad"][:1]}, "good")
+    assert bad["num_people"] == 2
+    assert bad["mse_minus_reference"] == pytest.approx((0.5 + 1.0) / 2)
