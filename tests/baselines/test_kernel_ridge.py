@@ -170,6 +170,19 @@ def test_inputs_may_be_far_from_0():
     )
 
 
+def test_small_penalties_in_float32():
+    inputs, targets, others = problem()
+    params = kernel_ridge.fit(*(x.astype(np.float32) for x in (inputs, targets)), kernel_ridge.rbf(0.3), 1e-4)
+    gram, products = (pairwise_kernels(x, inputs, metric="rbf", gamma=0.3) for x in (inputs, others))
+    centerer, mean = KernelCenterer().fit(gram), targets.mean(axis=0)
+    expected = KernelRidge(alpha=1e-4, kernel="precomputed").fit(centerer.transform(gram), targets - mean)
+    np.testing.assert_allclose(
+        kernel_ridge.predict(params, others.astype(np.float32)),
+        expected.predict(centerer.transform(products)) + mean,
+        atol=1e-3,
+    )
+
+
 def test_an_example_is_as_near_to_itself_as_can_be():
     inputs = np.float32(100) * problem()[0].astype(np.float32)
     gram = np.asarray(kernel_ridge.rbf(1.0)(inputs, inputs))

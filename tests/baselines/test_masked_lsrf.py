@@ -45,6 +45,16 @@ def test_chosen_inputs_are_distinct_neighbours(num_nonzeros, x64):
         assert set(chosen) <= set(allowed)
 
 
+def test_an_output_without_neighbours_has_a_bias(x64):
+    inputs, targets = problem()
+    near = np.array(NEIGHBOURHOOD.valid)
+    near[7] = False
+    neighbourhood = masks.Mask(NEIGHBOURHOOD.indices, near)
+    params = masked_lsrf.fit(inputs, targets, neighbourhood, 0.1, num_nonzeros=2)
+    assert params.mask.valid.sum(axis=1).tolist() == [2] * 7 + [0] + [2] * 22
+    np.testing.assert_allclose(masked_lsrf.predict(params, inputs)[:, 7], targets[:, 7].mean(), rtol=1e-9)
+
+
 def test_weights_are_a_ridge_regression(x64):
     inputs, targets = problem()
     penalty = 0.3
