@@ -211,7 +211,7 @@ def _fit_path(
     if batch_size is None:
         numbers = 4 * num_inputs + 2 * slots * (slots + num_examples)
         # The inputs themselves are read for every batch and step.
-        batch_size = batching.default_batch_size(num_outputs, numbers, inputs.dtype, at_least=32)
+        batch_size = batching.default_batch_size(num_outputs, numbers, inputs.dtype, at_least=64)
     batch_size = min(batch_size, num_outputs)
 
     # The walk finds the support, which has no derivative; what has one is the solution on it.

@@ -126,6 +126,17 @@ def test_more_rank_than_the_inputs_have(inputs, x64):
     np.testing.assert_allclose(matrix(params), matrix(expected), atol=1e-9)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_more_rank_than_the_targets_have(value):
+    inputs, _ = problem("dual")
+    targets = np.full((12, 5), value)
+    for params in (
+        reduced_rank.fit(inputs, targets, 0.1, rank=5),
+        reduced_rank.fit_pca(inputs, targets, 0.1, input_rank=12, output_rank=5),
+    ):
+        np.testing.assert_allclose(reduced_rank.predict(params, inputs**2), value, atol=1e-6)
+
+
 def test_jit_and_vmap(x64):
     inputs, targets = problem("dual")
     penalties = jnp.array([0.1, 2.0])

@@ -39,7 +39,7 @@ def test_nothing_is_scaled_unless_asked(rng):
     assert scale.tolist() == [1.0] * 5
 
 
-# Fails for 0.1: ROUNDED MEANS. Equal numbers have a variance of 1e-16, since their mean is rounded.
+# The mean of numbers that are all 0.1 is rounded, so that they have a variance of 1e-16.
 @pytest.mark.parametrize("value", [0.0, 0.5, 255.0, 0.1])
 def test_constant_inputs_are_not_scaled(value, rng):
     inputs = rng.random((12, 4), dtype=np.float32)
