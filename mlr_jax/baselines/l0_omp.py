@@ -218,6 +218,10 @@ def _fit_path(
         numbers = 3 * num_atoms + 3 * longest * num_examples
         batch_size = batching.default_batch_size(targets.shape[1], numbers, atoms.dtype, at_least=32)
     centred = (targets - target_mean[None]).T
+    # What is left of a constant target is rounding, and no input explains that.
+    rounding = 10 * jnp.finfo(targets.dtype).eps * jnp.max(jnp.abs(targets), axis=0)
+    varies = jnp.max(jnp.abs(centred), axis=1) > rounding
+    centred = jnp.where(varies[:, None], centred, 0)
     indices, valid, weights = jax.lax.map(fit_output, centred, batch_size=batch_size)
 
     def at(number: int, weights: jax.Array) -> SparseLinear:
