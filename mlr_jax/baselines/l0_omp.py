@@ -203,7 +203,7 @@ def _fit_path(
 ) -> SparseLinear:
     input_mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
     scale = sparse_linear.input_scale(inputs, standardize=standardize)
-    atoms = ((inputs - input_mean[None]) / scale[None]).T
+    atoms = (sparse_linear.centre(inputs) / scale[None]).T
     num_atoms, num_examples = atoms.shape
     longest = max(num_nonzeros)
 
@@ -217,11 +217,7 @@ def _fit_path(
     if batch_size is None:
         numbers = 3 * num_atoms + 3 * longest * num_examples
         batch_size = batching.default_batch_size(targets.shape[1], numbers, atoms.dtype, at_least=32)
-    centred = (targets - target_mean[None]).T
-    # What is left of a constant target is rounding, and no input explains that.
-    rounding = 10 * jnp.finfo(targets.dtype).eps * jnp.max(jnp.abs(targets), axis=0)
-    varies = jnp.max(jnp.abs(centred), axis=1) > rounding
-    centred = jnp.where(varies[:, None], centred, 0)
+    centred = sparse_linear.centre(targets).T
     indices, valid, weights = jax.lax.map(fit_output, centred, batch_size=batch_size)
 
     def at(number: int, weights: jax.Array) -> SparseLinear:

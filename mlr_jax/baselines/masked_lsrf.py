@@ -90,8 +90,8 @@ def _choose(
     # A choice has no derivative.
     inputs, targets = jax.lax.stop_gradient((inputs, targets))
     scale = sparse_linear.input_scale(inputs, standardize=True)
-    pixels = ((inputs - inputs.mean(axis=0)[None]) / scale[None]).T
-    centred = (targets - targets.mean(axis=0)[None]).T
+    pixels = (sparse_linear.centre(inputs) / scale[None]).T
+    centred = sparse_linear.centre(targets).T
 
     def choose(output: tuple[jax.Array, ...]) -> masks.Mask:
         indices, allowed, target = output

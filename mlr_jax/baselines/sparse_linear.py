@@ -47,3 +47,14 @@ def input_scale(inputs: jax.Array, *, standardize: bool) -> jax.Array:
     rounding = 10 * jnp.finfo(inputs.dtype).eps * jnp.max(jnp.abs(inputs), axis=0)
     varies = variance > rounding**2
     return jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1)), 1)
+
+
+def centre(values: jax.Array) -> jax.Array:
+    """Returns `(num_examples, num)` values minus their means; 0 where they are constant but for rounding.
+
+    What is left of a constant by rounding would otherwise be explained, or explain, like anything else.
+    """
+    centred = values - values.mean(axis=0)[None]
+    rounding = 10 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=0)
+    varies = jnp.max(jnp.abs(centred), axis=0) > rounding
+    return jnp.where(varies[None], centred, 0)
