@@ -173,7 +173,7 @@ def compare(names: Sequence[str], settings: Settings) -> None:
                     done.failed[name] = f"{name}, seed {seed}: {error}"
                 _write_tables(output_dir, done)
                 progress.update()
-            if seed == seeds[0]:
+            if seed == seeds[0] and done.rows:
                 _draw_faces(output_dir, done, test)
     if not done.rows:
         raise checks.InputError(next(iter(done.failed.values())))
