@@ -94,11 +94,12 @@ _MANY_NUMBERS = 2**20
 
 
 class Evaluation(NamedTuple):
-    """What a method did: a row of the table, and its test pictures with their errors."""
+    """What a method did: a row of the table, its test pictures with their errors, and where it fell short."""
 
     row: dict[str, Any]
     pictures: np.ndarray
     errors: np.ndarray
+    shortfall: str | None
 
 
 def evaluate(name: str, method: Method, choice: Choice, train: Pairs, test: Pairs) -> Evaluation:
@@ -130,6 +131,7 @@ def evaluate(name: str, method: Method, choice: Choice, train: Pairs, test: Pair
         },
         np.asarray(pictures),
         errors,
+        method.shortfall(params),
     )
 
 
@@ -158,7 +160,7 @@ def compare(names: Sequence[str], settings: Settings) -> None:
         },
     )
     run_folder.start(output_dir, configuration, outputs=OUTPUTS)
-    done = _Done([], [], [], {}, {}, {})
+    done = _Done([], [], [], {}, {}, {}, [])
     with tqdm(total=len(seeds) * len(tried), unit="method", delay=2, leave=False) as progress:
         for seed in seeds:
             if seed != seeds[0]:
@@ -188,12 +190,14 @@ def compare(names: Sequence[str], settings: Settings) -> None:
     else:
         print(_table(_SUMMARY_COLUMNS, summary.summarize(done.trials, "masked_ridge")))
     print(f"\nTables, figures and configuration: {output_dir}")
+    for message in done.notes:
+        print(f"note: {message}", file=sys.stderr)
     for message in done.failed.values():
         print(f"failed: {message}", file=sys.stderr)
 
 
 class _Done(NamedTuple):
-    """What a run has found so far: rows of the tables, trials and first pictures by method, failures."""
+    """What a run has found: rows of the tables, trials and first pictures by method, failures, notes."""
 
     rows: list[dict[str, Any]]
     candidates: list[dict[str, Any]]
@@ -201,6 +205,7 @@ class _Done(NamedTuple):
     trials: dict[str, list[Trial]]
     pictures: dict[str, np.ndarray]
     failed: dict[str, str]
+    notes: list[str]
 
 
 def _run(
@@ -218,6 +223,8 @@ def _run(
     selection = cross_validation.select(name, method, tried, folds)
     select_seconds = time.perf_counter() - start
     evaluation = evaluate(name, method, selection.choice, train, test)
+    if evaluation.shortfall is not None:
+        done.notes.append(f"{name}, seed {seed}: {evaluation.shortfall}")
     row = evaluation.row | {"select_seconds": select_seconds, "seed": seed}
     done.rows.append(row)
     for choice, error in selection.errors:

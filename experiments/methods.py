@@ -29,6 +29,9 @@ from mlr_jax.baselines.sparse_linear import SparseLinear
 Params = Any
 Learn = Literal["expression", "change"]
 
+# Relative, at which the lasso is stopped.
+_DUALITY_GAP = 1e-4
+
 
 class Settings(NamedTuple):
     """What holds for all methods of a run, and is not chosen by cross-validation.
@@ -52,12 +55,14 @@ class Method(NamedTuple):
       num_parameters: params -> how many numbers were learned.
       fit_path: where one fit gives those for all values of the only hyper-parameter:
         (neutral, expressive, its values as a tuple, by name) -> params, stacked along a new first axis.
+      shortfall: params -> how they fall short of what was asked for, or None.
     """
 
     fit: Callable[..., Params]
     predict: Callable[[Params, jax.Array], jax.Array]
     num_parameters: Callable[[Params], int]
     fit_path: Callable[..., Params] | None = None
+    shortfall: Callable[[Params], str | None] = lambda params: None
 
 
 def copy_input(settings: Settings) -> Method:
@@ -130,14 +135,24 @@ def l1_lasso(settings: Settings) -> Method:
     """Every output pixel from all input pixels, with a penalty that leaves few weights."""
 
     def fit_path(neutral: jax.Array, expressive: jax.Array, *, alpha: tuple[float, ...]) -> Params:
-        fit = partial(lasso.fit_path, alphas=np.asarray(alpha), standardize=True)
+        alphas = np.asarray(alpha)
+        fit = partial(lasso.fit_path, alphas=alphas, standardize=True, tolerance=_DUALITY_GAP)
         return _each_channel_path(fit, neutral, expressive)
 
     def num_parameters(params: lasso.L1Lasso) -> int:
         return _num_sparse_parameters(params.map)
 
-    fit = partial(lasso.fit, standardize=True)
-    return _of_planes(settings, lasso, num_parameters, fit=fit, fit_path=fit_path)
+    def shortfall(params: lasso.L1Lasso) -> str | None:
+        gap = np.asarray(params.gap)
+        above = gap[gap > _DUALITY_GAP]
+        if not above.size:
+            return None
+        outputs = f"{above.size} of {gap.size} outputs"
+        return f"{outputs} have a duality gap above {_DUALITY_GAP:g}, up to {above.max():.1e}"
+
+    fit = partial(lasso.fit, standardize=True, tolerance=_DUALITY_GAP)
+    method = _of_planes(settings, lasso, num_parameters, fit=fit, fit_path=fit_path)
+    return method._replace(shortfall=shortfall)
 
 
 def l2_ridge(settings: Settings) -> Method:
@@ -245,7 +260,7 @@ def _learning(learn: Learn, method: Method) -> Method:
     def predict(params: Params, neutral: jax.Array) -> jax.Array:
         return neutral + method.predict(params, neutral)
 
-    return Method(fit, predict, method.num_parameters, method.fit_path and fit_path)
+    return method._replace(fit=fit, predict=predict, fit_path=method.fit_path and fit_path)
 
 
 def _each_channel(fit: Callable[..., Params], neutral: jax.Array, expressive: jax.Array) -> Params:

@@ -175,3 +175,13 @@ def test_number_of_parameters(name, method, faces):
         assert 0 < nonzero < 3 * pixels * pixels
         expected[name] = nonzero + 3 * pixels
     assert method.num_parameters(params) == expected[name]
+
+
+def test_says_where_the_lasso_stopped_short(faces):
+    neutral, expressive, _ = single(faces)
+    method = METHODS["l1_lasso"](Settings())
+    params = method.fit(neutral, expressive, alpha=1e-2)
+    assert method.shortfall(params) is None
+    short = params._replace(gap=params.gap.at[1, 3].set(2e-3))
+    assert "1 of 144 outputs" in method.shortfall(short)
+    assert "2.0e-03" in method.shortfall(short)
