@@ -66,7 +66,8 @@ def fit(
       standardize: whether the penalty is on the weights of inputs that are scaled to unit variance. Otherwise
         those that vary more are penalised less.
       tolerance: stop where the duality gap is this part of the objective of w = 0; scikit-learn's `tol` is
-        half of it. In float32 some 1e-5 can be reached unless alpha is very small. Where there are more
+        half of it. In float32 some 1e-5 can be reached unless alpha is very small, or many inputs are
+        all but linear combinations of a few others: float64 solves these too. Where there are more
         examples than inputs, no gap says anything as alpha comes near 0.
       max_iterations: stop there in any case; 20 times the rank that the inputs can have, if None.
       batch_size: outputs that are solved at once, which bounds the memory; chosen if None.
@@ -185,6 +186,10 @@ class _Walk(NamedTuple):
 
 
 _FREE, _TAKEN, _DEPENDENT = 0, 1, 2
+
+# An input of which less than this many eps are left beside the support, as a part of its squared norm, waits
+# until one of the support leaves: with it, rounding would make inputs enter and leave in circles.
+_DEPENDENCE = 1024
 
 # Looking which lanes are done takes as long as a step.
 _STEPS_BETWEEN_CHECKS = 4
@@ -435,7 +440,7 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     column = _solve_gram(state, matmul(state.atoms, atom))
     remainder = jnp.sum((atom - matmul(column, state.atoms)) ** 2)
     slot = search.argmax(jnp.where(filled, 0, 1))
-    independent = (remainder > eps * jnp.sum(atom**2)) & ~filled[slot]
+    independent = (remainder > _DEPENDENCE * eps * jnp.sum(atom**2)) & ~filled[slot]
     takes = enters & independent
     into = takes & (slots == slot)
     column = jnp.where(slots == slot, -1, column)

@@ -268,6 +268,20 @@ def test_many_ties_in_float32():
         assert (params.iterations < 100).all()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_inputs_that_are_nearly_combinations_of_others(seed, x64):
+    """As the pixels of a smooth background are: a walk that minds tiny differences goes in circles."""
+    rng = np.random.default_rng(seed)
+    place = np.linspace(0, 1, 200)
+    waves = np.stack([np.cos(np.pi * k * place) for k in range(6)])
+    inputs = rng.normal(size=(90, 2)) @ np.stack([np.ones(200), place - 0.5])
+    inputs += 0.1 * rng.normal(size=(90, 6)) @ waves + 1e-3 * rng.normal(size=(90, 200))
+    targets = 0.6 * inputs[:, ::10] + 0.3 * rng.normal(size=(90, 20))
+    assert (l1_lasso.fit(inputs, targets, 0.03, standardize=True).gap <= 1e-4).all()
+    single = inputs.astype(np.float32), targets.astype(np.float32)
+    assert (l1_lasso.fit(*single, np.float32(0.03), standardize=True).gap < 1e-3).all()
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_batches_change_nothing(batch_size, x64):
     inputs, targets = problem("dual")
