@@ -11,8 +11,8 @@ grids in hyperparameters.py (--select=cv), or are fixed (--select=fixed). Severa
 
 Writes into --output_dir: config.json; results.csv, a row for each method and split; summary.csv, a row for
 each method; selection.csv, the error of every candidate; errors.csv, the error of every test picture;
-summary.png; comparison.png, test faces of the first split. Times are the median of three runs
-after compilation and warm-up, on a synchronised device, or of a single run for what takes longer than two
+summary.png; comparison.png, test faces of the first split. Times are the median of five runs
+after compilation and warm-up, on a synchronised device, or of fewer where these take longer than two
 seconds; they are those of one fit with the chosen hyper-parameters, and select_seconds those of the search,
 compilations included. Expected, on the default (100 synthetic people, 64 x 64 colour): masked ridge has a
 lower error than all that do not share its receptive fields.

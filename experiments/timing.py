@@ -18,8 +18,8 @@ def compile_and_run(function: Callable[..., Any], *args: Any) -> tuple[Any, floa
       *args: its arguments.
 
     Returns:
-      `(result, seconds, compile_seconds)`: seconds are the median of three runs after one that warms up, or
-      of the first alone where it takes longer than two seconds.
+      `(result, seconds, compile_seconds)`: seconds are the median of five runs after one that warms up; of
+      fewer, and of the first alone at worst, where all together take longer than two seconds.
     """
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*args).compile()
@@ -32,7 +32,7 @@ def run(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
     """Runs any function as `compile_and_run` does: its result and seconds."""
     seconds: list[float] = []
     # The first run warms up: it is the one that counts only where more would take too long.
-    while len(seconds) < 4 and sum(seconds) < _LONG_SECONDS:
+    while len(seconds) < 6 and sum(seconds) < _LONG_SECONDS:
         start = time.perf_counter()
         result = jax.block_until_ready(function(*args))
         seconds.append(time.perf_counter() - start)
