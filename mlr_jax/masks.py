@@ -7,9 +7,11 @@ width is y * width + x.
 
 Windows keep their offsets in place: entry k of every output pixel is the same offset, and where the
 border cuts it off the entry is invalid. `masked_ridge` weights can so be read as one image per offset.
+A `Window` is those offsets alone: it needs no tensor, suits pictures of any size, and lets neighbouring
+pixels share their work (`window_statistics`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -29,6 +31,73 @@ class Mask(NamedTuple):
 
     indices: np.ndarray | jax.Array
     valid: np.ndarray | jax.Array
+
+
+@jax.tree_util.register_static
+class Window(NamedTuple):
+    """A receptive field that is the same around every pixel, and cut at the border.
+
+    Static: it has no arrays, and a function that is compiled for one window is not compiled for another.
+
+    Attributes:
+      offsets: distinct `(dy, dx)` in pixels.
+    """
+
+    offsets: tuple[tuple[int, int], ...]
+
+
+def window(offsets: Iterable[tuple[int, int]]) -> Window:
+    """Any window, from its offsets.
+
+    Args:
+      offsets: distinct `(dy, dx)` in pixels.
+
+    Raises:
+      InputError: there is no offset, or one occurs twice.
+    """
+    steps = tuple((int(dy), int(dx)) for dy, dx in offsets)
+    if not steps or len(set(steps)) != len(steps):
+        raise checks.InputError("masks: offsets must be distinct, and at least one")
+    return Window(steps)
+
+
+def square(size: int) -> Window:
+    """The published receptive field: `size` x `size` pixels.
+
+    Raises:
+      InputError: the size is even or not positive.
+
+    >>> square(3).offsets[:4]
+    ((-1, -1), (-1, 0), (-1, 1), (0, -1))
+    """
+    return dilated(size, 1)
+
+
+def dilated(size: int, dilation: int) -> Window:
+    """`size` x `size` pixels that stand `dilation` pixels apart.
+
+    Raises:
+      InputError: the size is even or not positive, or the dilation is less than 1.
+    """
+    if size < 1 or size % 2 == 0:
+        raise checks.InputError(
+            f"masks: size must be odd and positive, so that a window has a middle, not {size}"
+        )
+    if dilation < 1:
+        raise checks.InputError(f"masks: dilation must be 1 or more, not {dilation}")
+    steps = range(-(size // 2) * dilation, size // 2 * dilation + 1, dilation)
+    return window((dy, dx) for dy in steps for dx in steps)
+
+
+def disk(radius: float) -> Window:
+    """All pixels at most `radius` pixels away; the radius need not be whole.
+
+    Raises:
+      InputError: the radius is negative.
+    """
+    checks.not_negative("masks", "radius", radius)
+    reach = range(-int(radius), int(radius) + 1)
+    return window((dy, dx) for dy in reach for dx in reach if dy**2 + dx**2 <= radius**2)
 
 
 def square_window(height: int, width: int, size: int) -> Mask:
@@ -68,14 +137,7 @@ def dilated_window(height: int, width: int, size: int, dilation: int) -> Mask:
       InputError: the size is even or not positive, the dilation is less than 1, or the window reaches
         over more than the image.
     """
-    if size < 1 or size % 2 == 0:
-        raise checks.InputError(
-            f"masks: size must be odd and positive, so that a window has a middle, not {size}"
-        )
-    if dilation < 1:
-        raise checks.InputError(f"masks: dilation must be 1 or more, not {dilation}")
-    steps = range(-(size // 2) * dilation, size // 2 * dilation + 1, dilation)
-    return offset_window(height, width, [(dy, dx) for dy in steps for dx in steps])
+    return offset_window(height, width, dilated(size, dilation).offsets)
 
 
 def disk_window(height: int, width: int, radius: float) -> Mask:
@@ -92,13 +154,7 @@ def disk_window(height: int, width: int, radius: float) -> Mask:
     Raises:
       InputError: the radius is negative, or the disk is larger than the image.
     """
-    checks.not_negative("masks", "radius", radius)
-    reach = range(-int(radius), int(radius) + 1)
-    return offset_window(
-        height,
-        width,
-        [(dy, dx) for dy in reach for dx in reach if dy**2 + dx**2 <= radius**2],
-    )
+    return offset_window(height, width, disk(radius).offsets)
 
 
 def offset_window(height: int, width: int, offsets: Sequence[tuple[int, int]]) -> Mask:
@@ -118,9 +174,7 @@ def offset_window(height: int, width: int, offsets: Sequence[tuple[int, int]]) -
     """
     if height < 1 or width < 1:
         raise checks.InputError(f"masks: an image of {height} x {width} pixels has no pixel")
-    steps = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-    if len(steps) == 0 or len(np.unique(steps, axis=0)) != len(steps):
-        raise checks.InputError("masks: offsets must be distinct, and at least one")
+    steps = np.asarray(window(offsets).offsets, dtype=np.int64)
     extent = steps.max(axis=0) - steps.min(axis=0) + 1
     if extent[0] > height or extent[1] > width:
         raise checks.InputError(

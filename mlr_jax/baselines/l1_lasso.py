@@ -344,8 +344,10 @@ def _walk_all(
         state: tuple[_Lane, jax.Array, _Solutions],
     ) -> tuple[_Lane, jax.Array, _Solutions]:
         lanes, upcoming, solutions = state
+        before = lanes.walk.iterations
         lanes = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, lambda _, each: jax.vmap(advance)(each), lanes)
-        done = ~jax.vmap(goes_on)(lanes)
+        # Not `goes_on` once more: compiled apart, it may round to another answer, and neither would move on.
+        done = lanes.walk.iterations - before < _STEPS_BETWEEN_CHECKS
         lanes, weights, gap = jax.vmap(certify)(lanes)
         walks = lanes.walk
         found = _Solutions(walks.features, walks.signs, weights, gap, walks.iterations)
