@@ -128,3 +128,23 @@ def solved(where: str, solution: jax.Array) -> None:
     """Raises InputError if a concrete `solution` of a regularised system is not finite."""
     if is_concrete(solution) and not bool(jnp.isfinite(solution).all()):
         raise InputError(f"{where}: the system is singular in {solution.dtype}; raise the penalty")
+
+
+def pixels_solved(where: str, bias: jax.Array, weights: jax.Array) -> None:
+    """Raises InputError if a concrete solution of every pixel's system is not finite.
+
+    Args:
+      where: the function that was called.
+      bias: `(..., height, width)`.
+      weights: `(..., height, width)`.
+    """
+    if not is_concrete(bias, weights):
+        return
+    finite_parts = [jnp.isfinite(each).all(axis=tuple(range(each.ndim - 2))) for each in (bias, weights)]
+    finite = np.asarray(finite_parts[0] & finite_parts[1])
+    if not finite.all():
+        y, x = np.argwhere(~finite)[0]
+        raise InputError(
+            f"{where}: the systems of {(~finite).sum()} of {finite.size} pixels, the first being row {y}, column "
+            f"{x}, are singular in {bias.dtype}; raise the penalty"
+        )

@@ -100,6 +100,26 @@ def disk(radius: float) -> Window:
     return window((dy, dx) for dy in reach for dx in reach if dy**2 + dx**2 <= radius**2)
 
 
+def reach(window: Window) -> tuple[int, int]:
+    """How far a window goes at most: `(vertically, horizontally)`, in pixels from its middle."""
+    return max(abs(dy) for dy, _ in window.offsets), max(abs(dx) for _, dx in window.offsets)
+
+
+def check_window(window: Window, where: str, height: int, width: int) -> None:
+    """Raises unless `window` is a `Window` that fits into a picture of `height` x `width`."""
+    if not isinstance(window, Window):
+        raise TypeError(f"{where}: window must be a masks.Window, not a {type(window).__name__}")
+    if height < 1 or width < 1:
+        raise checks.InputError(f"{where}: a picture of {height} x {width} has no pixel")
+    steps = np.asarray(window.offsets)
+    extent = steps.max(axis=0) - steps.min(axis=0) + 1
+    if extent[0] > height or extent[1] > width:
+        raise checks.InputError(
+            f"{where}: a window of {extent[0]} x {extent[1]} pixels is larger than the picture of "
+            f"{height} x {width}"
+        )
+
+
 def square_window(height: int, width: int, size: int) -> Mask:
     """The published receptive field: `size` x `size` pixels around each pixel, cut at the border.
 
