@@ -239,10 +239,10 @@ def _solve_refined(
     Returns:
       G^-1 b.
     """
-    lower = cholesky.factor(jax.lax.stop_gradient(gram))
+    upper = cholesky.factor(jax.lax.stop_gradient(gram))
 
     def solve(_: object, right: jax.Array) -> jax.Array:
-        return cholesky.solve(lower, right)
+        return cholesky.solve(upper, right)
 
     solution = jnp.zeros_like(gram[0])
     for _ in range(_REFINEMENT_STEPS):

@@ -16,7 +16,7 @@ covariances; a bias needs no column of its own then (see `solve`). Sums are kept
 digits however many pairs are added. Only some tens of pairs at a time are summed plainly.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from mlr_jax import checks, cholesky, masks
+from mlr_jax import checks, masks, pixel_systems
 from mlr_jax.window_linear import WindowLinear
 
 # Summed plainly, in one loop over the pixels. Fewer pairs at a time write the sums too often; more are read
@@ -35,6 +35,8 @@ _BLOCK = 20
 _GROUP = 24
 # Inputs of a pixel up to which the elimination is written out.
 _UNROLLED = 16
+# Of larger systems that are solved side by side.
+_SYSTEMS_BYTES = 16 * 2**20
 # Pixels whose sums and pictures stay in a CPU's cache.
 _BAND_PIXELS = 2**14
 
@@ -176,11 +178,16 @@ def subtract(whole: WindowStatistics, part: WindowStatistics) -> WindowStatistic
 def _combine(where: str, first: WindowStatistics, second: WindowStatistics, sign: int) -> WindowStatistics:
     if first.window != second.window:
         raise checks.InputError(f"{where}: the statistics are of different windows")
-    for one, other in ((first.input_centre, second.input_centre), (first.target_centre, second.target_centre)):
+    for one, other in (
+        (first.input_centre, second.input_centre),
+        (first.target_centre, second.target_centre),
+    ):
         if one.shape != other.shape:
             raise checks.InputError(f"{where}: the statistics are of {one.shape} and {other.shape}")
         if checks.is_concrete(one, other) and not np.array_equal(one, other):
-            raise checks.InputError(f"{where}: the statistics have different centres; make both with the same")
+            raise checks.InputError(
+                f"{where}: the statistics have different centres; make both with the same"
+            )
 
     def add(one: Sum, other: Sum) -> Sum:
         return _join(one, Sum(sign * other.high, sign * other.low))
@@ -253,9 +260,10 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
         first = jnp.clip(top - reach_y, 0, height - size)
 
         def cut(array: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_slice(array, (start, first, 0, 0), (block, size, width, array.shape[-1]))
+            sizes = (block, size, width, array.shape[-1])
+            return jnp.moveaxis(jax.lax.dynamic_slice(array, (start, first, 0, 0), sizes), -1, 1)
 
-        examples = jnp.moveaxis(jnp.concatenate([cut(inputs), cut(targets)], axis=-1), -1, 1)
+        examples = jnp.concatenate([cut(inputs), cut(targets)], axis=1)
         examples -= jax.lax.dynamic_slice_in_dim(centre, first, size, axis=1)[None]
         # The last block reaches back to examples that were counted already.
         fresh = start + jnp.arange(block) >= index * block
@@ -263,55 +271,47 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
         padded = jnp.pad(examples, ((0, 0), (0, 0), (reach_y, reach_y), (0, reach_x)))
         band = jax.lax.dynamic_slice_in_dim(padded, top - first, rows + 2 * reach_y, axis=2)
         flat = band.reshape(block, in_channels + out_channels, -1)
-        return jnp.pad(flat, ((0, 0), (0, 0), (reach_x, reach_x)))
+        # Written out once, instead of anew in every product.
+        return jax.lax.optimization_barrier(jnp.pad(flat, ((0, 0), (0, 0), (reach_x, reach_x))))
 
     num_blocks = -(-num // block)
 
     def sum_band(top: jax.Array) -> tuple[Sum, Sum]:
-        """The sums of a band of rows, and the products."""
+        """The sums of a band of rows, and its products."""
 
-        def sum_plainly(terms: list[jax.Array]) -> jax.Array:
-            return sum(terms[1:], terms[0])
+        def accumulate(group: np.ndarray | jax.Array, channels: Sequence[int]) -> tuple[Sum, Sum]:
+            """Sums of some channels, and a group of products."""
 
-        @partial(jax.checkpoint, prevent_cse=False)
-        def add_sums(index: jax.Array, sums: tuple[Sum, ...]) -> tuple[Sum, ...]:
-            examples = load(top, index)[:, :, margin : margin + line]
-            return tuple(
-                _add(total, sum_plainly([examples[n, c] for n in range(block)])) for c, total in enumerate(sums)
-            )
+            def plane(examples: jax.Array, n: int, channel: ArrayLike, shift: ArrayLike) -> jax.Array:
+                return jax.lax.dynamic_slice(examples[n], (channel, margin + shift), (1, line))[0]
 
-        def multiply(group: np.ndarray | jax.Array) -> Sum:
             @partial(jax.checkpoint, prevent_cse=False)
-            def add_products(index: jax.Array, sums: tuple[Sum, ...]) -> tuple[Sum, ...]:
+            def add(index: jax.Array, totals: tuple[Sum, ...]) -> tuple[Sum, ...]:
                 examples = load(top, index)
-
-                def product(lag: np.ndarray | jax.Array) -> jax.Array:
-                    left, right, shift = lag
-                    return sum_plainly(
-                        [
-                            jax.lax.dynamic_slice(examples[n], (left, margin), (1, line))[0]
-                            * jax.lax.dynamic_slice(examples[n], (right, margin + shift), (1, line))[0]
-                            for n in range(block)
-                        ]
-                    )
-
-                return tuple(_add(total, product(lag)) for lag, total in zip(group, sums, strict=True))
+                values = [_sum_plainly([plane(examples, n, c, 0) for n in range(block)]) for c in channels]
+                for left, right, shift in group:
+                    terms = [
+                        plane(examples, n, left, 0) * plane(examples, n, right, shift) for n in range(block)
+                    ]
+                    values.append(_sum_plainly(terms))
+                return tuple(_add(total, value) for total, value in zip(totals, values, strict=True))
 
             zero = jnp.zeros(line, inputs.dtype)
-            sums = jax.lax.fori_loop(0, num_blocks, add_products, (Sum(zero, zero),) * len(group))
-            return _stack(sums)
+            start = (Sum(zero, zero),) * (len(channels) + len(group))
+            totals = jax.lax.fori_loop(0, num_blocks, add, start)
+            return _stack(totals[: len(channels)]), _stack(totals[len(channels) :])
 
-        zero = jnp.zeros(line, inputs.dtype)
-        channels = in_channels + out_channels
-        sums = _stack(jax.lax.fori_loop(0, num_blocks, add_sums, (Sum(zero, zero),) * channels))
+        channels = range(in_channels + out_channels)
         table = np.array([(lag.left, lag.right, lag.dy * stride + lag.dx) for lag in lags])
         if len(table) <= _GROUP:
-            return sums, multiply(table)
-        num_groups = -(-len(table) // _GROUP)
-        size = -(-len(table) // num_groups)
-        groups = np.resize(table, (num_groups, size, 3))
-        products = jax.lax.map(multiply, jnp.asarray(groups))
-        return sums, jax.tree.map(lambda leaf: leaf.reshape(-1, line)[: len(table)], products)
+            return accumulate(table, channels)
+        sums, first = accumulate(table[:1], channels)
+        num_groups = -(-(len(table) - 1) // _GROUP)
+        size = -(-(len(table) - 1) // num_groups)
+        groups = jnp.asarray(np.resize(table[1:], (num_groups, size, 3)))
+        _, rest = jax.lax.map(lambda group: accumulate(group, ()), groups)
+        rest = jax.tree.map(lambda leaf: leaf.reshape(-1, line)[: len(table) - 1], rest)
+        return sums, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, rest)
 
     def shaped(sums: Sum) -> Sum:
         return jax.tree.map(lambda leaf: leaf.reshape(-1, rows, stride)[:, :, :width], sums)
@@ -340,8 +340,12 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
     )
 
 
-def _stack(sums: tuple[Sum, ...]) -> Sum:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *sums)
+def _sum_plainly(terms: list[jax.Array]) -> jax.Array:
+    return sum(terms[1:], terms[0])
+
+
+def _stack(sums: tuple[Sum, ...]) -> Sum | tuple[()]:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *sums) if sums else ()
 
 
 def _join(first: Sum, second: Sum) -> Sum:
@@ -470,7 +474,7 @@ def _solve(
     out_channels = len(statistics.target_centre)
     moments = _moments(statistics)
     num_inputs = len(window.offsets) * in_channels
-    solve = _solve_planes if num_inputs <= _UNROLLED else _solve_rows
+    solve = _solve_planes if num_inputs <= _UNROLLED else _solve_lines
     bias_weight = penalty * statistics.count / (statistics.count + penalty) if penalize_bias else 0 * penalty
     weights = solve(statistics.window, window, moments, penalty, bias_weight)
     # (num_inputs, out_channels, height, width): the bias, from the means of what each output sees.
@@ -521,8 +525,9 @@ def _solve_planes(
         # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
         inside = around(valid, *inputs[i][:2])
         gram[i, i] += jnp.where(inside, penalty, 1)
-    right = _right_sides(made_for, window, moments, jnp.stack(mean), bias_weight)
-    factor = _factor_planes(jax.lax.stop_gradient(gram), size)
+    weighted = bias_weight[None] * jnp.stack(mean)
+    right = _crosses(made_for, window, moments) + weighted[:, None] * moments.target_mean[None]
+    factor = pixel_systems.factor_planes(jax.lax.stop_gradient(gram), size)
 
     def multiply(x: jax.Array) -> jax.Array:
         return jnp.stack(
@@ -530,130 +535,86 @@ def _solve_planes(
         )
 
     def solve(_: object, b: jax.Array) -> jax.Array:
-        return _substitute_planes(factor, b)
+        return pixel_systems.solve_planes(factor, b)
 
-    return _refined(multiply, solve, right)
-
-
-def _right_sides(
-    made_for: masks.Window,
-    window: masks.Window,
-    moments: _Moments,
-    mean: jax.Array,
-    bias_weight: jax.Array,
-) -> jax.Array:
-    """`(num_inputs, out_channels, height, width)`."""
-    in_channels, out_channels = len(moments.input_mean), len(moments.target_mean)
-    index = {lag: i for i, lag in enumerate(_lags(made_for, in_channels, out_channels))}
-    rows = np.array(
-        [
-            [index[_Lag(in_channels + out, channel, dy, dx)] for out in range(out_channels)]
-            for dy, dx, channel in _inputs(window, in_channels)
-        ]
-    )
-    return moments.products[rows] + (bias_weight[None] * mean)[:, None] * moments.target_mean[None]
+    return jax.lax.custom_linear_solve(multiply, right, solve, symmetric=True)
 
 
-def _refined(
-    multiply: Callable[[jax.Array], jax.Array],
-    solve: Callable[[object, jax.Array], jax.Array],
-    right: jax.Array,
-) -> jax.Array:
-    """The solution, with a step of refinement, which carries the derivatives.
-
-    x0 + G^-1 (b - G x0) is G^-1 b for any constant x0, so that none goes through the factorisation.
-    """
-    first = jax.lax.stop_gradient(solve(None, right))
-    rest = right - multiply(first)
-    return first + jax.lax.custom_linear_solve(multiply, rest, solve, symmetric=True)
-
-
-_Planes = dict[tuple[int, int], jax.Array]
-
-
-def _factor_planes(gram: _Planes, size: int) -> _Planes:
-    """L D L^T of the upper triangle: L^T above the diagonal, the inverse of D on it."""
-    rest, factor = dict(gram), {}
-    for k in range(size):
-        pivot = rest[k, k]
-        factor[k, k] = 1 / jnp.where(pivot > 0, pivot, jnp.nan)
-        for i in range(k + 1, size):
-            factor[k, i] = rest[k, i] * factor[k, k]
-            for j in range(i, size):
-                rest[i, j] -= factor[k, i] * rest[k, j]
-    return factor
-
-
-def _substitute_planes(factor: _Planes, right: jax.Array) -> jax.Array:
-    """Solves with the factor, for `right` `(size, out_channels, height, width)`."""
-    size = len(right)
-    x = list(right)
-    for k in range(size):
-        for i in range(k + 1, size):
-            x[i] -= factor[k, i][None] * x[k]
-    for k in reversed(range(size)):
-        x[k] *= factor[k, k][None]
-        for i in range(k + 1, size):
-            x[k] -= factor[k, i][None] * x[i]
-    return jnp.stack(x)
-
-
-def _solve_rows(
+def _solve_lines(
     made_for: masks.Window,
     window: masks.Window,
     moments: _Moments,
     penalty: jax.Array,
     bias_weight: jax.Array,
 ) -> jax.Array:
-    """Larger systems: one row of the picture after the other, its pixels' systems side by side."""
+    """Larger systems: some pixels at a time, along the line of all rows with zeros between them."""
     in_channels, height, width = moments.input_mean.shape
     reach_y, reach_x = masks.reach(made_for)
-    margins = ((0, 0), (reach_y, reach_y), (reach_x, reach_x))
-    products, means = jnp.pad(moments.products, margins), jnp.pad(moments.input_mean, margins)
-    valid = jnp.pad(jnp.ones((1, height, width), products.dtype), margins)
-    entries = jnp.asarray(_gram_entries(window, made_for, in_channels, len(moments.target_mean)))
-    inputs = jnp.asarray(_inputs(window, in_channels))
+    stride = width + reach_x
+    line, margin = height * stride, reach_y * stride + reach_x
+    entries = _gram_entries(window, made_for, in_channels, len(moments.target_mean))
+    inputs = _inputs(window, in_channels)
+    size = len(inputs)
+    table = jnp.asarray([[(e.lag, e.dy * stride + e.dx) for e in row] for row in entries]).reshape(-1, 2)
+    shifts = jnp.asarray([(channel, dy * stride + dx) for dy, dx, channel in inputs])
+    dtype = moments.products.dtype
+    num_pixels = max(1, min(line, _SYSTEMS_BYTES // (size**2 * dtype.itemsize)))
 
-    def around(planes: jax.Array, index: jax.Array, y: jax.Array, dy: jax.Array, dx: jax.Array) -> jax.Array:
-        """A row of a plane, moved by an offset."""
-        start = (index, reach_y + y + dy, reach_x + dx)
-        return jax.lax.dynamic_slice(planes, start, (1, 1, width))[0, 0]
+    def flat(planes: jax.Array, fill: float) -> jax.Array:
+        gaps = jnp.pad(planes, ((0, 0), (0, 0), (0, reach_x)), constant_values=fill)
+        return jnp.pad(gaps.reshape(len(planes), line), ((0, 0), (margin, margin)), constant_values=fill)
+
+    products, means = flat(moments.products, 0), flat(moments.input_mean, 0)
+    inside = flat(jnp.ones((1, height, width), dtype), 0)
+    penalties, bias_weights = flat(penalty[None], 1)[0], flat(bias_weight[None], 0)[0]
+    crosses = flat(_crosses(made_for, window, moments).reshape(-1, height, width), 0)
+    target_mean = flat(moments.target_mean, 0)
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def solve_row(row: tuple[jax.Array, ...]) -> jax.Array:
-        y, right, penalty, bias_weight = row
-        table = entries.reshape(-1, 3)
-        gram = jax.vmap(lambda entry: around(products, entry[0], y, entry[1], entry[2]))(table)
-        gram = gram.reshape(len(inputs), len(inputs), width)
-        mean = jax.vmap(lambda entry: around(means, entry[2], y, entry[0], entry[1]))(inputs)
-        inside = jax.vmap(lambda entry: around(valid, 0, y, entry[0], entry[1]))(inputs) > 0
-        diagonal = jnp.where(inside, penalty[None], 1)
-        gram += (bias_weight[None] * mean)[:, None] * mean[None]
-        # (width, num_inputs, num_inputs)
-        systems = jnp.moveaxis(gram, -1, 0) + jax.vmap(jnp.diag)(diagonal.T)
-        right = jnp.moveaxis(right, -1, 0) + 0
-        solution = jax.vmap(_solve_system)(systems, right)
-        return jnp.moveaxis(solution, 0, -1)
+    def solve_some(index: jax.Array) -> jax.Array:
+        start = margin + jnp.minimum(index * num_pixels, line - num_pixels)
 
-    index = jnp.arange(height)
-    mean_y = jax.vmap(
-        lambda entry: jax.lax.dynamic_slice(
-            means, (entry[2], reach_y + entry[0], reach_x + entry[1]), (1, height, width)
-        )[0]
-    )(inputs)
-    right = _right_sides(made_for, window, moments, mean_y, bias_weight)
-    rows = jax.lax.map(solve_row, (index, jnp.moveaxis(right, 2, 0), penalty, bias_weight))
-    return jnp.moveaxis(rows, 0, 2)
+        def pick(planes: jax.Array, places: jax.Array) -> jax.Array:
+            """Rows of some planes, each moved by its own offset."""
+            return jax.vmap(
+                lambda place: jax.lax.dynamic_slice(planes, (place[0], start + place[1]), (1, num_pixels))[0]
+            )(places)
+
+        def here(planes: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(planes, start, num_pixels, axis=-1)
+
+        mean = pick(means, shifts)
+        weighted = here(bias_weights)[None] * mean
+        right = here(crosses).reshape(size, -1, num_pixels) + weighted[:, None] * here(target_mean)[None]
+        # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
+        valid = pick(inside, shifts * jnp.asarray([[0, 1]])) > 0
+        diagonal = jnp.where(valid, here(penalties)[None], 1)
+        gram = pick(products, table).reshape(size, size, num_pixels) + weighted[:, None] * mean[None]
+        gram += jnp.eye(size, dtype=dtype)[:, :, None] * diagonal[:, None]
+        gram = jax.lax.optimization_barrier(gram)
+        panels = pixel_systems.factor(jax.lax.stop_gradient(gram))
+        return jax.lax.custom_linear_solve(
+            partial(pixel_systems.multiply, gram),
+            right,
+            lambda _, b: pixel_systems.solve(panels, b),
+            symmetric=True,
+        )
+
+    num_steps = -(-line // num_pixels)
+    parts = jax.lax.map(solve_some, jnp.arange(num_steps))
+    # The last part reaches back over pixels of the one before.
+    whole = jnp.moveaxis(parts[:-1], 0, 2).reshape(*parts.shape[1:3], -1)
+    last = parts[-1][..., num_steps * num_pixels - line :]
+    solution = jnp.concatenate([whole, last], axis=-1)
+    return solution.reshape(*parts.shape[1:3], height, stride)[..., :width]
 
 
-def _solve_system(gram: jax.Array, right: jax.Array) -> jax.Array:
-    """One pixel's: `gram` (n, n), `right` (n, out_channels)."""
-    lower = cholesky.factor(jax.lax.stop_gradient(gram))
-
-    def multiply(x: jax.Array) -> jax.Array:
-        return jnp.einsum("ij,jo->io", gram, x, precision=jax.lax.Precision.HIGHEST)
-
-    def solve(_: object, b: jax.Array) -> jax.Array:
-        return jax.vmap(partial(cholesky.solve, lower), in_axes=1, out_axes=1)(b)
-
-    return _refined(multiply, solve, right)
+def _crosses(made_for: masks.Window, window: masks.Window, moments: _Moments) -> jax.Array:
+    """`(num_inputs, out_channels, height, width)`: covariances of inputs with targets."""
+    in_channels, out_channels = len(moments.input_mean), len(moments.target_mean)
+    index = {lag: i for i, lag in enumerate(_lags(made_for, in_channels, out_channels))}
+    rows = [
+        [index[_Lag(in_channels + out, channel, dy, dx)] for out in range(out_channels)]
+        for dy, dx, channel in _inputs(window, in_channels)
+    ]
+    return moments.products[np.array(rows)]

@@ -11,9 +11,9 @@ def test_agrees_with_numpy(size, rng, x64):
     factors = rng.standard_normal((5, size, size + 3))
     matrices = factors @ factors.transpose(0, 2, 1)
     right = rng.standard_normal((5, size))
-    lower = jax.vmap(cholesky.factor)(matrices)
-    np.testing.assert_allclose(lower, np.linalg.cholesky(matrices), rtol=1e-9, atol=1e-11)
-    solution = jax.vmap(cholesky.solve)(lower, right)
+    upper = jax.vmap(cholesky.factor)(matrices)
+    np.testing.assert_allclose(upper, np.linalg.cholesky(matrices).transpose(0, 2, 1), rtol=1e-9, atol=1e-11)
+    solution = jax.vmap(cholesky.solve)(upper, right)
     expected = np.linalg.solve(matrices, right[..., None])[..., 0]
     np.testing.assert_allclose(solution, expected, rtol=1e-7, atol=1e-9)
 
