@@ -53,28 +53,27 @@ def solve_planes(factor: Planes, right: jax.Array) -> jax.Array:
     return jnp.stack(x)
 
 
-def factor(gram: jax.Array) -> tuple[jax.Array, ...]:
+def factor(gram: jax.Array) -> jax.Array:
     """Cholesky factors of positive definite systems of any size.
 
     Args:
       gram: `(size, size, num_pixels)`. Only the upper triangle is read.
 
     Returns:
-      The rows of the upper factor, some at a time, from the diagonal on; NaN where a matrix is not
-      positive definite in its precision.
+      The upper triangular factors, of the same shape; NaN where a matrix is not positive definite in its
+      precision.
     """
-    panels = []
-    rest = gram
-    while len(rest):
+    upper, rest = jnp.zeros_like(gram), gram
+    for start in range(0, len(gram), _PANEL):
         num = min(_PANEL, len(rest))
         # The barriers keep each part from being computed anew in every loop that reads it.
         panel = jax.lax.optimization_barrier(_eliminate(rest[:num]))
-        panels.append(panel)
-        right = panel[:, num:]
+        upper = upper.at[start : start + num, start:].set(panel)
         rest = rest[num:, num:]
         if len(rest):
-            rest = jax.lax.optimization_barrier(rest - _sum([row[:, None] * row[None] for row in right]))
-    return tuple(panels)
+            update = _sum([row[:, None] * row[None] for row in panel[:, num:]])
+            rest = jax.lax.optimization_barrier(rest - update)
+    return upper
 
 
 def _eliminate(panel: jax.Array) -> jax.Array:
@@ -91,29 +90,32 @@ def _eliminate(panel: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, len(panel), step, panel)
 
 
-def solve(panels: tuple[jax.Array, ...], right: jax.Array) -> jax.Array:
+def solve(upper: jax.Array, right: jax.Array) -> jax.Array:
     """Solves with the result of `factor`, for `right` `(size, num_rights, num_pixels)`."""
-    rest, middle = right, []
-    for panel in panels:
-        num = len(panel)
+    size = len(right)
+    starts = range(0, size, _PANEL)
+    # First with the transposed factor, from the front, then with the factor itself, from the back.
+    rest, parts = right, []
+    for start in starts:
+        end = min(start + _PANEL, size)
         values: list[jax.Array] = []
-        for j in range(num):
-            known = _sum([panel[i, j][None] * values[i] for i in range(j)])
-            values.append((rest[j] - known) / panel[j, j][None])
-        middle.append(values)
-        update = _sum([panel[i, num:, None] * values[i][None] for i in range(num)])
-        rest = jax.lax.optimization_barrier(rest[num:] - update)
-    solution = right[:0]
-    for panel, values in zip(reversed(panels), reversed(middle), strict=True):
-        num = len(panel)
-        beyond = [jnp.sum(panel[i, num:, None] * solution, axis=0) for i in range(num)]
-        found: dict[int, jax.Array] = {}
-        for i in reversed(range(num)):
-            known = _sum([panel[i, j][None] * found[j] for j in range(i + 1, num)])
-            found[i] = (values[i] - beyond[i] - known) / panel[i, i][None]
-        solution = jnp.concatenate([jnp.stack([found[i] for i in range(num)]), solution])
-        solution = jax.lax.optimization_barrier(solution)
-    return solution
+        for j in range(start, end):
+            known = _sum([upper[start + i, j][None] * value for i, value in enumerate(values)])
+            values.append((rest[j - start] - known) / upper[j, j][None])
+        parts.append(values)
+        update = _sum([upper[start + i, end:, None] * value[None] for i, value in enumerate(values)])
+        rest = jax.lax.optimization_barrier(rest[end - start :] - update)
+    rest, parts = jnp.stack([value for part in parts for value in part]), []
+    for start in reversed(starts):
+        end = min(start + _PANEL, size)
+        values = []
+        for j in reversed(range(start, end)):
+            known = _sum([upper[j, end - 1 - i][None] * value for i, value in enumerate(values)])
+            values.append((rest[j] - known) / upper[j, j][None])
+        parts += values
+        update = _sum([upper[:start, end - 1 - i, None] * value[None] for i, value in enumerate(values)])
+        rest = jax.lax.optimization_barrier(rest[:start] - update)
+    return jnp.stack(parts[::-1])
 
 
 def multiply(gram: jax.Array, x: jax.Array) -> jax.Array:

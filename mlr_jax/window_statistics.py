@@ -16,7 +16,7 @@ covariances; a bias needs no column of its own then (see `solve`). Sums are kept
 digits however many pairs are added. Only some tens of pairs at a time are summed plainly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -279,15 +279,17 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
     def sum_band(top: jax.Array) -> tuple[Sum, Sum]:
         """The sums of a band of rows, and its products."""
 
-        def accumulate(group: np.ndarray | jax.Array, channels: Sequence[int]) -> tuple[Sum, Sum]:
-            """Sums of some channels, and a group of products."""
+        def accumulate(
+            group: np.ndarray | jax.Array, channels: Sequence[int], read: Callable[[jax.Array], jax.Array]
+        ) -> tuple[Sum, Sum]:
+            """Sums of some channels, and a group of products, of the blocks of examples that are read."""
 
             def plane(examples: jax.Array, n: int, channel: ArrayLike, shift: ArrayLike) -> jax.Array:
                 return jax.lax.dynamic_slice(examples[n], (channel, margin + shift), (1, line))[0]
 
             @partial(jax.checkpoint, prevent_cse=False)
             def add(index: jax.Array, totals: tuple[Sum, ...]) -> tuple[Sum, ...]:
-                examples = load(top, index)
+                examples = read(index)
                 values = [_sum_plainly([plane(examples, n, c, 0) for n in range(block)]) for c in channels]
                 for left, right, shift in group:
                     terms = [
@@ -304,12 +306,14 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
         channels = range(in_channels + out_channels)
         table = np.array([(lag.left, lag.right, lag.dy * stride + lag.dx) for lag in lags])
         if len(table) <= _GROUP:
-            return accumulate(table, channels)
-        sums, first = accumulate(table[:1], channels)
+            return accumulate(table, channels, partial(load, top))
+        # Every group reads all examples again: they are laid out once.
+        blocks = jax.lax.map(partial(load, top), jnp.arange(num_blocks))
+        sums, first = accumulate(table[:1], channels, lambda index: blocks[index])
         num_groups = -(-(len(table) - 1) // _GROUP)
         size = -(-(len(table) - 1) // num_groups)
         groups = jnp.asarray(np.resize(table[1:], (num_groups, size, 3)))
-        _, rest = jax.lax.map(lambda group: accumulate(group, ()), groups)
+        _, rest = jax.lax.map(lambda group: accumulate(group, (), lambda index: blocks[index]), groups)
         rest = jax.tree.map(lambda leaf: leaf.reshape(-1, line)[: len(table) - 1], rest)
         return sums, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, rest)
 
@@ -592,11 +596,11 @@ def _solve_lines(
         gram = pick(products, table).reshape(size, size, num_pixels) + weighted[:, None] * mean[None]
         gram += jnp.eye(size, dtype=dtype)[:, :, None] * diagonal[:, None]
         gram = jax.lax.optimization_barrier(gram)
-        panels = pixel_systems.factor(jax.lax.stop_gradient(gram))
+        upper = pixel_systems.factor(jax.lax.stop_gradient(gram))
         return jax.lax.custom_linear_solve(
             partial(pixel_systems.multiply, gram),
             right,
-            lambda _, b: pixel_systems.solve(panels, b),
+            lambda _, b: pixel_systems.solve(upper, b),
             symmetric=True,
         )
 
