@@ -89,9 +89,11 @@ def masked_ridge(settings: Settings) -> Method:
     """Masked linear regression (Khan et al., 2020): a ridge regression on a window of each pixel."""
 
     def num_parameters(model: synthesis.ExpressionModel) -> int:
-        out_channels, _, in_channels = model.weights.shape[2:]
-        weights = int(np.sum(model.mask.valid)) * out_channels * in_channels
-        return weights + model.bias.size
+        out_channels, _, in_channels, height, width = model.weights.shape
+        mask = model.window
+        if isinstance(mask, masks.Window):
+            mask = masks.offset_window(height, width, mask.offsets)
+        return int(np.sum(mask.valid)) * out_channels * in_channels + model.bias.size
 
     method = Method(
         fit=partial(synthesis.fit, channels=settings.channel_mode),

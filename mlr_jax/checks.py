@@ -145,6 +145,6 @@ def pixels_solved(where: str, bias: jax.Array, weights: jax.Array) -> None:
     if not finite.all():
         y, x = np.argwhere(~finite)[0]
         raise InputError(
-            f"{where}: the systems of {(~finite).sum()} of {finite.size} pixels, the first being row {y}, column "
-            f"{x}, are singular in {bias.dtype}; raise the penalty"
+            f"{where}: the systems of {(~finite).sum()} of {finite.size} pixels, the first being row {y}, "
+            f"column {x}, are singular in {bias.dtype}; raise the penalty"
         )

@@ -95,27 +95,27 @@ def solve(upper: jax.Array, right: jax.Array) -> jax.Array:
     size = len(right)
     starts = range(0, size, _PANEL)
     # First with the transposed factor, from the front, then with the factor itself, from the back.
-    rest, parts = right, []
+    rest, middle = right, list[jax.Array]()
     for start in starts:
         end = min(start + _PANEL, size)
         values: list[jax.Array] = []
         for j in range(start, end):
             known = _sum([upper[start + i, j][None] * value for i, value in enumerate(values)])
             values.append((rest[j - start] - known) / upper[j, j][None])
-        parts.append(values)
+        middle += values
         update = _sum([upper[start + i, end:, None] * value[None] for i, value in enumerate(values)])
         rest = jax.lax.optimization_barrier(rest[end - start :] - update)
-    rest, parts = jnp.stack([value for part in parts for value in part]), []
+    rest, solution = jnp.stack(middle), list[jax.Array]()
     for start in reversed(starts):
         end = min(start + _PANEL, size)
         values = []
         for j in reversed(range(start, end)):
             known = _sum([upper[j, end - 1 - i][None] * value for i, value in enumerate(values)])
             values.append((rest[j] - known) / upper[j, j][None])
-        parts += values
+        solution += values
         update = _sum([upper[:start, end - 1 - i, None] * value[None] for i, value in enumerate(values)])
         rest = jax.lax.optimization_barrier(rest[:start] - update)
-    return jnp.stack(parts[::-1])
+    return jnp.stack(solution[::-1])
 
 
 def multiply(gram: jax.Array, x: jax.Array) -> jax.Array:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masked_ridge, masks
+from mlr_jax import checks, masked_ridge, masks, window_linear, window_statistics
+from mlr_jax.window_linear import WindowLinear
 
 Channels = Literal["independent", "shared", "joint"]
 """How colour channels relate.
@@ -22,31 +23,35 @@ one set of weights for all channels, each channel of a picture being one more ex
 output channel sees all channels of the window.
 """
 
+# Pictures that are averaged for the centre of the statistics.
+_NUM_CENTRE = 16
+
 _AXES = ("num", "height", "width", "channels")
 
 
 class ExpressionModel(NamedTuple):
     """A learned change of expression; all that `synthesize` needs.
 
-    To differentiate with respect to a model, pass `allow_int=True` to `jax.grad`: its mask is no number.
-
     Attributes:
-      weights: `(height, width, out_channels, window_inputs, in_channels)`. Both channel axes are 1 for
-        "shared", `in_channels` is 1 for "independent".
-      bias: `(height, width, out_channels)`.
-      mask: over the `height * width` pixels, the same for all channels.
+      weights: `(out_channels, num_offsets, in_channels, height, width)`, one plane for each offset of the
+        window, 0 where it leaves the picture. `out_channels` is 1 for "shared", `in_channels` is 1 unless
+        "joint". For a mask, `num_offsets` are the entries of its rows.
+      bias: `(out_channels, height, width)`.
+      window: what each pixel sees: a window, which is static; or a mask over the `height * width` pixels, the
+        same for all channels. To differentiate with respect to a model with a mask, pass `allow_int=True`
+        to `jax.grad`, since a mask is no number.
     """
 
     weights: jax.Array
     bias: jax.Array
-    mask: masks.Mask
+    window: masks.Window | masks.Mask
 
 
 def fit(
     neutral: ArrayLike,
     expressive: ArrayLike,
     *,
-    window: int | masks.Mask = 3,
+    window: int | masks.Window | masks.Mask = 3,
     penalty: ArrayLike = 0.4,
     channels: Channels = "independent",
     penalize_bias: bool = True,
@@ -54,17 +59,20 @@ def fit(
 ) -> ExpressionModel:
     """Learns from pairs of pictures how an expression changes faces.
 
-    Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. Under `jit`,
-    a window's size and `channels` must be static: bind them with `functools.partial`.
+    Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. Windows with no
+    more inputs than there are examples are solved through `window_statistics`, in which neighbouring
+    pixels share their work; other windows and all masks through `masked_ridge`. The result is the same.
+    Under `jit`, a window's size and `channels` must be static: bind them with `functools.partial`.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
       expressive: the same shape, the same people with the expression.
-      window: side of the square window in pixels, odd, 3 in the paper; or any mask over the pixels.
+      window: side of the square window in pixels, odd, 3 in the paper; or any `masks.Window`; or any mask
+        over the pixels.
       penalty: lambda >= 0, one for all or `(height, width)`; 0.4 in the paper.
       channels: how colour channels relate, see `Channels`.
       penalize_bias: whether the penalty includes the bias, as published.
-      batch_size: pixels that are solved at once, see `masked_ridge.fit`.
+      batch_size: pixels that `masked_ridge.fit` solves at once, see there.
 
     Returns:
       The model.
@@ -89,17 +97,18 @@ def fit(
             f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
         )
     height, width = neutral.shape[1:3]
-    if isinstance(window, masks.Mask):
-        mask = window
+    if not isinstance(window, masks.Mask | masks.Window):
+        checks.positive_integer(where, "window, unless it is a masks.Window or masks.Mask,", window)
+        window = masks.square(int(window))
+    if isinstance(window, masks.Window):
+        masks.check_window(window, where, height, width)
     else:
-        checks.positive_integer(where, "window, unless it is a masks.Mask,", window)
-        mask = masks.square_window(height, width, window)
-    masks.check(mask, where, num_inputs=height * width)
-    if len(mask.indices) != height * width:
-        raise checks.InputError(
-            f"{where}: the mask has {len(mask.indices)} outputs, but pictures of {height} x {width} "
-            f"have {height * width} pixels"
-        )
+        masks.check(window, where, num_inputs=height * width)
+        if len(window.indices) != height * width:
+            raise checks.InputError(
+                f"{where}: the mask has {len(window.indices)} outputs, but pictures of {height} x {width} "
+                f"have {height * width} pixels"
+            )
     if np.shape(penalty) not in ((), (height, width)):
         raise checks.InputError(
             f"{where}: penalty must be a scalar or {(height, width)}, not {np.shape(penalty)}"
@@ -109,25 +118,17 @@ def fit(
     checks.finite(where, "expressive", expressive)
 
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
-    solution = _fit(
+    model = _fit(
         neutral.astype(dtype),
         expressive.astype(dtype),
-        mask,
-        jnp.broadcast_to(jnp.asarray(penalty, dtype), (height, width)).reshape(-1),
+        window,
+        jnp.broadcast_to(jnp.asarray(penalty, dtype), (height, width)),
         channels=channels,
         penalize_bias=penalize_bias,
         batch_size=batch_size,
     )
-    masked_ridge.check_solved(solution, where)
-    # (out_channels, pixels, window_inputs * in_channels) -> as in the model.
-    out_channels, _, num_entries = solution.weights.shape
-    in_channels = num_entries // mask.indices.shape[1]
-    weights = jnp.moveaxis(solution.weights, 0, 1)
-    return ExpressionModel(
-        weights.reshape(height, width, out_channels, -1, in_channels),
-        solution.bias.T.reshape(height, width, out_channels),
-        mask,
-    )
+    checks.pixels_solved(where, model.bias, model.weights)
+    return model
 
 
 def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLike = 1.0) -> jax.Array:
@@ -153,7 +154,7 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
     """
     where = "synthesis.synthesize"
     images = checks.as_floating(where, "images", images, _AXES)
-    height, width, out_channels, _, _ = model.weights.shape
+    out_channels, _, _, height, width = model.weights.shape
     if images.shape[1:3] != (height, width):
         raise checks.InputError(
             f"{where}: the model is for pictures of {height} x {width}, not "
@@ -174,52 +175,117 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
 def _fit(
     neutral: jax.Array,
     expressive: jax.Array,
-    mask: masks.Mask,
-    penalties: jax.Array,
+    window: masks.Window | masks.Mask,
+    penalty: jax.Array,
     *,
     channels: Channels,
     penalize_bias: bool,
     batch_size: int | None,
-) -> masked_ridge.MaskedLinear:
-    """One masked ridge fit per output channel: weights (out_channels, pixels, entries)."""
-    fit_flat = partial(masked_ridge.fit, penalize_bias=penalize_bias, batch_size=batch_size)
-    inputs, targets = _channels_first(neutral), _channels_first(expressive)
+) -> ExpressionModel:
+    num, _, _, num_channels = neutral.shape
+    in_channels = num_channels if channels == "joint" else 1
+    num_examples = num * num_channels if channels == "shared" else num
+
+    def fit_one(inputs: jax.Array, targets: jax.Array) -> WindowLinear:
+        """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
+        if isinstance(window, masks.Window) and len(window.offsets) * in_channels <= num_examples:
+            return _fit_window(inputs, targets, window, penalty, penalize_bias)
+        return _fit_mask(inputs, targets, window, penalty, penalize_bias, batch_size)
+
     if channels == "joint":
-        # The inputs are not mapped over: all output channels share one factorisation for each pixel.
-        wide = masks.across_channels(mask, len(inputs))
-        fit_channels = jax.vmap(fit_flat, in_axes=(None, 0, None, None))
-        return fit_channels(_channels_last(inputs), targets, wide, penalties)
-    if channels == "shared":
-        inputs, targets = (each.reshape(1, -1, each.shape[2]) for each in (inputs, targets))
-    return jax.vmap(fit_flat, in_axes=(0, 0, None, None))(inputs, targets, mask, penalties)
+        params = fit_one(neutral, expressive)
+    elif channels == "shared":
+        params = fit_one(_as_grey(neutral), _as_grey(expressive))
+    else:
+        # One after the other: a single channel may be all that memory holds twice.
+        each = jax.lax.map(lambda pair: fit_one(*pair), (_split(neutral), _split(expressive)))
+        params = jax.tree.map(lambda leaf: leaf[:, 0], each)
+    return ExpressionModel(*params, window)
+
+
+def _fit_window(
+    inputs: jax.Array, targets: jax.Array, window: masks.Window, penalty: jax.Array, penalize_bias: bool
+) -> WindowLinear:
+    _, height, width, in_channels = inputs.shape
+    statistics = window_statistics.init(
+        window,
+        height,
+        width,
+        in_channels=in_channels,
+        out_channels=targets.shape[-1],
+        # Some pictures are enough to be near the mean of all.
+        input_centre=jax.lax.stop_gradient(inputs[:_NUM_CENTRE].mean(axis=0)),
+        target_centre=jax.lax.stop_gradient(targets[:_NUM_CENTRE].mean(axis=0)),
+        dtype=inputs.dtype,
+    )
+    statistics = window_statistics.update(statistics, inputs, targets)
+    return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
+
+
+def _fit_mask(
+    inputs: jax.Array,
+    targets: jax.Array,
+    window: masks.Window | masks.Mask,
+    penalty: jax.Array,
+    penalize_bias: bool,
+    batch_size: int | None,
+) -> WindowLinear:
+    num, height, width, in_channels = inputs.shape
+    wide = masks.across_channels(_as_mask(window, height, width), in_channels)
+    fit = partial(masked_ridge.fit, penalize_bias=penalize_bias, batch_size=batch_size)
+    # The inputs are not mapped over: all output channels share one factorisation for each pixel.
+    solution = jax.vmap(fit, in_axes=(None, 0, None, None))(
+        inputs.reshape(num, -1),
+        jnp.moveaxis(targets, -1, 0).reshape(targets.shape[-1], num, -1),
+        wide,
+        penalty.reshape(-1),
+    )
+    # (out_channels, pixels, entries * in_channels) -> as in the model.
+    weights = solution.weights.reshape(len(solution.weights), height, width, -1, in_channels)
+    return WindowLinear(jnp.moveaxis(weights, (3, 4), (1, 2)), solution.bias.reshape(-1, height, width))
 
 
 @jax.jit
 def _synthesize(model: ExpressionModel, images: jax.Array, intensity: jax.Array) -> jax.Array:
-    height, width, out_channels, _, in_channels = model.weights.shape
-    params = masked_ridge.MaskedLinear(
-        jnp.moveaxis(model.weights.reshape(height * width, out_channels, -1), 1, 0),
-        model.bias.reshape(height * width, out_channels).T,
-    )
-    inputs = _channels_first(images)
+    params = WindowLinear(model.weights, model.bias)
+    out_channels, _, in_channels, _, _ = model.weights.shape
+    predict = partial(_predict, model.window)
     if in_channels > 1:
-        wide = masks.across_channels(model.mask, in_channels)
-        predict = jax.vmap(masked_ridge.predict, in_axes=(0, None, None))
-        prediction = predict(params, _channels_last(inputs), wide)
+        prediction = predict(params, images)
+    elif out_channels == 1:
+        grey = predict(params, _as_grey(images))
+        prediction = jnp.moveaxis(grey.reshape(images.shape[-1:] + images.shape[:-1]), 0, -1)
     else:
-        if out_channels == 1:
-            params = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(inputs), axis=0), params)
-        prediction = jax.vmap(masked_ridge.predict, in_axes=(0, 0, None))(params, inputs, model.mask)
-    prediction = jnp.moveaxis(prediction, 0, -1).reshape(images.shape)
+        one_channel = jax.tree.map(lambda leaf: leaf[:, None], params)
+        planes = jax.lax.map(lambda each: predict(*each), (one_channel, _split(images)))
+        prediction = jnp.moveaxis(planes[..., 0], 0, -1)
     amount = intensity[:, None, None, None]
     return (1 - amount) * images + amount * prediction
 
 
-def _channels_first(images: jax.Array) -> jax.Array:
-    """(num, height, width, channels) -> (channels, num, pixels)."""
-    return jnp.moveaxis(images, -1, 0).reshape(images.shape[-1], len(images), -1)
+def _predict(window: masks.Window | masks.Mask, params: WindowLinear, images: jax.Array) -> jax.Array:
+    if isinstance(window, masks.Window):
+        return window_linear.predict(params, images, window)
+    out_channels, _, in_channels, height, width = params.weights.shape
+    weights = jnp.moveaxis(params.weights, (1, 2), (3, 4)).reshape(out_channels, height * width, -1)
+    flat = masked_ridge.MaskedLinear(weights, params.bias.reshape(out_channels, -1))
+    wide = masks.across_channels(window, in_channels)
+    predict = jax.vmap(masked_ridge.predict, in_axes=(0, None, None))
+    outputs = predict(flat, images.reshape(len(images), -1), wide)
+    return jnp.moveaxis(outputs.reshape(out_channels, len(images), height, width), 0, -1)
 
 
-def _channels_last(planes: jax.Array) -> jax.Array:
-    """(channels, num, pixels) -> (num, pixels * channels)."""
-    return jnp.moveaxis(planes, 0, -1).reshape(planes.shape[1], -1)
+def _as_mask(window: masks.Window | masks.Mask, height: int, width: int) -> masks.Mask:
+    if isinstance(window, masks.Window):
+        return masks.offset_window(height, width, window.offsets)
+    return window
+
+
+def _as_grey(images: jax.Array) -> jax.Array:
+    """(num, height, width, channels) -> (channels * num, height, width, 1)."""
+    return jnp.moveaxis(images, -1, 0).reshape(-1, *images.shape[1:3], 1)
+
+
+def _split(images: jax.Array) -> jax.Array:
+    """(num, height, width, channels) -> (channels, num, height, width, 1)."""
+    return jnp.moveaxis(images, -1, 0)[..., None]

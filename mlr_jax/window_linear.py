@@ -19,7 +19,8 @@ class WindowLinear(NamedTuple):
     """The map.
 
     Attributes:
-      weights: `(out_channels, num_offsets, in_channels, height, width)`; 0 where an offset leaves the picture.
+      weights: `(out_channels, num_offsets, in_channels, height, width)`; 0 where an offset leaves the
+        picture.
       bias: `(out_channels, height, width)`.
     """
 
@@ -53,8 +54,8 @@ def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> ja
         )
     if len(window.offsets) != num_offsets:
         raise checks.InputError(
-            f"{where}: the map has {num_offsets} offsets, but the window {len(window.offsets)}; use the window "
-            "that it was fitted with"
+            f"{where}: the map has {num_offsets} offsets, but the window {len(window.offsets)}; use the "
+            "window that it was fitted with"
         )
     return _predict(params, images, window)
 

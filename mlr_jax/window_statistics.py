@@ -18,7 +18,7 @@ digits however many pairs are added. Only some tens of pairs at a time are summe
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ class WindowStatistics(NamedTuple):
 
     Attributes:
       window: for which, and for all windows inside which, they were made. Static.
-      count: (), how many pairs.
+      num_pairs: (), how many.
       input_centre: `(in_channels, height, width)`, what was subtracted from the inputs before all else.
       target_centre: `(out_channels, height, width)`.
       input_sum: `(in_channels, height, width)`, of the centred inputs.
@@ -63,7 +63,7 @@ class WindowStatistics(NamedTuple):
     """
 
     window: masks.Window
-    count: jax.Array
+    num_pairs: jax.Array
     input_centre: jax.Array
     target_centre: jax.Array
     input_sum: Sum
@@ -150,10 +150,11 @@ def update(statistics: WindowStatistics, inputs: ArrayLike, targets: ArrayLike) 
         channels, height, width = centre.shape
         if array.shape[1:] != (height, width, channels):
             raise checks.InputError(
-                f"{where}: the statistics are for {name} of {(height, width, channels)}, not {array.shape[1:]}"
+                f"{where}: the statistics are for {name} of {(height, width, channels)}, not "
+                f"{array.shape[1:]}"
             )
         checks.finite(where, name, array)
-    dtype = statistics.count.dtype
+    dtype = statistics.num_pairs.dtype
     return _update(statistics, inputs.astype(dtype), targets.astype(dtype))
 
 
@@ -193,7 +194,7 @@ def _combine(where: str, first: WindowStatistics, second: WindowStatistics, sign
         return _join(one, Sum(sign * other.high, sign * other.low))
 
     return first._replace(
-        count=first.count + sign * second.count,
+        num_pairs=first.num_pairs + sign * second.num_pairs,
         input_sum=add(first.input_sum, second.input_sum),
         target_sum=add(first.target_sum, second.target_sum),
         products=add(first.products, second.products),
@@ -301,7 +302,7 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
             zero = jnp.zeros(line, inputs.dtype)
             start = (Sum(zero, zero),) * (len(channels) + len(group))
             totals = jax.lax.fori_loop(0, num_blocks, add, start)
-            return _stack(totals[: len(channels)]), _stack(totals[len(channels) :])
+            return _stack(totals[: len(channels)], zero), _stack(totals[len(channels) :], zero)
 
         channels = range(in_channels + out_channels)
         table = np.array([(lag.left, lag.right, lag.dy * stride + lag.dx) for lag in lags])
@@ -337,7 +338,7 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
         start = Sum(zero, zero), jax.tree.map(jnp.zeros_like, statistics.products)
         sums, products = jax.lax.fori_loop(0, num_bands, add_band, start)
     return statistics._replace(
-        count=statistics.count + num,
+        num_pairs=statistics.num_pairs + num,
         input_sum=_join(statistics.input_sum, jax.tree.map(lambda leaf: leaf[:in_channels], sums)),
         target_sum=_join(statistics.target_sum, jax.tree.map(lambda leaf: leaf[in_channels:], sums)),
         products=_join(statistics.products, products),
@@ -348,8 +349,11 @@ def _sum_plainly(terms: list[jax.Array]) -> jax.Array:
     return sum(terms[1:], terms[0])
 
 
-def _stack(sums: tuple[Sum, ...]) -> Sum | tuple[()]:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *sums) if sums else ()
+def _stack(sums: Sequence[Sum], like: jax.Array) -> Sum:
+    """Stacks sums of the shape of `like`, of which there may be none."""
+    if not sums:
+        return Sum(like[None][:0], like[None][:0])
+    return Sum(*(jnp.stack([getattr(each, part) for each in sums]) for part in Sum._fields))
 
 
 def _join(first: Sum, second: Sum) -> Sum:
@@ -371,8 +375,8 @@ def solve(
 
         (C + lambda I + k m m^T) w = c + k m_t m,    k = lambda N / (N + lambda),
 
-    and the bias is N (m_t - m . w) / (N + lambda): the same weights as `masked_ridge.fit`, from which the bias
-    is eliminated. Where it is not penalised, k is 0 and the bias m_t - m . w.
+    and the bias is N (m_t - m . w) / (N + lambda): the same weights as `masked_ridge.fit`, from whose system
+    the bias is eliminated here. Where it is not penalised, k is 0 and the bias m_t - m . w.
 
     Args:
       statistics: of the pairs; for several windows and penalties the same.
@@ -397,9 +401,9 @@ def solve(
     if np.shape(penalty) not in ((), size):
         raise checks.InputError(f"{where}: penalty must be a scalar or {size}, not {np.shape(penalty)}")
     checks.not_negative(where, "penalty", penalty)
-    if checks.is_concrete(statistics.count) and not (np.asarray(statistics.count) > 0).all():
+    if checks.is_concrete(statistics.num_pairs) and not (np.asarray(statistics.num_pairs) > 0).all():
         raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")
-    penalties = jnp.broadcast_to(jnp.asarray(penalty, statistics.count.dtype), size)
+    penalties = jnp.broadcast_to(jnp.asarray(penalty, statistics.num_pairs.dtype), size)
     params = _solve(statistics, window, penalties, penalize_bias=penalize_bias)
     checks.pixels_solved(where, params.bias, params.weights)
     return params
@@ -432,12 +436,12 @@ def _moments(statistics: WindowStatistics) -> _Moments:
         (left, right, dy, dx), high, low = lag_image
         shifted = jax.lax.dynamic_slice(padded, (right, reach_y + dy, reach_x + dx), (1, height, width))[0]
         # The centres are near the means, so that little cancels here.
-        return (high - both[left] * shifted / statistics.count) + low
+        return (high - both[left] * shifted / statistics.num_pairs) + low
 
     products = jax.lax.map(centre, (jnp.asarray(lags), *statistics.products))
     return _Moments(
-        statistics.input_centre + inputs / statistics.count,
-        statistics.target_centre + targets / statistics.count,
+        statistics.input_centre + inputs / statistics.num_pairs,
+        statistics.target_centre + targets / statistics.num_pairs,
         products,
     )
 
@@ -479,7 +483,9 @@ def _solve(
     moments = _moments(statistics)
     num_inputs = len(window.offsets) * in_channels
     solve = _solve_planes if num_inputs <= _UNROLLED else _solve_lines
-    bias_weight = penalty * statistics.count / (statistics.count + penalty) if penalize_bias else 0 * penalty
+    bias_weight = (
+        penalty * statistics.num_pairs / (statistics.num_pairs + penalty) if penalize_bias else 0 * penalty
+    )
     weights = solve(statistics.window, window, moments, penalty, bias_weight)
     # (num_inputs, out_channels, height, width): the bias, from the means of what each output sees.
     reach_y, reach_x = masks.reach(window)
@@ -489,12 +495,12 @@ def _solve(
         seen += weight * _cut(padded[channel], reach_y + dy, reach_x + dx, height, width)[None]
     bias = moments.target_mean - seen
     if penalize_bias:
-        bias *= (statistics.count / (statistics.count + penalty))[None]
+        bias *= (statistics.num_pairs / (statistics.num_pairs + penalty))[None]
     shape = (len(window.offsets), in_channels, out_channels, height, width)
     return WindowLinear(jnp.moveaxis(weights.reshape(shape), 2, 0), bias)
 
 
-def _cut(plane: jax.Array, top: int, left: int, height: int, width: int) -> jax.Array:
+def _cut(plane: Any, top: int, left: int, height: int, width: int) -> Any:
     return plane[..., top : top + height, left : left + width]
 
 
@@ -515,7 +521,7 @@ def _solve_planes(
     inputs = _inputs(window, in_channels)
     size = len(inputs)
 
-    def around(plane: jax.Array, dy: int, dx: int) -> jax.Array:
+    def around(plane: Any, dy: int, dx: int) -> Any:
         return _cut(plane, reach_y + dy, reach_x + dx, height, width)
 
     mean = [around(means[channel], dy, dx) for dy, dx, channel in inputs]

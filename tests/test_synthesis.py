@@ -26,18 +26,24 @@ def flat(pictures: np.ndarray) -> np.ndarray:
     return pictures.reshape(len(pictures), -1)
 
 
+def rows(model: synthesis.ExpressionModel, channel: int) -> np.ndarray:
+    """The weights of one output channel, (pixels, entries * in_channels), as the oracle has them."""
+    weights = np.asarray(model.weights[channel])
+    return weights.reshape(-1, HEIGHT * WIDTH).T
+
+
 def test_independent_channels_are_separate_masked_ridges(faces, x64):
     neutral, expressive = faces
     model = synthesis.fit(neutral, expressive, window=3, penalty=0.4)
     mask = masks.square_window(HEIGHT, WIDTH, 3)
-    assert model.weights.shape == (HEIGHT, WIDTH, CHANNELS, 9, 1)
-    assert model.bias.shape == (HEIGHT, WIDTH, CHANNELS)
+    assert model.weights.shape == (CHANNELS, 9, 1, HEIGHT, WIDTH)
+    assert model.bias.shape == (CHANNELS, HEIGHT, WIDTH)
     result = synthesis.synthesize(model, neutral)
     for channel in range(CHANNELS):
         weights, bias = oracle.masked_ridge(
             flat(neutral[..., channel]), flat(expressive[..., channel]), mask, 0.4, True
         )
-        np.testing.assert_allclose(model.weights[:, :, channel, :, 0].reshape(-1, 9), weights, atol=1e-10)
+        np.testing.assert_allclose(rows(model, channel), weights, atol=1e-10)
         expected = oracle.masked_predict(weights, bias, mask, flat(neutral[..., channel]))
         np.testing.assert_allclose(flat(result[..., channel]), expected, atol=1e-10)
 
@@ -45,11 +51,11 @@ def test_independent_channels_are_separate_masked_ridges(faces, x64):
 def test_shared_weights_learn_from_all_channels(faces, x64):
     neutral, expressive = faces
     model = synthesis.fit(neutral, expressive, channels="shared")
-    assert model.weights.shape == (HEIGHT, WIDTH, 1, 9, 1)
+    assert model.weights.shape == (1, 9, 1, HEIGHT, WIDTH)
     mask = masks.square_window(HEIGHT, WIDTH, 3)
     inputs, targets = (np.concatenate([flat(each[..., c]) for c in range(CHANNELS)]) for each in faces)
     weights, bias = oracle.masked_ridge(inputs, targets, mask, 0.4, True)
-    np.testing.assert_allclose(model.weights.reshape(-1, 9), weights, atol=1e-10)
+    np.testing.assert_allclose(rows(model, 0), weights, atol=1e-10)
     result = synthesis.synthesize(model, neutral)
     for channel in range(CHANNELS):
         expected = oracle.masked_predict(weights, bias, mask, flat(neutral[..., channel]))
@@ -62,14 +68,12 @@ def test_shared_weights_learn_from_all_channels(faces, x64):
 def test_joint_windows_see_all_channels(faces, x64):
     neutral, expressive = faces
     model = synthesis.fit(neutral, expressive, channels="joint")
-    assert model.weights.shape == (HEIGHT, WIDTH, CHANNELS, 9, CHANNELS)
+    assert model.weights.shape == (CHANNELS, 9, CHANNELS, HEIGHT, WIDTH)
     mask = masks.across_channels(masks.square_window(HEIGHT, WIDTH, 3), CHANNELS)
     result = synthesis.synthesize(model, neutral)
     for channel in range(CHANNELS):
         weights, bias = oracle.masked_ridge(flat(neutral), flat(expressive[..., channel]), mask, 0.4, True)
-        np.testing.assert_allclose(
-            model.weights[:, :, channel].reshape(HEIGHT * WIDTH, -1), weights, atol=1e-10
-        )
+        np.testing.assert_allclose(rows(model, channel), weights, atol=1e-10)
         expected = oracle.masked_predict(weights, bias, mask, flat(neutral))
         np.testing.assert_allclose(flat(result[..., channel]), expected, atol=1e-10)
 
@@ -102,7 +106,7 @@ def test_any_mask_and_a_penalty_for_each_pixel(faces, x64):
     penalty = np.linspace(0.1, 3, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
     model = synthesis.fit(neutral, expressive, window=mask, penalty=penalty, penalize_bias=False)
     params = masked_ridge.fit(flat(neutral), flat(expressive), mask, penalty.reshape(-1), penalize_bias=False)
-    np.testing.assert_allclose(model.weights.reshape(params.weights.shape), params.weights, atol=1e-12)
+    np.testing.assert_allclose(rows(model, 0), params.weights, atol=1e-12)
     np.testing.assert_allclose(model.bias.reshape(-1), params.bias, atol=1e-12)
 
 
@@ -135,7 +139,7 @@ def test_the_model_is_a_pytree_of_arrays(faces):
     ("change", "words"),
     [
         ({"window": 4}, "size must be odd"),
-        ({"window": 7}, "larger than the image"),
+        ({"window": 7}, "larger than the picture"),
         ({"window": masks.square_window(5, 5, 3)}, "25 outputs, but pictures of 6 x 5 have 30"),
         ({"window": masks.square_window(7, 7, 3)}, "made for another size"),
         ({"penalty": -2}, "penalty must be 0 or more"),
@@ -154,7 +158,9 @@ def test_fit_errors(faces, change, words):
 
 def test_window_is_a_size_or_a_mask(faces):
     for window in (3.0, np.ones((30, 30), bool)):
-        with pytest.raises(TypeError, match=r"window, unless it is a masks.Mask, must be a whole number"):
+        with pytest.raises(
+            TypeError, match=r"window, unless it is a masks.Window or masks.Mask, must be a whole number"
+        ):
             synthesis.fit(*faces, window=window)
 
 
