@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masked_ridge, masks, window_linear, window_statistics
+from mlr_jax import checks, masked_ridge, masks, window_dual, window_linear, window_statistics
 from mlr_jax.window_linear import WindowLinear
 
 Channels = Literal["independent", "shared", "joint"]
@@ -59,10 +59,11 @@ def fit(
 ) -> ExpressionModel:
     """Learns from pairs of pictures how an expression changes faces.
 
-    Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. Windows with no
-    more inputs than there are examples are solved through `window_statistics`, in which neighbouring
-    pixels share their work; other windows and all masks through `masked_ridge`. The result is the same.
-    Under `jit`, a window's size and `channels` must be static: bind them with `functools.partial`.
+    Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. In a
+    window, neighbouring pixels share their work: through `window_statistics` if it has no more inputs than
+    there are examples, otherwise through `window_dual`. All masks, and windows of the second kind that are no
+    rectangles, go through `masked_ridge`. The result is the same. Under `jit`, a window's size and
+    `channels` must be static: bind them with `functools.partial`.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
@@ -188,8 +189,11 @@ def _fit(
 
     def fit_one(inputs: jax.Array, targets: jax.Array) -> WindowLinear:
         """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
-        if isinstance(window, masks.Window) and len(window.offsets) * in_channels <= num_examples:
-            return _fit_window(inputs, targets, window, penalty, penalize_bias)
+        if isinstance(window, masks.Window):
+            if len(window.offsets) * in_channels <= num_examples:
+                return _fit_window(inputs, targets, window, penalty, penalize_bias)
+            if window_dual.is_slidable(window):
+                return window_dual.fit(inputs, targets, window, penalty, penalize_bias=penalize_bias)
         return _fit_mask(inputs, targets, window, penalty, penalize_bias, batch_size)
 
     if channels == "joint":

@@ -1,0 +1,234 @@
+"""Masked ridge regression on windows with more inputs than there are examples, by its dual.
+
+The weights of pixel p are combinations of the examples' windows, w = sum_n a_n x_n[p + O], and the a solve
+a system over the examples whose matrix holds the inner products of these windows,
+
+    K_p[n, m] = sum_{e in O} x_n[p + e] x_m[p + e].
+
+Those of neighbouring pixels share almost all terms. Going along a row, K_p gains one column of the window
+and loses one, whatever the window's size: what is left is to factor one matrix of examples a pixel. The
+running sum keeps its rounding error aside (Knuth's two-sum), so that it does not drift.
+
+Examples are centred. A bias that is penalised, as Khan et al. (IJCV 2020) have it, is one more example: the
+mean picture, with 1 + lambda / N in its place of the diagonal.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from mlr_jax import checks, cholesky, masks
+from mlr_jax.window_linear import WindowLinear
+
+_einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
+# Rows whose kernels slide side by side.
+_BAND_ROWS = 128
+# Examples that are summed in one loop over the pixels.
+_BLOCK = 20
+
+
+def is_slidable(window: masks.Window) -> bool:
+    """Whether a window is a rectangle without holes, along which a sum can slide."""
+    steps = np.asarray(window.offsets)
+    extent = steps.max(axis=0) - steps.min(axis=0) + 1
+    return len(steps) == int(extent[0] * extent[1])
+
+
+def fit(
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    window: masks.Window,
+    penalty: ArrayLike,
+    *,
+    penalize_bias: bool = True,
+) -> WindowLinear:
+    """Solves every pixel's ridge problem: the same weights as `masked_ridge.fit`.
+
+    Args:
+      inputs: `(num, height, width, in_channels)` floating point.
+      targets: `(num, height, width, out_channels)` floating point.
+      window: a rectangle, see `is_slidable`.
+      penalty: lambda >= 0, one for all or `(height, width)`.
+      penalize_bias: whether the penalty includes the bias, as published.
+
+    Returns:
+      The map.
+
+    Raises:
+      TypeError: the pictures are not floating point.
+      InputError: shapes do not agree, a value is NaN, the window is no rectangle or larger than the
+        picture, the penalty is negative, or a system is singular.
+    """
+    where = "window_dual.fit"
+    axes = ("num", "height", "width", "channels")
+    inputs = checks.as_floating(where, "inputs", inputs, axes)
+    targets = checks.as_floating(where, "targets", targets, axes)
+    if inputs.shape[:3] != targets.shape[:3]:
+        raise checks.InputError(f"{where}: inputs are {inputs.shape}, but targets are {targets.shape}")
+    size = inputs.shape[1:3]
+    masks.check_window(window, where, *size)
+    if not is_slidable(window):
+        raise checks.InputError(f"{where}: the window is no rectangle; use masked_ridge.fit")
+    if np.shape(penalty) not in ((), size):
+        raise checks.InputError(f"{where}: penalty must be a scalar or {size}, not {np.shape(penalty)}")
+    checks.not_negative(where, "penalty", penalty)
+    checks.finite(where, "inputs", inputs)
+    checks.finite(where, "targets", targets)
+    dtype = jnp.promote_types(inputs.dtype, targets.dtype)
+    penalties = jnp.broadcast_to(jnp.asarray(penalty, dtype), size)
+    params = _fit(inputs.astype(dtype), targets.astype(dtype), window, penalties, penalize_bias=penalize_bias)
+    checks.pixels_solved(where, params.bias, params.weights)
+    return params
+
+
+@partial(jax.jit, static_argnames=("penalize_bias",))
+def _fit(
+    inputs: jax.Array, targets: jax.Array, window: masks.Window, penalty: jax.Array, *, penalize_bias: bool
+) -> WindowLinear:
+    num, height, width, in_channels = inputs.shape
+    input_mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
+    examples, outputs = inputs - input_mean[None], targets - target_mean[None]
+    if penalize_bias:
+        examples = jnp.concatenate([examples, input_mean[None]])
+        outputs = jnp.concatenate([outputs, target_mean[None]])
+    coefficients = _solve_kernels(examples, outputs, window, penalty, num)
+
+    weights = _combine(jnp.moveaxis(examples, -1, 1), coefficients, window)
+    reach_y, reach_x = masks.reach(window)
+    seen = jnp.zeros_like(target_mean)
+    mean = jnp.pad(input_mean, ((reach_y, reach_y), (reach_x, reach_x), (0, 0)))
+
+    def add_seen(seen: jax.Array, entry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        (dy, dx), weight = entry
+        start = (reach_y + dy, reach_x + dx, 0)
+        around = jnp.moveaxis(jax.lax.dynamic_slice(mean, start, (height, width, in_channels)), -1, 0)
+        return seen + jnp.moveaxis(jnp.sum(weight * around[None], axis=1), 0, -1), None
+
+    offsets = jnp.asarray(window.offsets)
+    seen, _ = jax.lax.scan(add_seen, seen, (offsets, jnp.moveaxis(weights, 1, 0)))
+    bias = target_mean - seen
+    if penalize_bias:
+        bias *= (num / (num + penalty))[:, :, None]
+    return WindowLinear(weights, jnp.moveaxis(bias, -1, 0))
+
+
+def _solve_kernels(
+    examples: jax.Array, outputs: jax.Array, window: masks.Window, penalty: jax.Array, num: int
+) -> jax.Array:
+    """The coefficients `(examples, out_channels, height, width)`, of which the first `num` are centred."""
+    size, height, width, in_channels = examples.shape
+    out_channels = outputs.shape[-1]
+    steps = np.asarray(window.offsets)
+    (top, left), (bottom, right) = steps.min(axis=0), steps.max(axis=0)
+    rows = min(height, _BAND_ROWS)
+    # Column by column, the examples last: (width, height, channels, examples), with zeros around.
+    columns = jnp.transpose(examples, (2, 1, 3, 0))
+    span_y, span_x = int(bottom - top), int(right - left)
+    # One column more on the left, which the first pixel's window loses.
+    margins = ((max(-left, 0) + 1, max(right, 0)), (max(-top, 0), max(bottom, 0)), (0, 0), (0, 0))
+    columns = jnp.pad(columns, margins)
+    first_x, first_y = margins[0][0] + int(left), margins[1][0] + int(top)
+    values = jnp.transpose(outputs, (2, 1, 0, 3))
+    identity = jnp.eye(size, dtype=examples.dtype)
+    centred = jnp.arange(size) < num
+    both = (centred[:, None] & centred[None]).astype(examples.dtype)
+
+    def solve_band(start: jax.Array) -> jax.Array:
+        def gram(x: jax.Array) -> jax.Array:
+            """Of one column of the windows of all rows of the band: (rows, examples, examples)."""
+            block = (1, rows + span_y, in_channels, size)
+            column = jax.lax.dynamic_slice(columns, (x, start + first_y, 0, 0), block)[0]
+            high = jnp.stack([column[dy : dy + rows] for dy in range(span_y + 1)], axis=1)
+            high = high.reshape(rows, -1, size)
+            return _einsum("rkn,rkm->rnm", high, high)
+
+        def add(total: tuple[jax.Array, jax.Array], value: jax.Array) -> tuple[jax.Array, jax.Array]:
+            high = total[0] + value
+            virtual = high - total[0]
+            return high, total[1] + ((total[0] - (high - virtual)) + (value - virtual))
+
+        @partial(jax.checkpoint, prevent_cse=False)
+        def step(
+            total: tuple[jax.Array, jax.Array], x: jax.Array
+        ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+            total = add(add(total, gram(x + first_x + span_x)), -gram(x + first_x - 1))
+            ridge = jax.lax.dynamic_slice(penalty, (start, x), (rows, 1))
+            # The centred examples' kernel is singular along their sum, to which the solution is
+            # orthogonal: anything may be added there.
+            kernel = total[0] + total[1]
+            scale = jnp.trace(kernel * both[None], axis1=1, axis2=2)[:, None] / num + ridge
+            diagonal = jnp.where(centred[None], ridge, 1 + ridge / num)
+            kernel += diagonal[:, :, None] * identity[None] + (scale / num)[:, :, None] * both[None]
+            value = jax.lax.dynamic_slice(values, (x, start, 0, 0), (1, rows, size, out_channels))[0]
+            return total, jax.vmap(_solve)(kernel, value)
+
+        zero = jnp.zeros((rows, size, size), examples.dtype)
+        # The window of the pixel before the first.
+        first = range(first_x - 1, first_x + span_x)
+        total = jax.lax.fori_loop(first[0], first[-1] + 1, lambda x, total: add(total, gram(x)), (zero, zero))
+        _, solutions = jax.lax.scan(step, total, jnp.arange(width))
+        return solutions
+
+    num_bands = -(-height // rows)
+    starts = jnp.minimum(jnp.arange(num_bands) * rows, height - rows)
+    bands = jax.lax.map(solve_band, starts)  # (bands, width, rows, examples, out_channels)
+    whole = jnp.concatenate([*bands[:-1], bands[-1][:, num_bands * rows - height :]], axis=1)
+    return jnp.transpose(whole, (2, 3, 1, 0))
+
+
+def _solve(kernel: jax.Array, right: jax.Array) -> jax.Array:
+    """One pixel's system: `(size, size)` and `(size, out_channels)`."""
+    upper = cholesky.factor(jax.lax.stop_gradient(kernel))
+    return jax.lax.custom_linear_solve(
+        partial(_einsum, "ij,jo->io", kernel),
+        right,
+        lambda _, b: jax.vmap(partial(cholesky.solve, upper), in_axes=1, out_axes=1)(b),
+        symmetric=True,
+    )
+
+
+def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -> jax.Array:
+    """The weights: sums over the examples of their windows, each times its coefficient at the pixel.
+
+    Args:
+      planes: `(examples, in_channels, height, width)`.
+      coefficients: `(examples, out_channels, height, width)`.
+      window: of the weights.
+
+    Returns:
+      `(out_channels, num_offsets, in_channels, height, width)`.
+    """
+    size, in_channels, height, width = planes.shape
+    out_channels = coefficients.shape[1]
+    reach_y, reach_x = masks.reach(window)
+    # Rows along one line, with zeros between them, as in window_statistics.
+    stride = width + reach_x
+    line, margin = height * stride, reach_y * stride + reach_x
+    block = min(_BLOCK, size)
+    num_blocks = -(-size // block)
+
+    def flat(array: jax.Array, margin: int) -> jax.Array:
+        gaps = jnp.pad(array, ((0, num_blocks * block - size), (0, 0), (0, 0), (0, reach_x)))
+        lines = jnp.pad(gaps.reshape(*gaps.shape[:2], line), ((0, 0), (0, 0), (margin, margin)))
+        return lines.reshape(num_blocks, block, array.shape[1], -1)
+
+    blocks = flat(planes, margin), flat(coefficients, 0)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def weigh(shift: jax.Array) -> jax.Array:
+        def add(total: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            examples, factors = pair
+            around = jax.lax.dynamic_slice_in_dim(examples, margin + shift, line, axis=2)
+            terms = [factors[n][:, None] * around[n][None] for n in range(block)]
+            return total + sum(terms[1:], terms[0]), None
+
+        zero = jnp.zeros((out_channels, in_channels, line), planes.dtype)
+        return jax.lax.scan(add, zero, blocks)[0]
+
+    shifts = jnp.asarray([dy * stride + dx for dy, dx in window.offsets])
+    weights = jnp.moveaxis(jax.lax.map(weigh, shifts), 0, 1)
+    return weights.reshape(*weights.shape[:3], height, stride)[..., :width]
