@@ -37,3 +37,13 @@ def run(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
         result = jax.block_until_ready(function(*args))
         seconds.append(time.perf_counter() - start)
     return result, statistics.median(seconds[1:] or seconds)
+
+
+def repeat(function: Callable[..., Any], *args: Any, num_runs: int) -> tuple[Any, list[float]]:
+    """Runs a function once to warm it up and `num_runs` times more: its result and their seconds."""
+    seconds = []
+    for _ in range(num_runs + 1):
+        start = time.perf_counter()
+        result = jax.block_until_ready(function(*args))
+        seconds.append(time.perf_counter() - start)
+    return result, seconds[1:]

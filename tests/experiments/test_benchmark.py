@@ -1,0 +1,27 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.long
+def test_writes_what_it_measures(tmp_path):
+    command = [sys.executable, "-m", "experiments.benchmark", "--fast", f"--output_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "benchmark.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    document = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [row["case"] for row in rows] == [row["case"] for row in document["results"]]
+    assert document["copy_bytes_per_second"] > 0
+    assert {"mlr_jax", "numpy_loop", "scikit_learn", "plain_jax", "scipy_csr"} <= {row["way"] for row in rows}
+    for row in rows:
+        assert 0 < float(row["fastest"]) <= float(row["seconds"]) <= float(row["slowest"])
+        # All of them solve the same problem.
+        assert not row["error"] or float(row["error"]) < 1e-3
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
