@@ -176,3 +176,18 @@ def test_synthesize_errors(faces):
         synthesis.synthesize(model, faces[0] * np.nan)
     with pytest.raises(TypeError, match="not uint8"):
         synthesis.synthesize(model, faces[0].astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "window", [masks.square(1), masks.square(3), masks.square(5), masks.dilated(3, 2), masks.disk(1.5)]
+)
+def test_a_window_equals_its_mask(faces, window, mode, x64):
+    """Whichever way it is solved: by sums, by sliding kernels, or pixel by pixel."""
+    mask = masks.offset_window(HEIGHT, WIDTH, window.offsets)
+    one = synthesis.fit(*faces, window=window, channels=mode)
+    other = synthesis.fit(*faces, window=mask, channels=mode)
+    np.testing.assert_allclose(one.weights, other.weights, atol=1e-10)
+    np.testing.assert_allclose(one.bias, other.bias, atol=1e-10)
+    first, second = (synthesis.synthesize(model, faces[0], intensity=0.7) for model in (one, other))
+    np.testing.assert_allclose(first, second, atol=1e-10)
