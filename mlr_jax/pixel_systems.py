@@ -57,10 +57,10 @@ def factor(gram: jax.Array) -> jax.Array:
     """Cholesky factors of positive definite systems of any size.
 
     Args:
-      gram: `(size, size, num_pixels)`. Only the upper triangle is read.
+      gram: `(size, size, num_pixels)`, symmetric.
 
     Returns:
-      The upper triangular factors, of the same shape; NaN where a matrix is not positive definite in its
+      The factors, of the same shape, in the upper triangle; NaN where a matrix is not positive definite in its
       precision.
     """
     upper, rest = jnp.zeros_like(gram), gram

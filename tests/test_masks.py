@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -128,3 +129,102 @@ def test_clear_errors(build, words):
 def test_from_dense_wants_bool():
     with pytest.raises(TypeError, match="must be bool, not int64"):
         masks.from_dense(np.ones((2, 2), np.int64))
+
+
+OFFSET_WINDOWS = {
+    "pixel": (masks.square(1), masks.square_window(HEIGHT, WIDTH, 1)),
+    "square": (masks.square(5), masks.square_window(HEIGHT, WIDTH, 5)),
+    "disk": (masks.disk(1.5), masks.disk_window(HEIGHT, WIDTH, 1.5)),
+    "dilated": (masks.dilated(3, 2), masks.dilated_window(HEIGHT, WIDTH, 3, 2)),
+    "offsets": (
+        masks.window([(0, 1), (-3, 0)]),
+        masks.offset_window(HEIGHT, WIDTH, [(0, 1), (-3, 0)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OFFSET_WINDOWS)
+def test_a_window_is_the_offsets_of_its_mask(name):
+    window, mask = OFFSET_WINDOWS[name]
+    _, sees = WINDOWS[name]
+    steps = range(-HEIGHT, HEIGHT + 1)
+    assert set(window.offsets) == {(dy, dx) for dy in steps for dx in steps if sees(dy, dx)}
+    assert len(set(window.offsets)) == len(window.offsets)
+    again = masks.offset_window(HEIGHT, WIDTH, window.offsets)
+    np.testing.assert_array_equal(again.indices, mask.indices)
+    np.testing.assert_array_equal(again.valid, mask.valid)
+    masks.check_window(window, "here", HEIGHT, WIDTH)
+
+
+def test_windows_count_row_by_row_and_keep_an_order_of_their_own():
+    assert masks.dilated(3, 2).offsets[:4] == ((-2, -2), (-2, 0), (-2, 2), (0, -2))
+    assert masks.disk(1).offsets == ((-1, 0), (0, -1), (0, 0), (0, 1), (1, 0))
+    window = masks.window(np.array([[2, 1], [0, -1]]))
+    assert window.offsets == ((2, 1), (0, -1))
+    assert all(type(step) is int for offset in window.offsets for step in offset)
+    assert masks.window(offset for offset in window.offsets) == window
+    assert masks.window(window.offsets[::-1]) != window
+
+
+@pytest.mark.parametrize(
+    ("window", "reach"),
+    [
+        (masks.square(1), (0, 0)),
+        (masks.square(5), (2, 2)),
+        (masks.dilated(3, 4), (4, 4)),
+        (masks.disk(2.9), (2, 2)),
+        (masks.window([(0, 1), (-3, 0)]), (3, 1)),
+        (masks.window([(4, -6), (5, -5)]), (5, 6)),
+    ],
+)
+def test_reach(window, reach):
+    assert masks.reach(window) == reach
+
+
+def test_windows_are_static():
+    traces = []
+
+    @jax.jit
+    def count(window, number):
+        traces.append(window)
+        return number * len(window.offsets)
+
+    assert count(masks.square(3), 2.0) == 18
+    assert count(masks.square(3), 3.0) == 27
+    assert len(traces) == 1
+    assert count(masks.square(5), 2.0) == 50
+    assert traces == [masks.square(3), masks.square(5)]
+    assert jax.tree.leaves(masks.square(3)) == []
+    assert hash(masks.square(3)) == hash(masks.dilated(3, 1))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: masks.window([]), "distinct, and at least one"),
+        (lambda: masks.window([(0, 0), (1, 0), (0, 0)]), "distinct"),
+        (lambda: masks.square(4), "size must be odd and positive.*not 4"),
+        (lambda: masks.square(-1), "size must be odd"),
+        (lambda: masks.dilated(3, 0), "dilation must be 1 or more, not 0"),
+        (lambda: masks.disk(-1.0), "radius must be 0 or more"),
+        (lambda: masks.disk(float("inf")), "radius must be 0 or more and finite"),
+        (lambda: masks.check_window(masks.square(3), "here", 0, 4), "here: a picture of 0 x 4 has no pixel"),
+        (
+            lambda: masks.check_window(masks.square(5), "here", 8, 4),
+            "here: a window of 5 x 5 pixels is larger than the picture of 8 x 4",
+        ),
+        (
+            lambda: masks.check_window(masks.window([(-2, 0), (1, 0)]), "here", 3, 9),
+            "a window of 4 x 1 pixels is larger",
+        ),
+    ],
+)
+def test_clear_errors_of_windows(build, words):
+    with pytest.raises(InputError, match=words):
+        build()
+
+
+@pytest.mark.parametrize("other", [3, masks.square(3).offsets, masks.square_window(4, 4, 3)])
+def test_check_window_wants_a_window(other):
+    with pytest.raises(TypeError, match=r"here: window must be a masks\.Window, not a (int|tuple|Mask)"):
+        masks.check_window(other, "here", 4, 4)

@@ -1,0 +1,120 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import pixel_systems
+
+NUM_PIXELS, NUM_RIGHTS = 6, 3
+SIZES = (1, 2, 5, 17)
+
+
+def systems(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positive definite matrices, and right sides; the pixel axis comes last."""
+    factors = rng.standard_normal((NUM_PIXELS, size, size + 3))
+    matrices = factors @ factors.transpose(0, 2, 1) + 0.1 * np.eye(size)
+    return np.moveaxis(matrices, 0, -1), rng.standard_normal((size, NUM_RIGHTS, NUM_PIXELS))
+
+
+def numpy_solution(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.moveaxis(np.linalg.solve(np.moveaxis(gram, -1, 0), np.moveaxis(right, -1, 0)), 0, -1)
+
+
+def as_planes(gram: jax.Array) -> pixel_systems.Planes:
+    size = len(gram)
+    return {(i, j): jnp.asarray(gram[i, j]) for i in range(size) for j in range(i, size)}
+
+
+@jax.jit
+def solve_by_rows(gram: jax.Array, right: jax.Array) -> jax.Array:
+    return pixel_systems.solve(pixel_systems.factor(gram), right)
+
+
+@jax.jit
+def solve_by_planes(gram: jax.Array, right: jax.Array) -> jax.Array:
+    return pixel_systems.solve_planes(pixel_systems.factor_planes(as_planes(gram), len(gram)), right)
+
+
+# The elimination that is written out compiles too long at the sizes it is not for.
+CASES = pytest.mark.parametrize(
+    ("solver", "size"),
+    [*((solve_by_rows, size) for size in SIZES), (solve_by_planes, 2), (solve_by_planes, 5)],
+)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_factors_agree_with_numpy(size, rng, x64):
+    gram, _ = systems(rng, size)
+    upper = np.asarray(jax.jit(pixel_systems.factor)(gram))
+    assert upper.shape == gram.shape
+    for pixel in range(NUM_PIXELS):
+        expected = np.linalg.cholesky(gram[..., pixel]).T
+        np.testing.assert_allclose(np.triu(upper[..., pixel]), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_planes_are_a_unit_factor_and_the_inverse_of_a_diagonal(size, rng, x64):
+    gram, _ = systems(rng, size)
+    factor = pixel_systems.factor_planes(as_planes(gram), size)
+    assert sorted(factor) == [(i, j) for i in range(size) for j in range(i, size)]
+    unit, diagonal = np.zeros_like(gram), np.zeros_like(gram)
+    for (i, j), entry in factor.items():
+        unit[i, j] = 1 if i == j else entry
+        if i == j:
+            diagonal[i, i] = 1 / entry
+    product = np.einsum("kip,klp,ljp->ijp", unit, diagonal, unit)
+    np.testing.assert_allclose(product, gram, rtol=0, atol=1e-11)
+
+
+@CASES
+def test_solutions_agree_with_numpy(solver, size, rng, x64):
+    gram, right = systems(rng, size)
+    solution = solver(gram, right)
+    assert solution.shape == right.shape
+    assert solution.dtype == np.float64
+    np.testing.assert_allclose(solution, numpy_solution(gram, right), rtol=1e-9, atol=1e-9)
+
+
+@CASES
+def test_solutions_agree_with_numpy_in_float32(solver, size, rng):
+    gram, right = systems(rng, size)
+    gram += 10 * np.eye(size)[..., None]
+    solution = solver(gram.astype(np.float32), right.astype(np.float32))
+    assert solution.dtype == np.float32
+    np.testing.assert_allclose(solution, numpy_solution(gram, right), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_multiply_agrees_with_numpy(size, rng, x64):
+    gram, right = systems(rng, size)
+    expected = np.einsum("ijp,jrp->irp", gram, right)
+    np.testing.assert_allclose(pixel_systems.multiply(gram, right), expected, rtol=0, atol=1e-11)
+
+
+def test_planes_may_have_any_shape(rng, x64):
+    gram, right = systems(rng, 5)
+    planes = {key: entry.reshape(2, 3) for key, entry in as_planes(gram).items()}
+    solution = pixel_systems.solve_planes(
+        pixel_systems.factor_planes(planes, 5), right.reshape(5, NUM_RIGHTS, 2, 3)
+    )
+    np.testing.assert_allclose(
+        solution.reshape(right.shape), numpy_solution(gram, right), rtol=1e-9, atol=1e-9
+    )
+
+
+@CASES
+@pytest.mark.parametrize("kind", ["zero", "negative", "indefinite at the end"])
+def test_what_is_not_positive_definite_is_nan_and_spoils_no_other(solver, size, kind, rng, x64):
+    gram, right = systems(rng, size)
+    expected = numpy_solution(gram, right)
+    bad = 2
+    if kind == "zero":
+        gram[..., bad] = 0
+    elif kind == "negative":
+        gram[..., bad] *= -1
+    else:
+        gram[-1, -1, bad] = -1e-3
+    solution = np.asarray(solver(gram, right))
+    assert np.isnan(solution[..., bad]).all()
+    others = np.arange(NUM_PIXELS) != bad
+    np.testing.assert_allclose(solution[..., others], expected[..., others], rtol=1e-9, atol=1e-9)

@@ -1,0 +1,553 @@
+from functools import cache
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import masks, window_linear, window_statistics
+from mlr_jax.checks import InputError
+from tests import oracle
+
+SIZES = {"small": (6, 5), "odd": (7, 5)}
+WINDOWS = {
+    "pixel": masks.square(1),
+    "square": masks.square(3),
+    "disk": masks.disk(2.0),
+    "dilated": masks.dilated(3, 2),
+    "off the middle": masks.window([(0, 1), (-3, 0), (2, 2)]),
+    "large": masks.square(5),
+}
+BLOCK = 4
+# Several blocks, the last of which is not full.
+NUM = 37
+PENALTIES = (0.01, 0.4, 30.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks():
+    """They compile sooner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_statistics, "_BLOCK", BLOCK)
+        window_statistics._update.clear_cache()
+        yield
+    window_statistics._update.clear_cache()
+
+
+@cache
+def problem(
+    num: int, height: int, width: int, in_channels: int = 1, out_channels: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures, (num, height, width, channels), float64."""
+    rng = np.random.default_rng(num)
+    shape = num, height, width
+    inputs, noise = (
+        np.stack([oracle.smooth_faces(rng, *shape).reshape(shape) for _ in range(channels)], axis=-1)
+        for channels in (in_channels, out_channels)
+    )
+    return inputs, 0.7 * inputs.mean(axis=-1, keepdims=True) + 0.3 * noise
+
+
+def make(
+    window: masks.Window, inputs: np.ndarray, targets: np.ndarray, **options
+) -> window_statistics.WindowStatistics:
+    _, height, width, in_channels = inputs.shape
+    empty = window_statistics.init(
+        window, height, width, in_channels=in_channels, out_channels=targets.shape[-1], **options
+    )
+    return window_statistics.update(empty, inputs, targets)
+
+
+def expected_map(
+    window: masks.Window,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    penalty: float | np.ndarray,
+    penalize_bias: bool = True,
+) -> window_linear.WindowLinear:
+    """The oracle's answer, in the order of a window's map."""
+    num, height, width, in_channels = inputs.shape
+    mask = masks.across_channels(masks.offset_window(height, width, window.offsets), in_channels)
+    penalty = penalty if np.ndim(penalty) == 0 else np.reshape(penalty, -1)
+    solutions = [
+        oracle.masked_ridge(
+            inputs.reshape(num, -1).astype(np.float64),
+            targets[..., channel].reshape(num, -1).astype(np.float64),
+            mask,
+            penalty,
+            penalize_bias,
+        )
+        for channel in range(targets.shape[-1])
+    ]
+    shape = -1, len(window.offsets), in_channels, height, width
+    return window_linear.WindowLinear(
+        np.stack([weights.T for weights, _ in solutions]).reshape(shape),
+        np.stack([bias for _, bias in solutions]).reshape(-1, height, width),
+    )
+
+
+def assert_close(params, expected, tolerance: float) -> None:
+    """Each within `tolerance`, of which there is more where weights are large."""
+    for one, other in zip(params, expected, strict=True):
+        scale = max(1.0, float(np.abs(other).max()))
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * scale)
+
+
+def totals(statistics: window_statistics.WindowStatistics) -> list[np.ndarray]:
+    """All sums, in float64."""
+    sums = statistics.input_sum, statistics.target_sum, statistics.products
+    return [np.asarray(each.high, np.float64) + np.asarray(each.low, np.float64) for each in sums]
+
+
+def assert_same_sums(one, other, tolerance: float) -> None:
+    assert float(one.num_pairs) == float(other.num_pairs)
+    for first, second in zip(totals(one), totals(other), strict=True):
+        np.testing.assert_allclose(first, second, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("penalize_bias", [True, False])
+@pytest.mark.parametrize(
+    ("name", "size"), [*((name, "odd") for name in WINDOWS), ("square", "small"), ("large", "small")]
+)
+def test_equals_a_loop_over_pixels_in_float64(name, size, penalize_bias, x64):
+    pairs = problem(NUM, *SIZES[size])
+    statistics = make(WINDOWS[name], *pairs, dtype=jnp.float64)
+    for penalty in (*PENALTIES, np.linspace(0.1, 5, pairs[0][0].size).reshape(SIZES[size])):
+        params = window_statistics.solve(statistics, WINDOWS[name], penalty, penalize_bias=penalize_bias)
+        assert params.weights.dtype == params.bias.dtype == np.float64
+        expected = expected_map(WINDOWS[name], *pairs, penalty, penalize_bias)
+        assert params.weights.shape == expected.weights.shape
+        assert params.bias.shape == expected.bias.shape
+        assert_close(params, expected, 1e-10)
+        valid = masks.offset_window(*SIZES[size], WINDOWS[name].offsets).valid.T
+        outside = ~valid.reshape(params.weights.shape)
+        assert (np.asarray(params.weights)[outside] == 0).all()
+
+
+@pytest.mark.parametrize("penalize_bias", [True, False])
+@pytest.mark.parametrize("name", ["square", "large"])
+def test_equals_a_loop_over_pixels_in_float32(name, penalize_bias):
+    pairs = [each.astype(np.float32) for each in problem(NUM, *SIZES["odd"])]
+    statistics = make(WINDOWS[name], *pairs)
+    for penalty in PENALTIES:
+        params = window_statistics.solve(statistics, WINDOWS[name], penalty, penalize_bias=penalize_bias)
+        assert params.weights.dtype == params.bias.dtype == np.float32
+        assert_close(params, expected_map(WINDOWS[name], *pairs, penalty, penalize_bias), 1e-4)
+
+
+@pytest.mark.parametrize("channels", [(1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize("name", ["pixel", "square"])
+def test_channels_are_seen_together(name, channels, x64):
+    pairs = problem(NUM, *SIZES["small"], *channels)
+    statistics = make(WINDOWS[name], *pairs, dtype=jnp.float64)
+    num_inputs = channels[0] * len(WINDOWS[name].offsets)
+    if name == "square":
+        assert (num_inputs > window_statistics._UNROLLED) == (channels[0] == 2), "both solvers are seen"
+    params = window_statistics.solve(statistics, WINDOWS[name], 0.4)
+    assert_close(params, expected_map(WINDOWS[name], *pairs, 0.4), 1e-10)
+
+
+def test_no_penalty_is_least_squares(x64):
+    pairs = problem(NUM, *SIZES["odd"])
+    params = window_statistics.solve(make(WINDOWS["square"], *pairs, dtype=jnp.float64), masks.square(3), 0)
+    assert_close(params, expected_map(WINDOWS["square"], *pairs, 0.0), 1e-9)
+
+
+@pytest.mark.parametrize("num", [1, BLOCK - 1, BLOCK, BLOCK + 1])
+@pytest.mark.parametrize("name", ["square"])
+def test_any_number_of_pairs(name, num, x64):
+    pairs = problem(num, *SIZES["odd"])
+    params = window_statistics.solve(make(WINDOWS[name], *pairs, dtype=jnp.float64), WINDOWS[name], 0.4)
+    assert_close(params, expected_map(WINDOWS[name], *pairs, 0.4), 1e-10)
+
+
+@pytest.mark.parametrize("name", ["square", "disk"])
+def test_smaller_windows_are_solved_from_the_same_statistics(name, x64):
+    pairs = problem(NUM, *SIZES["odd"])
+    large = make(WINDOWS["large"], *pairs, dtype=jnp.float64)
+    for penalty in (0.4, 30.0):
+        params = window_statistics.solve(large, WINDOWS[name], penalty)
+        own = window_statistics.solve(make(WINDOWS[name], *pairs, dtype=jnp.float64), WINDOWS[name], penalty)
+        assert_close(params, own, 1e-11)
+    reference = expected_map(WINDOWS[name], *pairs, 30.0)
+    assert_close(params, reference, 1e-10)
+
+
+@pytest.mark.parametrize("name", ["square", "large"])
+def test_weights_come_in_the_order_of_the_window(name, x64):
+    pairs = problem(NUM, *SIZES["odd"])
+    window = WINDOWS[name]
+    order = np.random.default_rng(3).permutation(len(window.offsets))
+    shuffled = masks.window([window.offsets[i] for i in order])
+    statistics = make(window, *pairs, dtype=jnp.float64)
+    plain = window_statistics.solve(statistics, window, 0.4)
+    assert_close(
+        window_statistics.solve(statistics, shuffled, 0.4),
+        (np.asarray(plain.weights)[:, order], plain.bias),
+        1e-11,
+    )
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-5)])
+def test_pairs_may_come_in_any_split_and_order(dtype, tolerance, x64):
+    inputs, targets = (each.astype(dtype) for each in problem(NUM, *SIZES["odd"]))
+    window = WINDOWS["square"]
+    whole = make(window, inputs, targets, dtype=dtype)
+    assert whole.products.high.dtype == dtype
+    for cuts in ([1], [20], [5, 6, 30]):
+        parts = list(zip(np.split(inputs, cuts), np.split(targets, cuts), strict=True))
+        streamed = window_statistics.init(window, *SIZES["odd"], dtype=dtype)
+        for part in parts:
+            streamed = window_statistics.update(streamed, *part)
+        assert_same_sums(streamed, whole, tolerance)
+        merged = make(window, *parts[-1], dtype=dtype)
+        for part in parts[:-1]:
+            merged = window_statistics.merge(make(window, *part, dtype=dtype), merged)
+        assert_same_sums(merged, whole, tolerance)
+    assert_close(
+        window_statistics.solve(merged, window, 0.4),
+        expected_map(window, inputs, targets, 0.4),
+        1e-10 if dtype == np.float64 else 1e-4,
+    )
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-5)])
+def test_a_fold_is_taken_back(dtype, tolerance, x64):
+    inputs, targets = (each.astype(dtype) for each in problem(NUM, *SIZES["odd"]))
+    window = WINDOWS["square"]
+    whole, fold = make(window, inputs, targets, dtype=dtype), slice(1, 21)
+    rest = window_statistics.subtract(whole, make(window, inputs[fold], targets[fold], dtype=dtype))
+    kept = [np.delete(each, fold, axis=0) for each in (inputs, targets)]
+    assert_same_sums(rest, make(window, *kept, dtype=dtype), tolerance)
+    assert_close(
+        window_statistics.solve(rest, window, 0.4),
+        expected_map(window, *kept, 0.4),
+        1e-10 if dtype == np.float64 else 1e-4,
+    )
+
+
+def test_statistics_are_those_of_the_pairs(x64):
+    inputs, targets = problem(NUM, *SIZES["odd"])
+    statistics = make(masks.square(1), inputs, targets, dtype=jnp.float64, target_centre=0.25)
+    assert float(statistics.num_pairs) == NUM
+    x, t = inputs[..., 0] - 0.5, targets[..., 0] - 0.25
+    for total, expected in zip(
+        totals(statistics), (x.sum(0)[None], t.sum(0)[None], [(x**2).sum(0), (x * t).sum(0)]), strict=True
+    ):
+        np.testing.assert_allclose(total, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["square", "large"])
+def test_the_centre_does_not_change_the_result(name, x64):
+    pairs = problem(NUM, *SIZES["odd"], 2, 2)
+    means = {"input_centre": pairs[0].mean(axis=0), "target_centre": pairs[1].mean(axis=0)}
+    expected = expected_map(WINDOWS[name], *pairs, 0.4)
+    for centres in (means, {"input_centre": 0.0, "target_centre": -3.0}, {"input_centre": [0.4, 0.6]}):
+        statistics = make(WINDOWS[name], *pairs, dtype=jnp.float64, **centres)
+        assert_close(window_statistics.solve(statistics, WINDOWS[name], 0.4), expected, 1e-9)
+
+
+def test_a_near_centre_leaves_digits_for_what_varies():
+    inputs, targets = ((1000 + each).astype(np.float32) for each in problem(NUM, *SIZES["odd"]))
+    expected = expected_map(WINDOWS["square"], inputs, targets, 0.4, penalize_bias=False)
+    statistics = make(WINDOWS["square"], inputs, targets, input_centre=1000, target_centre=1000)
+    params = window_statistics.solve(statistics, WINDOWS["square"], 0.4, penalize_bias=False)
+    np.testing.assert_allclose(params.weights, expected.weights, rtol=0, atol=1e-4)
+
+
+def test_a_million_pairs_keep_their_digits():
+    """One by one: in plain float32, thirty thousand additions leave some four digits."""
+    pairs = [each.astype(np.float32) for each in problem(NUM, *SIZES["odd"])]
+    window, copies = WINDOWS["square"], 30_000
+    single = make(window, *pairs)
+    many = jax.jit(
+        lambda each: jax.lax.fori_loop(
+            0, copies - 1, lambda _, total: window_statistics.merge(total, each), each
+        )
+    )(single)
+    assert float(many.num_pairs) == copies * NUM >= 1e6
+    for one, total in zip(totals(single), totals(many), strict=True):
+        np.testing.assert_allclose(total / copies, one, rtol=1e-7, atol=1e-7)
+    expected = window_statistics.solve(single, window, 0.4)
+    assert_close(window_statistics.solve(many, window, 0.4 * copies), expected, 2e-5)
+
+
+@pytest.mark.parametrize("name", ["square", "large"])
+def test_doubled_statistics_have_the_same_solution(name):
+    pairs = [each.astype(np.float32) for each in problem(NUM, *SIZES["odd"])]
+    single = many = make(WINDOWS[name], *pairs)
+    while float(many.num_pairs) < 1e6:
+        many = window_statistics.merge(many, many)
+    scale = float(many.num_pairs) / NUM
+    expected = window_statistics.solve(single, WINDOWS[name], 0.4)
+    assert_close(window_statistics.solve(many, WINDOWS[name], 0.4 * scale), expected, 1e-6)
+
+
+def test_a_few_pairs_are_not_lost_among_millions():
+    """In plain float32, nothing below some 0.01 is left of what is added to a million."""
+    huge = make(WINDOWS["square"], *(each.astype(np.float32) for each in problem(NUM, *SIZES["odd"])))
+    few = [each.astype(np.float32) for each in problem(4, *SIZES["odd"])]
+    small = make(WINDOWS["square"], *few)
+    while float(huge.num_pairs) < 1e6:
+        huge = window_statistics.merge(huge, huge)
+    expected = expected_map(WINDOWS["square"], *few, 0.4)
+    for both in (window_statistics.merge(huge, small), window_statistics.update(huge, *few)):
+        left = window_statistics.subtract(both, huge)
+        assert float(left.num_pairs) == 4
+        for one, other in zip(totals(left), totals(small), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+        assert_close(window_statistics.solve(left, WINDOWS["square"], 0.4), expected, 1e-5)
+
+
+@pytest.fixture
+def compiled_anew():
+    """For constants that are read while tracing."""
+    functions = window_statistics._update, window_statistics._solve
+    for function in functions:
+        function.clear_cache()
+    yield
+    for function in functions:
+        function.clear_cache()
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("name", ["square"])
+def test_bands_of_rows_change_nothing(name, rows, monkeypatch, compiled_anew, x64):
+    height, width = 9, 5
+    pairs = problem(23, height, width)
+    assert height * width < window_statistics._BAND_PIXELS, "one band"
+    whole = make(WINDOWS[name], *pairs, dtype=jnp.float64)
+    window_statistics._update.clear_cache()
+    monkeypatch.setattr(window_statistics, "_BAND_PIXELS", rows * width)
+    bands = make(WINDOWS[name], *pairs, dtype=jnp.float64)
+    assert window_statistics._update._cache_size() == 1, "the bands were compiled"
+    assert_same_sums(bands, whole, 1e-12)
+
+
+@pytest.mark.parametrize("num_pixels", [10])
+def test_larger_systems_are_solved_some_at_a_time(num_pixels, monkeypatch, compiled_anew, x64):
+    pairs = problem(NUM, *SIZES["odd"])
+    window = WINDOWS["large"]
+    monkeypatch.setattr(window_statistics, "_SYSTEMS_BYTES", num_pixels * len(window.offsets) ** 2 * 8)
+    params = window_statistics.solve(make(window, *pairs, dtype=jnp.float64), window, 0.4)
+    assert_close(params, expected_map(window, *pairs, 0.4), 1e-10)
+
+
+@pytest.mark.parametrize("limit", [0, 9])
+def test_both_solvers_agree(limit, monkeypatch, compiled_anew, x64):
+    pairs = problem(NUM, *SIZES["odd"])
+    monkeypatch.setattr(window_statistics, "_UNROLLED", limit)
+    statistics = make(WINDOWS["square"], *pairs, dtype=jnp.float64)
+    penalty = np.linspace(0.1, 5, pairs[0][0].size).reshape(SIZES["odd"])
+    params = window_statistics.solve(statistics, WINDOWS["square"], penalty)
+    assert_close(params, expected_map(WINDOWS["square"], *pairs, penalty), 1e-10)
+
+
+@pytest.mark.parametrize("name", ["square", "large"])
+def test_jit_and_vmap(name):
+    inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"], 2, 2))
+    window = WINDOWS[name]
+    empty = window_statistics.init(window, *SIZES["small"])
+    channels = [jnp.moveaxis(each, -1, 0)[..., None] for each in (inputs, targets)]
+    several = jax.jit(jax.vmap(window_statistics.update, in_axes=(None, 0, 0)))(empty, *channels)
+    params = jax.vmap(window_statistics.solve, in_axes=(0, None, None))(several, window, 0.4)
+    for channel in range(2):
+        alone = window_statistics.update(empty, channels[0][channel], channels[1][channel])
+        expected = jax.jit(window_statistics.solve)(alone, window, 0.4)
+        assert_close(jax.tree.map(lambda leaf, c=channel: leaf[c], params), expected, 1e-5)
+    penalties = jax.vmap(lambda penalty: window_statistics.solve(alone, window, penalty))(
+        jnp.array([4.0, 0.4])
+    )
+    assert_close(jax.tree.map(lambda leaf: leaf[1], penalties), expected, 1e-5)
+
+
+@pytest.mark.parametrize("penalize_bias", [True, False])
+@pytest.mark.parametrize("name", ["square"])
+def test_gradients_equal_finite_differences(name, penalize_bias, x64):
+    height, width = 5, 5
+    window = WINDOWS[name]
+    test_inputs, test_targets = problem(2, height, width)
+    first, second = problem(3, height, width), problem(4, height, width)
+    empty = window_statistics.init(window, height, width, dtype=jnp.float64)
+
+    @jax.jit
+    def held_out_error(inputs, targets, penalty):
+        statistics = window_statistics.update(empty, inputs, targets)
+        statistics = window_statistics.merge(statistics, window_statistics.update(empty, *second))
+        params = window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
+        return jnp.sum((window_linear.predict(params, test_inputs, window) - test_targets) ** 2)
+
+    arguments = (*map(jnp.asarray, first), jnp.full((height, width), 0.4))
+    gradients = jax.jit(jax.grad(held_out_error, argnums=(0, 1, 2)))(*arguments)
+    rng, step = np.random.default_rng(2), 1e-5
+    for position, gradient in enumerate(gradients):
+        direction = rng.standard_normal(gradient.shape)
+
+        def moved(sign, position=position, direction=direction):
+            changed = list(arguments)
+            changed[position] = changed[position] + sign * step * direction
+            return float(held_out_error(*changed))
+
+        expected = (moved(1) - moved(-1)) / (2 * step)
+        assert abs(expected) > 1e-4, "there is something to compare"
+        assert float(jnp.sum(gradient * direction)) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_new_values_do_not_recompile():
+    inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"]))
+    window = WINDOWS["dilated"]
+    functions = window_statistics._update, window_statistics._solve, window_linear._predict
+
+    def fit(inputs, penalty, **options):
+        # Windows that are equal, but not the same object.
+        statistics = make(masks.dilated(3, 2), inputs, targets, **options)
+        statistics = window_statistics.update(statistics, inputs, targets)
+        params = window_statistics.solve(statistics, masks.dilated(3, 2), penalty)
+        window_linear.predict(params, inputs, masks.dilated(3, 2))
+
+    fit(inputs, 0.5)
+    first = [function._cache_size() for function in functions]
+    assert all(first)
+    fit(1 - inputs, 1)
+    fit(inputs**2, np.float32(0.7), input_centre=0.3)
+    fit(inputs, np.linspace(1, 2, inputs[0].size).reshape(SIZES["small"]), target_centre=inputs[0])
+    assert [function._cache_size() for function in functions] == first
+    solve = jax.jit(chex.assert_max_traces(window_statistics.solve, n=1))
+    for penalty in (0.1, 2.0):
+        solve(make(window, inputs * penalty, targets), window, penalty)
+
+
+def test_arguments_are_left_alone():
+    inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"]))
+    copies = inputs.copy(), targets.copy()
+    statistics = make(WINDOWS["square"], inputs, targets)
+    before = totals(statistics)
+    window_statistics.update(statistics, inputs, targets)
+    window_statistics.merge(statistics, statistics)
+    np.testing.assert_array_equal(inputs, copies[0])
+    np.testing.assert_array_equal(targets, copies[1])
+    for one, other in zip(totals(statistics), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_half_precision_is_computed_in_float32():
+    inputs, targets = problem(4, *SIZES["small"])
+    statistics = make(WINDOWS["square"], jnp.asarray(inputs, jnp.bfloat16), jnp.asarray(targets, jnp.float16))
+    assert statistics.products.high.dtype == jnp.float32
+    rounded = [
+        np.asarray(jnp.asarray(inputs, jnp.bfloat16).astype(jnp.float32)),
+        np.asarray(targets, np.float16).astype(np.float32),
+    ]
+    assert_same_sums(statistics, make(WINDOWS["square"], *rounded), 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"window": masks.square(7)}, "window of 7 x 7 pixels is larger than the picture of 5 x 6"),
+        ({"height": 0}, "has no pixel"),
+        ({"in_channels": 0}, "in_channels must be 1 or more, not 0"),
+        ({"out_channels": -1}, "out_channels must be 1 or more, not -1"),
+    ],
+)
+def test_clear_errors_of_init(change, words):
+    arguments = {"window": masks.square(3), "height": 5, "width": 6} | change
+    with pytest.raises(InputError, match=words):
+        window_statistics.init(**arguments)
+
+
+def test_init_wants_a_window_and_whole_numbers():
+    with pytest.raises(TypeError, match=r"window must be a masks\.Window, not a Mask"):
+        window_statistics.init(masks.square_window(5, 6, 3), 5, 6)
+    with pytest.raises(TypeError, match="in_channels must be a whole number"):
+        window_statistics.init(masks.square(3), 5, 6, in_channels=1.0)
+
+
+PICTURES = np.ones((4, 5, 6, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"inputs": PICTURES[:3]}, "there are 3 inputs, but 4 targets"),
+        ({"inputs": PICTURES[:, :4]}, r"for inputs of \(5, 6, 1\), not \(4, 6, 1\)"),
+        ({"targets": PICTURES.repeat(2, axis=-1)}, r"for targets of \(5, 6, 1\), not \(5, 6, 2\)"),
+        ({"inputs": PICTURES * np.nan}, r"inputs holds 120 .* index \(0, 0, 0, 0\)"),
+        ({"targets": PICTURES * np.inf}, "targets holds 120 values"),
+        ({"inputs": PICTURES[0]}, r"inputs must have the 4 axes \(num, height, width, channels\)"),
+        ({"inputs": PICTURES[:0], "targets": PICTURES[:0]}, "inputs is empty along num"),
+    ],
+)
+def test_clear_errors_of_update(change, words):
+    empty = window_statistics.init(masks.square(3), 5, 6)
+    with pytest.raises(InputError, match=words):
+        window_statistics.update(empty, **({"inputs": PICTURES, "targets": PICTURES} | change))
+
+
+def test_eight_bit_pictures_are_refused():
+    empty = window_statistics.init(masks.square(3), 5, 6)
+    with pytest.raises(TypeError, match=r"targets must hold floating-point numbers, not uint8.*/ 255"):
+        window_statistics.update(empty, PICTURES, PICTURES.astype(np.uint8))
+
+
+@pytest.mark.parametrize("combine", [window_statistics.merge, window_statistics.subtract])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"window": masks.square(1)}, "of different windows"),
+        ({"height": 7}, r"of \(1, 5, 6\) and \(1, 7, 6\)"),
+        ({"in_channels": 2}, r"of \(1, 5, 6\) and \(2, 5, 6\)"),
+        ({"out_channels": 3}, r"of \(1, 5, 6\) and \(3, 5, 6\)"),
+        ({"input_centre": 0.4}, "have different centres"),
+        ({"target_centre": 0.4}, "have different centres"),
+    ],
+)
+def test_only_like_statistics_are_combined(combine, change, words):
+    arguments = {"window": masks.square(3), "height": 5, "width": 6}
+    first = window_statistics.init(**arguments)
+    with pytest.raises(InputError, match=f"window_statistics.{combine.__name__}: .*{words}"):
+        combine(first, window_statistics.init(**(arguments | change)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"window": masks.square(5)}, r"made for a window without \(-2, -2\)"),
+        ({"window": masks.window([(0, 0), (0, 2)])}, r"made for a window without \(0, 2\)"),
+        ({"penalty": -1.0}, "penalty must be 0 or more and finite, not -1"),
+        ({"penalty": np.nan}, "penalty must be 0 or more and finite, not nan"),
+        ({"penalty": np.ones(30)}, r"penalty must be a scalar or \(5, 6\), not \(30,\)"),
+        ({"penalty": np.ones((6, 5))}, r"penalty must be a scalar or \(5, 6\), not \(6, 5\)"),
+    ],
+)
+def test_clear_errors_of_solve(change, words):
+    statistics = make(masks.square(3), PICTURES, PICTURES)
+    with pytest.raises(InputError, match=words):
+        window_statistics.solve(statistics, **({"window": masks.square(3), "penalty": 0.4} | change))
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_singular_systems_are_named(size):
+    statistics = make(masks.square(size), PICTURES / 2, PICTURES)
+    with pytest.raises(InputError, match=r"of 30 of 30 pixels, .*row 0, column 0, are singular in float32"):
+        window_statistics.solve(statistics, masks.square(size), 0.0, penalize_bias=False)
+    penalty = np.ones((5, 6))
+    penalty[2, 3] = 0
+    with pytest.raises(InputError, match=r"of 1 of 30 pixels, .*row 2, column 3, are singular"):
+        window_statistics.solve(statistics, masks.square(size), penalty)
+
+
+def test_no_pairs_have_no_solution():
+    empty = window_statistics.init(masks.square(3), 5, 6)
+    with pytest.raises(InputError, match="hold no pairs"):
+        window_statistics.solve(empty, masks.square(3), 0.4)
+    full = window_statistics.update(empty, PICTURES, PICTURES)
+    with pytest.raises(InputError, match="hold no pairs"):
+        window_statistics.solve(window_statistics.subtract(full, full), masks.square(3), 0.4)
+
+
+def test_solve_wants_a_window():
+    statistics = make(masks.square(3), PICTURES, PICTURES)
+    with pytest.raises(TypeError, match=r"window must be a masks\.Window, not a int"):
+        window_statistics.solve(statistics, 3, 0.4)
