@@ -60,8 +60,8 @@ def factor(gram: jax.Array) -> jax.Array:
       gram: `(size, size, num_pixels)`, symmetric.
 
     Returns:
-      The factors, of the same shape, in the upper triangle; NaN where a matrix is not positive definite in its
-      precision.
+      The factors, of the same shape, in the upper triangle; NaN where a matrix is not positive definite in
+      its precision.
     """
     upper, rest = jnp.zeros_like(gram), gram
     for start in range(0, len(gram), _PANEL):
