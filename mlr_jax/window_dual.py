@@ -208,8 +208,8 @@ def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -
     # Rows along one line, with zeros between them, as in window_statistics.
     stride = width + reach_x
     line, margin = height * stride, reach_y * stride + reach_x
-    block = min(_BLOCK, size)
-    num_blocks = -(-size // block)
+    num_blocks = -(-size // _BLOCK)
+    block = -(-size // num_blocks)
 
     def flat(array: jax.Array, margin: int) -> jax.Array:
         gaps = jnp.pad(array, ((0, num_blocks * block - size), (0, 0), (0, 0), (0, reach_x)))

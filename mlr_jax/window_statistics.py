@@ -247,7 +247,8 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
     lags = _lags(statistics.window, in_channels, out_channels)
     reach_y, reach_x = max(abs(lag.dy) for lag in lags), max(abs(lag.dx) for lag in lags)
     centre = jnp.concatenate([statistics.input_centre, statistics.target_centre])
-    block = min(_BLOCK, num)
+    num_blocks = -(-num // _BLOCK)
+    block = -(-num // num_blocks)
     rows = min(height, max(1, _BAND_PIXELS // width))
     # Rows one after the other, with so many zeros between them that a shift to the side cannot reach
     # the next: then every shift is one along this line, and every loop one over plain arrays.
@@ -274,8 +275,6 @@ def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array)
         flat = band.reshape(block, in_channels + out_channels, -1)
         # Written out once, instead of anew in every product.
         return jax.lax.optimization_barrier(jnp.pad(flat, ((0, 0), (0, 0), (reach_x, reach_x))))
-
-    num_blocks = -(-num // block)
 
     def sum_band(top: jax.Array) -> tuple[Sum, Sum]:
         """The sums of a band of rows, and its products."""
@@ -511,43 +510,58 @@ def _solve_planes(
     penalty: jax.Array,
     bias_weight: jax.Array,
 ) -> jax.Array:
-    """Small systems: the elimination written out, every number of it a plane over all pixels."""
+    """Small systems: the elimination written out, every number of it a plane over a band of rows."""
     in_channels, height, width = moments.input_mean.shape
     out_channels = len(moments.target_mean)
     reach_y, reach_x = masks.reach(made_for)
     margins = ((0, 0), (reach_y, reach_y), (reach_x, reach_x))
-    products, means = jnp.pad(moments.products, margins), jnp.pad(moments.input_mean, margins)
-    valid = np.pad(np.ones((height, width), bool), margins[1:])
+    inside = jnp.pad(jnp.ones((1, height, width), moments.products.dtype), margins)
+    surroundings = jnp.pad(moments.products, margins), jnp.pad(moments.input_mean, margins), inside
+    crosses = _crosses(made_for, window, moments)
     inputs = _inputs(window, in_channels)
     size = len(inputs)
-
-    def around(plane: Any, dy: int, dx: int) -> Any:
-        return _cut(plane, reach_y + dy, reach_x + dx, height, width)
-
-    mean = [around(means[channel], dy, dx) for dy, dx, channel in inputs]
     entries = _gram_entries(window, made_for, in_channels, out_channels)
-    gram = {}
-    for i in range(size):
-        for j in range(i, size):
-            entry = entries[i][j]
-            covariance = around(products[entry.lag], entry.dy, entry.dx)
-            gram[i, j] = covariance + bias_weight * mean[i] * mean[j]
-        # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
-        inside = around(valid, *inputs[i][:2])
-        gram[i, i] += jnp.where(inside, penalty, 1)
-    weighted = bias_weight[None] * jnp.stack(mean)
-    right = _crosses(made_for, window, moments) + weighted[:, None] * moments.target_mean[None]
-    factor = pixel_systems.factor_planes(jax.lax.stop_gradient(gram), size)
+    rows = min(height, max(1, _BAND_PIXELS // width))
 
-    def multiply(x: jax.Array) -> jax.Array:
-        return jnp.stack(
-            [sum(gram[min(i, j), max(i, j)][None] * x[j] for j in range(size)) for i in range(size)]
+    def around(plane: jax.Array, dy: int, dx: int) -> jax.Array:
+        return _cut(plane, reach_y + dy, reach_x + dx, rows, width)
+
+    def solve_band(top: jax.Array) -> jax.Array:
+        def band(array: jax.Array, margin: int = 0) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(array, top, rows + 2 * margin, axis=array.ndim - 2)
+
+        products, means, inside = (band(each, reach_y) for each in surroundings)
+        bias_weights = band(bias_weight)
+        mean = [around(means[channel], dy, dx) for dy, dx, channel in inputs]
+        gram = {}
+        for i in range(size):
+            for j in range(i, size):
+                entry = entries[i][j]
+                covariance = around(products[entry.lag], entry.dy, entry.dx)
+                gram[i, j] = covariance + bias_weights * mean[i] * mean[j]
+            # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
+            gram[i, i] += jnp.where(around(inside[0], *inputs[i][:2]) > 0, band(penalty), 1)
+        weighted = bias_weights[None] * jnp.stack(mean)
+        right = band(crosses) + weighted[:, None] * band(moments.target_mean)[None]
+        factor = pixel_systems.factor_planes(jax.lax.stop_gradient(gram), size)
+
+        def multiply(x: jax.Array) -> jax.Array:
+            return jnp.stack(
+                [sum(gram[min(i, j), max(i, j)][None] * x[j] for j in range(size)) for i in range(size)]
+            )
+
+        return jax.lax.custom_linear_solve(
+            multiply, right, lambda _, b: pixel_systems.solve_planes(factor, b), symmetric=True
         )
 
-    def solve(_: object, b: jax.Array) -> jax.Array:
-        return pixel_systems.solve_planes(factor, b)
-
-    return jax.lax.custom_linear_solve(multiply, right, solve, symmetric=True)
+    num_bands = -(-height // rows)
+    if num_bands == 1:
+        return solve_band(jnp.asarray(0))
+    bands = jax.lax.map(solve_band, jnp.minimum(jnp.arange(num_bands) * rows, height - rows))
+    # The last band reaches back over rows of the one before.
+    whole = jnp.moveaxis(bands[:-1], 0, 2).reshape(*bands.shape[1:3], -1, width)
+    last = bands[-1][:, :, num_bands * rows - height :]
+    return jnp.concatenate([whole, last], axis=2)
 
 
 def _solve_lines(

@@ -73,7 +73,7 @@ def test_only_possible_candidates_are_tried(train):
     assert {choice["window"] for choice in tried} == {1, 3}
     assert len(tried) == 4
     assert cross_validation.largest(tried)["window"] == 3
-    with pytest.raises(InputError, match="larger than the image"):
+    with pytest.raises(InputError, match="larger than the picture"):
         cross_validation.possible(method, grid | {"window": (7,)}, parts)
 
 
