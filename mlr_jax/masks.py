@@ -132,7 +132,7 @@ def square_window(height: int, width: int, size: int) -> Mask:
       A mask with `height * width` outputs of `size ** 2` entries.
 
     Raises:
-      InputError: the size is even, not positive, or larger than the image.
+      InputError: the size is even, not positive, or larger than the picture.
 
     >>> mask = square_window(4, 4, 3)
     >>> mask.indices.shape, int(mask.valid[0].sum()), int(mask.valid[5].sum())
@@ -172,7 +172,7 @@ def disk_window(height: int, width: int, radius: float) -> Mask:
       A mask with `height * width` outputs.
 
     Raises:
-      InputError: the radius is negative, or the disk is larger than the image.
+      InputError: the radius is negative, or the disk is larger than the picture.
     """
     return offset_window(height, width, disk(radius).offsets)
 
@@ -192,15 +192,9 @@ def offset_window(height: int, width: int, offsets: Sequence[tuple[int, int]]) -
       InputError: there is no offset, one occurs twice, or together they reach over more than the
         image.
     """
-    if height < 1 or width < 1:
-        raise checks.InputError(f"masks: an image of {height} x {width} pixels has no pixel")
-    steps = np.asarray(window(offsets).offsets, dtype=np.int64)
-    extent = steps.max(axis=0) - steps.min(axis=0) + 1
-    if extent[0] > height or extent[1] > width:
-        raise checks.InputError(
-            f"masks: a window of {extent[0]} x {extent[1]} pixels is larger than the image of "
-            f"{height} x {width}"
-        )
+    field = window(offsets)
+    check_window(field, "masks", height, width)
+    steps = np.asarray(field.offsets, dtype=np.int64)
     # (height, width, offsets): where each entry would lie, then pulled back into the image.
     y, x = np.broadcast_arrays(
         np.arange(height)[:, None, None] + steps[:, 0], np.arange(width)[:, None] + steps[:, 1]
