@@ -130,7 +130,7 @@ def _measure_fit(case: Case, traffic_rate: float, product_rate: float) -> list[d
     window = masks.square(case.side)
     mask = masks.offset_window(case.size, case.size, window.offsets)
     sample = _sampled(mask)
-    exact = _loop(inputs.astype(np.float64), targets.astype(np.float64), mask, sample)
+    exact = _loop(_solve_numpy, inputs.astype(np.float64), targets.astype(np.float64), mask, sample)
 
     fit = partial(synthesis.fit, window=window, penalty=_PENALTY)
     model, timed = _timed(fit, jnp.asarray(inputs)[..., None], jnp.asarray(targets)[..., None])
@@ -147,8 +147,8 @@ def _measure_fit(case: Case, traffic_rate: float, product_rate: float) -> list[d
             solution, timed = _timed(partial(_plain_jax, mask), *flat)
             found, scale = np.asarray(solution)[sample], 1.0
         else:
-            function = {"numpy_loop": _loop, "scikit_learn": _scikit_learn}[peer]
-            found, timed = _timed_plainly(function, inputs, targets, mask, sample)
+            solve = {"numpy_loop": _solve_numpy, "scikit_learn": _solve_scikit_learn}[peer]
+            found, timed = _timed_plainly(_loop, solve, inputs, targets, mask, sample)
             scale = case.size**2 / len(sample)
         timed = timed._replace(seconds=[second * scale for second in timed.seconds])
         scaled_from = "" if peer == "plain_jax" else f"{len(sample)} pixels"
@@ -157,31 +157,31 @@ def _measure_fit(case: Case, traffic_rate: float, product_rate: float) -> list[d
     return rows
 
 
-def _loop(inputs: np.ndarray, targets: np.ndarray, mask: masks.Mask, pixels: np.ndarray) -> np.ndarray:
-    """A plain loop over pixels: weights `(pixels, entries)`."""
-    inputs, targets = (each.reshape(len(each), -1) for each in (inputs, targets))
-    weights = np.zeros((len(pixels), mask.indices.shape[1]), inputs.dtype)
-    ones = np.ones((len(inputs), 1), inputs.dtype)
-    for row, pixel in enumerate(pixels):
-        valid = mask.valid[pixel]
-        design = np.concatenate([inputs[:, mask.indices[pixel][valid]], ones], axis=1)
-        ridge = np.asarray(_PENALTY, inputs.dtype) * np.eye(design.shape[1], dtype=inputs.dtype)
-        weights[row, valid] = np.linalg.solve(design.T @ design + ridge, design.T @ targets[:, pixel])[:-1]
-    return weights
-
-
-def _scikit_learn(
-    inputs: np.ndarray, targets: np.ndarray, mask: masks.Mask, pixels: np.ndarray
+def _loop(
+    solve: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    mask: masks.Mask,
+    pixels: np.ndarray,
 ) -> np.ndarray:
+    """A plain loop over pixels: weights `(pixels, entries)`, each solved from (design, target)."""
     inputs, targets = (each.reshape(len(each), -1) for each in (inputs, targets))
     weights = np.zeros((len(pixels), mask.indices.shape[1]), inputs.dtype)
     ones = np.ones((len(inputs), 1), inputs.dtype)
     for row, pixel in enumerate(pixels):
         valid = mask.valid[pixel]
         design = np.concatenate([inputs[:, mask.indices[pixel][valid]], ones], axis=1)
-        ridge = Ridge(alpha=_PENALTY, fit_intercept=False).fit(design, targets[:, pixel])
-        weights[row, valid] = ridge.coef_[:-1]
+        weights[row, valid] = solve(design, targets[:, pixel])[:-1]
     return weights
+
+
+def _solve_numpy(design: np.ndarray, target: np.ndarray) -> np.ndarray:
+    ridge = np.asarray(_PENALTY, design.dtype) * np.eye(design.shape[1], dtype=design.dtype)
+    return np.linalg.solve(design.T @ design + ridge, design.T @ target)
+
+
+def _solve_scikit_learn(design: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return Ridge(alpha=_PENALTY, fit_intercept=False).fit(design, target).coef_
 
 
 def _plain_jax(mask: masks.Mask, inputs: jax.Array, targets: jax.Array) -> jax.Array:
