@@ -10,10 +10,10 @@ offsets, some 2 r^2 for a window of r x r. These sums are sufficient statistics 
 (IJCV 2020). They add up over pairs, so that training streams, is split over machines, and is taken back by
 subtraction; and every smaller window and every penalty is solved from the same ones.
 
-Numerics: pictures are centred at `centre` before they are multiplied, so that the Gram matrices are about
+Numerics: pictures are centred at given ones before they are multiplied, so that the Gram matrices are about
 covariances; a bias needs no column of its own then (see `solve`). Sums are kept as an unevaluated pair high
-+ low: what rounding takes from the one is found in the other (Knuth's two-sum), and float32 loses no
-digits however many pairs are added. Only some tens of pairs at a time are summed plainly.
++ low: what rounding takes from the one is found in the other (Knuth's two-sum), so that in float32 sums over
+millions of pairs are as good as those over a few. Only up to twenty pairs at a time are summed plainly.
 """
 
 from collections.abc import Callable, Sequence
