@@ -2,6 +2,7 @@
 
 Every number of the elimination is a row over pixels, so that each loop runs along contiguous memory whatever
 the size of the systems, and neither LAPACK calls nor their overhead come into it (`cholesky` says why not).
+Derivatives pass through the solution, not through the elimination.
 """
 
 from functools import partial
@@ -9,43 +10,47 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-# Rows that are eliminated one by one before all others are updated at once: more do more work in the slow
-# first part, fewer read and write the whole matrix more often.
-_PANEL = 4
+# Panels of rows into which larger systems are cut: each is a loop to compile.
+_MAX_PANELS = 9
 
 Planes = dict[tuple[int, int], jax.Array]
 """The upper triangle of symmetric matrices, entry by entry; each an array over pixels."""
 
 
-def factor_planes(gram: Planes, size: int) -> Planes:
-    """Factors small positive definite systems, written out: fit for `size` up to some 16.
+def solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
+    """Solves small positive definite systems by an elimination that is written out: up to some 16 unknowns.
 
     Args:
       gram: entries (i, j), i <= j, each of any one shape over pixels.
-      size: of the systems.
+      right: `(size, num_rights, ...pixels)`.
 
     Returns:
-      L^T of L D L^T above the diagonal, and the inverse of D on it; NaN where a matrix is not positive
-      definite in its precision.
+      The solutions, of the shape of `right`; NaN where a matrix is not positive definite in its precision.
     """
-    rest, factor = dict(gram), {}
+    size = len(right)
+
+    def multiply(x: jax.Array) -> jax.Array:
+        return jnp.stack(
+            [sum(gram[min(i, j), max(i, j)][None] * x[j] for j in range(size)) for i in range(size)]
+        )
+
+    def solve(_: object, right: jax.Array) -> jax.Array:
+        return _solve_planes(jax.lax.stop_gradient(gram), right)
+
+    return jax.lax.custom_linear_solve(multiply, right, solve, symmetric=True)
+
+
+def _solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
+    size = len(right)
+    rest, factor, x = dict(gram), Planes(), list(right)
     for k in range(size):
         pivot = rest[k, k]
         factor[k, k] = 1 / jnp.where(pivot > 0, pivot, jnp.nan)
         for i in range(k + 1, size):
             factor[k, i] = rest[k, i] * factor[k, k]
+            x[i] -= factor[k, i][None] * x[k]
             for j in range(i, size):
                 rest[i, j] -= factor[k, i] * rest[k, j]
-    return factor
-
-
-def solve_planes(factor: Planes, right: jax.Array) -> jax.Array:
-    """Solves with the result of `factor_planes`, for `right` `(size, num_rights, ...pixels)`."""
-    size = len(right)
-    x = list(right)
-    for k in range(size):
-        for i in range(k + 1, size):
-            x[i] -= factor[k, i][None] * x[k]
     for k in reversed(range(size)):
         x[k] *= factor[k, k][None]
         for i in range(k + 1, size):
@@ -53,72 +58,81 @@ def solve_planes(factor: Planes, right: jax.Array) -> jax.Array:
     return jnp.stack(x)
 
 
-def factor(gram: jax.Array) -> jax.Array:
-    """Cholesky factors of positive definite systems of any size.
+def solve(gram: jax.Array, right: jax.Array) -> jax.Array:
+    """Solves positive definite systems of any size.
 
     Args:
       gram: `(size, size, num_pixels)`, symmetric.
+      right: `(size, num_rights, num_pixels)`.
 
     Returns:
-      The factors, of the same shape, in the upper triangle; NaN where a matrix is not positive definite in
-      its precision.
+      The solutions, of the shape of `right`; NaN where a matrix is not positive definite in its precision.
     """
-    upper, rest = jnp.zeros_like(gram), gram
-    for start in range(0, len(gram), _PANEL):
-        num = min(_PANEL, len(rest))
-        # The barriers keep each part from being computed anew in every loop that reads it.
-        panel = jax.lax.optimization_barrier(_eliminate(rest[:num]))
-        upper = upper.at[start : start + num, start:].set(panel)
-        rest = rest[num:, num:]
-        if len(rest):
-            update = _sum([row[:, None] * row[None] for row in panel[:, num:]])
-            rest = jax.lax.optimization_barrier(rest - update)
-    return upper
+
+    def solve(_: object, right: jax.Array) -> jax.Array:
+        return _solve(jax.lax.stop_gradient(gram), right)
+
+    return jax.lax.custom_linear_solve(partial(_multiply, gram), right, solve, symmetric=True)
+
+
+def _solve(gram: jax.Array, right: jax.Array) -> jax.Array:
+    """Cholesky's elimination, panel by panel of rows, the right sides with them; then back substitution."""
+    size = len(gram)
+    upper, rest, values = jnp.zeros_like(gram), gram, right
+    # More rows in a panel do more work in its slow elimination; fewer read and write the rest more often.
+    height = max(4, -(-size // _MAX_PANELS))
+    for start in range(0, size, height):
+        num, columns = min(height, len(rest)), len(rest)
+        panel = _eliminate(jnp.concatenate([rest[:num], values[start : start + num]], axis=1))
+        upper = upper.at[start : start + num, start:].set(panel[:, :columns])
+        values = values.at[start : start + num].set(panel[:, columns:])
+        if num < columns:
+            rest = rest[num:, num:] - _sum([row[num:columns, None] * row[None, num:columns] for row in panel])
+            taken = _sum([row[num:columns, None] * row[None, columns:] for row in panel])
+            values = values.at[start + num :].add(-taken)
+    return _substitute_back(upper, values)
 
 
 def _eliminate(panel: jax.Array) -> jax.Array:
-    """The first rows of the factor, from those of the matrix, `(rows, columns, pixels)`."""
+    """The first rows of the factor, and of the right sides, from those that are left of the systems.
+
+    Every step adds multiples of one row to all. The multiples are made one step before: a loop that made
+    them for every number it adds, or chose between numbers, took thrice the time.
+    """
     rows = jnp.arange(len(panel))
 
-    def step(j: jax.Array, panel: jax.Array) -> jax.Array:
-        row = jax.lax.dynamic_index_in_dim(panel, j, keepdims=False)
-        pivot = jax.lax.dynamic_index_in_dim(row, j, keepdims=False)
-        row = row * jax.lax.rsqrt(jnp.where(pivot > 0, pivot, jnp.nan))[None]
-        below = jnp.where((rows > j)[:, None], row[: len(panel)], 0)
-        return jax.lax.dynamic_update_index_in_dim(panel - below[:, None] * row[None], row, j, 0)
+    def multiples(panel: jax.Array, j: jax.Array) -> jax.Array:
+        column = jax.lax.dynamic_index_in_dim(panel, j, keepdims=False)[: len(panel)]
+        pivot = jax.lax.dynamic_index_in_dim(column, j, keepdims=False)
+        scale = jax.lax.rsqrt(jnp.where(pivot > 0, pivot, jnp.nan))[None]
+        below = jnp.where((rows > j)[:, None], -column * scale**2, 0)
+        return jnp.where((rows == j)[:, None], scale, below)
 
-    return jax.lax.fori_loop(0, len(panel), step, panel)
+    def step(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        panel, factors = state
+        row = jax.lax.dynamic_index_in_dim(panel, j)
+        kept = (rows != j).astype(panel.dtype)[:, None, None]
+        panel = kept * panel + factors[:, None] * row
+        return panel, multiples(panel, jnp.minimum(j + 1, len(panel) - 1))
 
-
-def solve(upper: jax.Array, right: jax.Array) -> jax.Array:
-    """Solves with the result of `factor`, for `right` `(size, num_rights, num_pixels)`."""
-    size = len(right)
-    starts = range(0, size, _PANEL)
-    # First with the transposed factor, from the front, then with the factor itself, from the back.
-    rest, middle = right, list[jax.Array]()
-    for start in starts:
-        end = min(start + _PANEL, size)
-        values: list[jax.Array] = []
-        for j in range(start, end):
-            known = _sum([upper[start + i, j][None] * value for i, value in enumerate(values)])
-            values.append((rest[j - start] - known) / upper[j, j][None])
-        middle += values
-        update = _sum([upper[start + i, end:, None] * value[None] for i, value in enumerate(values)])
-        rest = jax.lax.optimization_barrier(rest[end - start :] - update)
-    rest, solution = jnp.stack(middle), list[jax.Array]()
-    for start in reversed(starts):
-        end = min(start + _PANEL, size)
-        values = []
-        for j in reversed(range(start, end)):
-            known = _sum([upper[j, end - 1 - i][None] * value for i, value in enumerate(values)])
-            values.append((rest[j] - known) / upper[j, j][None])
-        solution += values
-        update = _sum([upper[:start, end - 1 - i, None] * value[None] for i, value in enumerate(values)])
-        rest = jax.lax.optimization_barrier(rest[:start] - update)
-    return jnp.stack(solution[::-1])
+    return jax.lax.fori_loop(0, len(panel), step, (panel, multiples(panel, jnp.asarray(0))))[0]
 
 
-def multiply(gram: jax.Array, x: jax.Array) -> jax.Array:
+def _substitute_back(upper: jax.Array, values: jax.Array) -> jax.Array:
+    rows = jnp.arange(len(values))
+    scale = 1 / jnp.moveaxis(jnp.diagonal(upper), -1, 0)
+
+    def step(index: jax.Array, rest: jax.Array) -> jax.Array:
+        j = len(values) - 1 - index
+        value = jax.lax.dynamic_index_in_dim(rest, j) * jax.lax.dynamic_index_in_dim(scale, j)[:, None]
+        column = jax.lax.dynamic_index_in_dim(upper, j, axis=1, keepdims=False)
+        here, above = (each.astype(rest.dtype)[:, None] for each in (rows == j, rows < j))
+        return (1 - here)[:, None] * rest + (here - above * column)[:, None] * value
+
+    return jax.lax.fori_loop(0, len(values), step, values)
+
+
+def _multiply(gram: jax.Array, x: jax.Array) -> jax.Array:
     """Returns gram x, `(size, num_rights, num_pixels)`."""
 
     @partial(jax.checkpoint, prevent_cse=False)
@@ -130,5 +144,5 @@ def multiply(gram: jax.Array, x: jax.Array) -> jax.Array:
     return jax.lax.scan(add, jnp.zeros_like(x), (gram, x))[0]
 
 
-def _sum(terms: list[jax.Array]) -> jax.Array | float:
-    return sum(terms[1:], terms[0]) if terms else 0.0
+def _sum(terms: list[jax.Array]) -> jax.Array:
+    return sum(terms[1:], terms[0])

@@ -12,7 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masked_ridge, masks, window_dual, window_linear, window_statistics
+from mlr_jax import (
+    checks,
+    masked_ridge,
+    masks,
+    strips,
+    window_dual,
+    window_linear,
+    window_ridge,
+    window_statistics,
+)
 from mlr_jax.window_linear import WindowLinear
 
 Channels = Literal["independent", "shared", "joint"]
@@ -211,19 +220,29 @@ def _fit_window(
     inputs: jax.Array, targets: jax.Array, window: masks.Window, penalty: jax.Array, penalize_bias: bool
 ) -> WindowLinear:
     _, height, width, in_channels = inputs.shape
-    statistics = window_statistics.init(
-        window,
-        height,
-        width,
-        in_channels=in_channels,
-        out_channels=targets.shape[-1],
-        # Some pictures are enough to be near the mean of all.
-        input_centre=jax.lax.stop_gradient(inputs[:_NUM_CENTRE].mean(axis=0)),
-        target_centre=jax.lax.stop_gradient(targets[:_NUM_CENTRE].mean(axis=0)),
-        dtype=inputs.dtype,
-    )
-    statistics = window_statistics.update(statistics, inputs, targets)
-    return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
+
+    def fit_strip(start: jax.Array, size: int) -> WindowLinear:
+        def cut(pictures: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(pictures, start, size, axis=1)
+
+        statistics = window_statistics.init(
+            window,
+            size,
+            width,
+            in_channels=in_channels,
+            out_channels=targets.shape[-1],
+            # Some pictures are enough to be near the mean of all.
+            input_centre=jax.lax.stop_gradient(cut(inputs[:_NUM_CENTRE]).mean(axis=0)),
+            target_centre=jax.lax.stop_gradient(cut(targets[:_NUM_CENTRE]).mean(axis=0)),
+            dtype=inputs.dtype,
+        )
+        statistics = window_statistics.update(statistics, cut(inputs), cut(targets))
+        rows = jax.lax.dynamic_slice_in_dim(penalty, start, size)
+        return window_statistics.solve(statistics, window, rows, penalize_bias=penalize_bias)
+
+    # The statistics of a strip stay in the cache, and those of all strips are never held together.
+    rows = window_ridge.rows_at_a_time(window, in_channels, width)
+    return strips.map_rows(fit_strip, height, rows=rows, halo=masks.reach(window)[0])
 
 
 def _fit_mask(

@@ -20,13 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, cholesky, masks
+from mlr_jax import checks, compensated, lines, masks, pixel_systems
+from mlr_jax.compensated import Sum
 from mlr_jax.window_linear import WindowLinear
 
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
-# Rows whose kernels slide side by side.
-_BAND_ROWS = 128
+# Kernels that slide side by side, one in each row: so many numbers stay in the cache.
+_KERNELS_NUMBERS = 2**20
+_FEWEST_ROWS = 16
 # Examples that are summed in one loop over the pixels.
 _BLOCK = 20
 
@@ -124,7 +126,8 @@ def _solve_kernels(
     out_channels = outputs.shape[-1]
     steps = np.asarray(window.offsets)
     (top, left), (bottom, right) = steps.min(axis=0), steps.max(axis=0)
-    rows = min(height, _BAND_ROWS)
+    num_bands = -(-height // max(_FEWEST_ROWS, _KERNELS_NUMBERS // size**2))
+    rows = -(-height // num_bands)
     # Column by column, the examples last: (width, height, channels, examples), with zeros around.
     columns = jnp.transpose(examples, (2, 1, 3, 0))
     span_y, span_x = int(bottom - top), int(right - left)
@@ -138,57 +141,48 @@ def _solve_kernels(
     both = (centred[:, None] & centred[None]).astype(examples.dtype)
 
     def solve_band(start: jax.Array) -> jax.Array:
-        def gram(x: jax.Array) -> jax.Array:
-            """Of one column of the windows of all rows of the band: (rows, examples, examples)."""
+        def column(x: jax.Array) -> jax.Array:
+            """Of the windows of all rows of the band: (rows, window's height * channels, examples)."""
             block = (1, rows + span_y, in_channels, size)
             column = jax.lax.dynamic_slice(columns, (x, start + first_y, 0, 0), block)[0]
-            high = jnp.stack([column[dy : dy + rows] for dy in range(span_y + 1)], axis=1)
-            high = high.reshape(rows, -1, size)
-            return _einsum("rkn,rkm->rnm", high, high)
+            return jnp.stack([column[dy : dy + rows] for dy in range(span_y + 1)], axis=1).reshape(
+                rows, -1, size
+            )
 
-        def add(total: tuple[jax.Array, jax.Array], value: jax.Array) -> tuple[jax.Array, jax.Array]:
-            high = total[0] + value
-            virtual = high - total[0]
-            return high, total[1] + ((total[0] - (high - virtual)) + (value - virtual))
+        def gram(left: jax.Array, right: jax.Array) -> jax.Array:
+            return _einsum("rkn,rkm->rnm", left, right)
 
         @partial(jax.checkpoint, prevent_cse=False)
-        def step(
-            total: tuple[jax.Array, jax.Array], x: jax.Array
-        ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-            total = add(add(total, gram(x + first_x + span_x)), -gram(x + first_x - 1))
+        def step(total: Sum, x: jax.Array) -> tuple[Sum, jax.Array]:
+            gained, lost = column(x + first_x + span_x), column(x + first_x - 1)
+            both_columns = jnp.concatenate([gained, lost], axis=1)
+            change = gram(jnp.concatenate([gained, -lost], axis=1), both_columns)
+            total = compensated.add(total, change)
             ridge = jax.lax.dynamic_slice(penalty, (start, x), (rows, 1))
             # The centred examples' kernel is singular along their sum, to which the solution is
             # orthogonal: anything may be added there.
-            kernel = total[0] + total[1]
+            kernel = total.high + total.low
             scale = jnp.trace(kernel * both[None], axis1=1, axis2=2)[:, None] / num + ridge
             diagonal = jnp.where(centred[None], ridge, 1 + ridge / num)
             kernel += diagonal[:, :, None] * identity[None] + (scale / num)[:, :, None] * both[None]
             value = jax.lax.dynamic_slice(values, (x, start, 0, 0), (1, rows, size, out_channels))[0]
-            return total, jax.vmap(_solve)(kernel, value)
+            return total, pixel_systems.solve(
+                jax.lax.optimization_barrier(jnp.moveaxis(kernel, 0, -1)), jnp.moveaxis(value, 0, -1)
+            )
+
+        def add(x: jax.Array, total: Sum) -> Sum:
+            return compensated.add(total, gram(column(x), column(x)))
 
         zero = jnp.zeros((rows, size, size), examples.dtype)
         # The window of the pixel before the first.
-        first = range(first_x - 1, first_x + span_x)
-        total = jax.lax.fori_loop(first[0], first[-1] + 1, lambda x, total: add(total, gram(x)), (zero, zero))
+        total = jax.lax.fori_loop(first_x - 1, first_x + span_x, add, Sum(zero, zero))
         _, solutions = jax.lax.scan(step, total, jnp.arange(width))
         return solutions
 
-    num_bands = -(-height // rows)
     starts = jnp.minimum(jnp.arange(num_bands) * rows, height - rows)
-    bands = jax.lax.map(solve_band, starts)  # (bands, width, rows, examples, out_channels)
-    whole = jnp.concatenate([*bands[:-1], bands[-1][:, num_bands * rows - height :]], axis=1)
-    return jnp.transpose(whole, (2, 3, 1, 0))
-
-
-def _solve(kernel: jax.Array, right: jax.Array) -> jax.Array:
-    """One pixel's system: `(size, size)` and `(size, out_channels)`."""
-    upper = cholesky.factor(jax.lax.stop_gradient(kernel))
-    return jax.lax.custom_linear_solve(
-        partial(_einsum, "ij,jo->io", kernel),
-        right,
-        lambda _, b: jax.vmap(partial(cholesky.solve, upper), in_axes=1, out_axes=1)(b),
-        symmetric=True,
-    )
+    bands = jax.lax.map(solve_band, starts)  # (bands, width, examples, out_channels, rows)
+    whole = jnp.concatenate([*bands[:-1], bands[-1][..., num_bands * rows - height :]], axis=-1)
+    return jnp.moveaxis(whole, 0, -1)
 
 
 def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -> jax.Array:
@@ -204,31 +198,28 @@ def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -
     """
     size, in_channels, height, width = planes.shape
     out_channels = coefficients.shape[1]
-    reach_y, reach_x = masks.reach(window)
-    # Rows along one line, with zeros between them, as in window_statistics.
-    stride = width + reach_x
-    line, margin = height * stride, reach_y * stride + reach_x
+    layout = lines.Layout(height, width, *masks.reach(window))
     num_blocks = -(-size // _BLOCK)
     block = -(-size // num_blocks)
 
-    def flat(array: jax.Array, margin: int) -> jax.Array:
-        gaps = jnp.pad(array, ((0, num_blocks * block - size), (0, 0), (0, 0), (0, reach_x)))
-        lines = jnp.pad(gaps.reshape(*gaps.shape[:2], line), ((0, 0), (0, 0), (margin, margin)))
-        return lines.reshape(num_blocks, block, array.shape[1], -1)
+    def blocks(array: jax.Array) -> jax.Array:
+        filled = jnp.pad(array, ((0, num_blocks * block - size), (0, 0), (0, 0)))
+        return filled.reshape(num_blocks, block, *array.shape[1:])
 
-    blocks = flat(planes, margin), flat(coefficients, 0)
+    line = lines.flatten(coefficients, layout)[..., layout.margin : -layout.margin or None]
+    examples_and_factors = blocks(lines.flatten(planes, layout)), blocks(line)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def weigh(shift: jax.Array) -> jax.Array:
         def add(total: jax.Array, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
             examples, factors = pair
-            around = jax.lax.dynamic_slice_in_dim(examples, margin + shift, line, axis=2)
+            around = jax.lax.dynamic_slice_in_dim(examples, layout.margin + shift, layout.length, axis=2)
             terms = [factors[n][:, None] * around[n][None] for n in range(block)]
             return total + sum(terms[1:], terms[0]), None
 
-        zero = jnp.zeros((out_channels, in_channels, line), planes.dtype)
-        return jax.lax.scan(add, zero, blocks)[0]
+        zero = jnp.zeros((out_channels, in_channels, layout.length), planes.dtype)
+        return jax.lax.scan(add, zero, examples_and_factors)[0]
 
-    shifts = jnp.asarray([dy * stride + dx for dy, dx in window.offsets])
+    shifts = jnp.asarray([layout.shift(dy, dx) for dy, dx in window.offsets])
     weights = jnp.moveaxis(jax.lax.map(weigh, shifts), 0, 1)
-    return weights.reshape(*weights.shape[:3], height, stride)[..., :width]
+    return lines.unflatten(weights, layout)

@@ -1,0 +1,32 @@
+"""Sums that keep what rounding takes from them: as good over millions of terms as over a few."""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Sum(NamedTuple):
+    """A sum, as the unevaluated pair `high + low`, of which `low` is what `high` has no digits for."""
+
+    high: jax.Array
+    low: jax.Array
+
+
+def add(total: Sum, value: jax.Array) -> Sum:
+    """Adds `value`: what rounding takes from `high` is found exactly (Knuth's two-sum) and put into `low`."""
+    high = total.high + value
+    virtual = high - total.high
+    return Sum(high, total.low + ((total.high - (high - virtual)) + (value - virtual)))
+
+
+def join(first: Sum, second: Sum) -> Sum:
+    """Adds two sums, and moves to `high` what it has digits for."""
+    total = add(first, second.high)
+    low = total.low + second.low
+    high = total.high + low
+    return Sum(high, low - (high - total.high))
+
+
+def negate(total: Sum) -> Sum:
+    """Returns minus the sum."""
+    return Sum(-total.high, -total.low)

@@ -1,0 +1,95 @@
+"""Which sums over pairs of pixels a window's regressions need, and where each finds its own.
+
+Entry (a, b) of pixel p's Gram matrix is sum_n x_n[p + a] x_n[p + b], for offsets a, b of the window: the *lag
+image* R_d[q] = sum_n x_n[q] x_n[q + d] for d = b - a, at q = p + a. All pixels' matrices together hold one
+image for every difference of two offsets, some 2 r^2 for a window of r x r. These tables are static.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+from mlr_jax import masks
+
+
+class Lag(NamedTuple):
+    """One lag image: of channel `left` at q with input channel `right` at q + (dy, dx).
+
+    Input channels count from 0, and the targets' channels after them.
+    """
+
+    left: int
+    right: int
+    dy: int
+    dx: int
+
+
+class Entry(NamedTuple):
+    """Where the Gram matrices' entry (i, j) is: pixel p's is lag image `lag` at p + (dy, dx)."""
+
+    lag: int
+    dy: int
+    dx: int
+
+
+class Input(NamedTuple):
+    """One of the numbers that an output sees: channel `channel` at its own place + (dy, dx)."""
+
+    dy: int
+    dx: int
+    channel: int
+
+
+@cache
+def needed(window: masks.Window, in_channels: int, out_channels: int) -> tuple[Lag, ...]:
+    """All that a window needs: every pair of inputs once, as it is symmetric; all targets with all inputs.
+
+    What a smaller window needs is among what a larger one needs.
+    """
+    differences = {(b[0] - a[0], b[1] - a[1]) for a in window.offsets for b in window.offsets}
+    pairs = [
+        Lag(left, right, *difference)
+        for difference in sorted(differences)
+        for left in range(in_channels)
+        for right in range(in_channels)
+        if (*difference, right) >= (0, 0, left)
+    ]
+    crosses = [
+        Lag(in_channels + out, right, *offset)
+        for offset in window.offsets
+        for out in range(out_channels)
+        for right in range(in_channels)
+    ]
+    return (*pairs, *crosses)
+
+
+def reach(lags: tuple[Lag, ...]) -> tuple[int, int]:
+    """How far lags go at most: `(vertically, horizontally)`, in pixels."""
+    return max(abs(lag.dy) for lag in lags), max(abs(lag.dx) for lag in lags)
+
+
+def inputs(window: masks.Window, in_channels: int) -> list[Input]:
+    """All that an output sees: offset by offset, its channels within each."""
+    return [Input(dy, dx, channel) for dy, dx in window.offsets for channel in range(in_channels)]
+
+
+@cache
+def gram_entries(window: masks.Window, in_channels: int, out_channels: int) -> tuple[tuple[Entry, ...], ...]:
+    """The Gram matrices' entries among the lag images of `needed`: row by row, inputs as in `inputs`."""
+    index = {lag: i for i, lag in enumerate(needed(window, in_channels, out_channels))}
+    seen = inputs(window, in_channels)
+
+    def entry(a: Input, b: Input) -> Entry:
+        lag = Lag(a.channel, b.channel, b.dy - a.dy, b.dx - a.dx)
+        return Entry(index[lag], a.dy, a.dx) if lag in index else entry(b, a)
+
+    return tuple(tuple(entry(a, b) for b in seen) for a in seen)
+
+
+@cache
+def cross_entries(window: masks.Window, in_channels: int, out_channels: int) -> tuple[tuple[int, ...], ...]:
+    """For every input and every target: the lag image that is their cross term, at the pixel itself."""
+    index = {lag: i for i, lag in enumerate(needed(window, in_channels, out_channels))}
+    return tuple(
+        tuple(index[Lag(in_channels + out, channel, dy, dx)] for out in range(out_channels))
+        for dy, dx, channel in inputs(window, in_channels)
+    )

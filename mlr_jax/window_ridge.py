@@ -1,0 +1,194 @@
+"""From means and covariances around every pixel to its ridge regression's weights.
+
+With the covariances C = sum_n (x_n - m)(x_n - m)^T and c = sum_n (x_n - m)(t_n - m_t) about the means of the
+window's pixels and of the target,
+
+    (C + lambda I + k m m^T) w = c + k m_t m,    k = lambda N / (N + lambda),
+
+and the bias is N (m_t - m . w) / (N + lambda): the weights of `masked_ridge.fit` (Khan et al., IJCV 2020),
+from whose system the penalised bias is eliminated. Where it is not penalised, k is 0 and the bias is
+m_t - m . w.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlr_jax import lag_images, lines, masks, pixel_systems
+from mlr_jax.window_linear import WindowLinear
+
+# Inputs of a pixel up to which the elimination is written out, every number of it a plane.
+_UNROLLED = 16
+# Pixels of planes that stay in a CPU's cache.
+_CACHED_PIXELS = 2**15
+# Of larger systems that are solved side by side, so that they stay in the cache.
+_SYSTEMS_BYTES = 2**20
+# And at least so many, so that loops over them are worth starting.
+_FEWEST_SYSTEMS = 128
+
+
+class Moments(NamedTuple):
+    """Means and, times the number of pairs, covariances.
+
+    Attributes:
+      input_mean: `(in_channels, height, width)`.
+      target_mean: `(out_channels, height, width)`.
+      products: `(num_lags, height, width)`, the lag images of what is centred.
+    """
+
+    input_mean: jax.Array
+    target_mean: jax.Array
+    products: jax.Array
+
+
+def solve(
+    moments: Moments,
+    window: masks.Window,
+    num_pairs: jax.Array,
+    penalty: jax.Array,
+    *,
+    penalize_bias: bool,
+) -> WindowLinear:
+    """Solves every pixel's ridge problem.
+
+    Args:
+      moments: of the pairs.
+      window: which they were made for.
+      num_pairs: (), N.
+      penalty: `(height, width)`.
+      penalize_bias: whether the penalty includes the bias.
+
+    Returns:
+      The map; NaN at pixels whose system is not positive definite in its precision.
+    """
+    in_channels, height, width = moments.input_mean.shape
+    out_channels = len(moments.target_mean)
+    inputs = lag_images.inputs(window, in_channels)
+    share = num_pairs / (num_pairs + penalty)
+    bias_weight = penalty * share if penalize_bias else jnp.zeros_like(penalty)
+    solve = _solve_planes if len(inputs) <= _UNROLLED else _solve_lines
+    weights = solve(moments, window, penalty, bias_weight)  # (num_inputs, out_channels, ...)
+    reach = masks.reach(window)
+    means = _pad(moments.input_mean, reach)
+    seen = jnp.zeros_like(weights[0])
+    for weight, (dy, dx, channel) in zip(weights, inputs, strict=True):
+        seen += weight * _around(means[channel], reach, dy, dx)[None]
+    bias = moments.target_mean - seen
+    if penalize_bias:
+        bias *= share[None]
+    shape = (len(window.offsets), in_channels, out_channels, height, width)
+    return WindowLinear(jnp.moveaxis(weights.reshape(shape), 2, 0), bias)
+
+
+def rows_at_a_time(window: masks.Window, in_channels: int, width: int) -> int:
+    """How many rows of a wide picture are best solved at a time, by a solver that needs a halo.
+
+    Larger systems are solved by a few pixels anyhow: there it is only memory that large strips take.
+    """
+    halo = masks.reach(window)[0]
+    small = len(window.offsets) * in_channels <= _UNROLLED
+    pixels = _CACHED_PIXELS if small else 4 * _CACHED_PIXELS
+    return max(1, pixels // width - 2 * halo, 8 * halo)
+
+
+def _pad(planes: jax.Array, reach: tuple[int, int]) -> jax.Array:
+    return jnp.pad(planes, ((0, 0), (reach[0], reach[0]), (reach[1], reach[1])))
+
+
+def _around(plane: jax.Array, reach: tuple[int, int], dy: int, dx: int) -> jax.Array:
+    """What a padded plane holds at (dy, dx) from every pixel."""
+    height, width = plane.shape[0] - 2 * reach[0], plane.shape[1] - 2 * reach[1]
+    return plane[reach[0] + dy : reach[0] + dy + height, reach[1] + dx : reach[1] + dx + width]
+
+
+def _solve_planes(
+    moments: Moments,
+    window: masks.Window,
+    penalty: jax.Array,
+    bias_weight: jax.Array,
+) -> jax.Array:
+    """Small systems: the elimination written out, every number of it a plane."""
+    in_channels, out_channels = len(moments.input_mean), len(moments.target_mean)
+    reach = masks.reach(window)
+    products, means = _pad(moments.products, reach), _pad(moments.input_mean, reach)
+    inside = _pad(jnp.ones_like(penalty)[None], reach)[0]
+    entries = lag_images.gram_entries(window, in_channels, out_channels)
+    inputs = lag_images.inputs(window, in_channels)
+    mean = [_around(means[channel], reach, dy, dx) for dy, dx, channel in inputs]
+    gram = {}
+    for i in range(len(inputs)):
+        for j in range(i, len(inputs)):
+            entry = entries[i][j]
+            covariance = _around(products[entry.lag], reach, entry.dy, entry.dx)
+            gram[i, j] = covariance + bias_weight * mean[i] * mean[j]
+        # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
+        gram[i, i] += jnp.where(_around(inside, reach, inputs[i].dy, inputs[i].dx) > 0, penalty, 1)
+    weighted = bias_weight[None] * jnp.stack(mean)
+    right = _crosses(moments, window) + weighted[:, None] * moments.target_mean[None]
+    return pixel_systems.solve_planes(gram, right)
+
+
+def _solve_lines(
+    moments: Moments,
+    window: masks.Window,
+    penalty: jax.Array,
+    bias_weight: jax.Array,
+) -> jax.Array:
+    """Larger systems: some pixels at a time, along the line of all rows."""
+    in_channels, height, width = moments.input_mean.shape
+    layout = lines.Layout(height, width, *masks.reach(window))
+    entries = lag_images.gram_entries(window, in_channels, len(moments.target_mean))
+    inputs = lag_images.inputs(window, in_channels)
+    size, dtype = len(inputs), moments.products.dtype
+    places = [(entry.lag, layout.shift(entry.dy, entry.dx)) for row in entries for entry in row]
+    table = jnp.asarray(places)
+    shifts = jnp.asarray([(each.channel, layout.shift(each.dy, each.dx)) for each in inputs])
+    fitting = max(_FEWEST_SYSTEMS, _SYSTEMS_BYTES // (size**2 * dtype.itemsize))
+    num_steps = -(-layout.length // min(fitting, layout.length))
+    num_pixels = -(-layout.length // num_steps)
+
+    products = lines.flatten(moments.products, layout)
+    means = lines.flatten(moments.input_mean, layout)
+    inside = lines.flatten(jnp.ones_like(penalty)[None], layout)
+    # Between the rows, systems that can be solved.
+    penalties = lines.flatten(penalty, layout, fill=1)
+    bias_weights = lines.flatten(bias_weight, layout)
+    crosses = lines.flatten(_crosses(moments, window), layout)
+    target_mean = lines.flatten(moments.target_mean, layout)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def solve_some(index: jax.Array) -> jax.Array:
+        start = layout.margin + jnp.minimum(index * num_pixels, layout.length - num_pixels)
+
+        def pick(planes: jax.Array, places: jax.Array) -> jax.Array:
+            """Rows of some planes, each moved by its own offset."""
+            return jax.vmap(
+                lambda place: jax.lax.dynamic_slice(planes, (place[0], start + place[1]), (1, num_pixels))[0]
+            )(places)
+
+        def here(planes: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(planes, start, num_pixels, axis=-1)
+
+        mean = pick(means, shifts)
+        weighted = here(bias_weights)[None] * mean
+        right = here(crosses) + weighted[:, None] * here(target_mean)[None]
+        # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
+        valid = pick(inside, shifts * jnp.asarray([[0, 1]])) > 0
+        diagonal = jnp.where(valid, here(penalties)[None], 1)
+        gram = pick(products, table).reshape(size, size, num_pixels) + weighted[:, None] * mean[None]
+        gram += jnp.eye(size, dtype=dtype)[:, :, None] * diagonal[:, None]
+        return pixel_systems.solve(jax.lax.optimization_barrier(gram), right)
+
+    parts = jax.lax.map(solve_some, jnp.arange(num_steps))
+    # The last part reaches back over pixels of the one before.
+    whole = jnp.moveaxis(parts[:-1], 0, 2).reshape(*parts.shape[1:3], -1)
+    last = parts[-1][..., num_steps * num_pixels - layout.length :]
+    return lines.unflatten(jnp.concatenate([whole, last], axis=-1), layout)
+
+
+def _crosses(moments: Moments, window: masks.Window) -> jax.Array:
+    """`(num_inputs, out_channels, height, width)`: covariances of inputs with targets."""
+    in_channels, out_channels = len(moments.input_mean), len(moments.target_mean)
+    return moments.products[jnp.asarray(lag_images.cross_entries(window, in_channels, out_channels))]
