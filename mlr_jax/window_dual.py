@@ -27,7 +27,7 @@ from mlr_jax.window_linear import WindowLinear
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 # Kernels that slide side by side, one in each row: so many numbers stay in the cache.
-_KERNELS_NUMBERS = 2**20
+_KERNELS_NUMBERS = 2**18
 _FEWEST_ROWS = 16
 # Examples that are summed in one loop over the pixels.
 _BLOCK = 20
