@@ -35,16 +35,25 @@ def factor(matrix: jax.Array) -> jax.Array:
 
 
 def _eliminate(panel: jax.Array) -> jax.Array:
-    """The rows of the factor, from those of the matrix, `(rows, columns)`, that are left of it."""
+    """The rows of the factor, from those of the matrix, `(rows, columns)`, that are left of it.
+
+    The multiples of a row that a step adds to all are made one step before, as in `pixel_systems`.
+    """
     rows, columns = jnp.arange(panel.shape[0]), jnp.arange(panel.shape[1])
 
-    def eliminate(j: jax.Array, panel: jax.Array) -> jax.Array:
-        row = jax.lax.dynamic_index_in_dim(panel, j, keepdims=False)
-        row *= jax.lax.rsqrt(jnp.where(row[j] > 0, row[j], jnp.nan))
-        panel -= jnp.where(rows > j, row[: len(rows)], 0)[:, None] * row[None]
-        return jax.lax.dynamic_update_index_in_dim(panel, row, j, 0)
+    def multiples(panel: jax.Array, j: jax.Array) -> jax.Array:
+        column = jax.lax.dynamic_index_in_dim(panel, j, keepdims=False)[: len(rows)]
+        scale = jax.lax.rsqrt(jnp.where(column[j] > 0, column[j], jnp.nan))
+        return jnp.where(rows == j, scale, jnp.where(rows > j, -column * scale**2, 0))
 
-    panel = jax.lax.fori_loop(0, len(rows), eliminate, panel)
+    def step(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        panel, factors = state
+        row = jax.lax.dynamic_index_in_dim(panel, j)
+        panel = (rows != j).astype(panel.dtype)[:, None] * panel + factors[:, None] * row
+        return panel, multiples(panel, jnp.minimum(j + 1, len(rows) - 1))
+
+    start = panel, multiples(panel, jnp.asarray(0))
+    panel, _ = jax.lax.fori_loop(0, len(rows), step, start)
     return jnp.where(columns[None] >= rows[:, None], panel, 0)
 
 

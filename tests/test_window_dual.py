@@ -75,7 +75,8 @@ def test_bands_of_rows_change_nothing(monkeypatch, x64):
     inputs, targets = pictures(NUM, 13, WIDTH, 1)
     whole = window_dual.fit(inputs, targets, masks.square(5), 0.4)
     window_dual._fit.clear_cache()
-    monkeypatch.setattr(window_dual, "_BAND_ROWS", 5)
+    monkeypatch.setattr(window_dual, "_KERNELS_NUMBERS", 1)
+    monkeypatch.setattr(window_dual, "_FEWEST_ROWS", 5)
     banded = window_dual.fit(inputs, targets, masks.square(5), 0.4)
     window_dual._fit.clear_cache()
     for one, other in zip(whole, banded, strict=True):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masks, window_linear, window_statistics
+from mlr_jax import masks, strips, window_linear, window_ridge, window_statistics
 from mlr_jax.checks import InputError
 from tests import oracle
 
@@ -143,7 +143,7 @@ def test_channels_are_seen_together(name, channels, x64):
     statistics = make(WINDOWS[name], *pairs, dtype=jnp.float64)
     num_inputs = channels[0] * len(WINDOWS[name].offsets)
     if name == "square":
-        assert (num_inputs > window_statistics._UNROLLED) == (channels[0] == 2), "both solvers are seen"
+        assert (num_inputs > window_ridge._UNROLLED) == (channels[0] == 2), "both solvers are seen"
     params = window_statistics.solve(statistics, WINDOWS[name], 0.4)
     assert_close(params, expected_map(WINDOWS[name], *pairs, 0.4), 1e-10)
 
@@ -311,25 +311,34 @@ def compiled_anew():
         function.clear_cache()
 
 
-@pytest.mark.parametrize("rows", [1, 4])
-@pytest.mark.parametrize("name", ["square"])
-def test_bands_of_rows_change_nothing(name, rows, monkeypatch, compiled_anew, x64):
-    height, width = 9, 5
+def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
+    height, width, window = 31, 3, WINDOWS["square"]
     pairs = problem(23, height, width)
-    assert height * width < window_statistics._BAND_PIXELS, "one band"
-    whole = make(WINDOWS[name], *pairs, dtype=jnp.float64)
+    expected = make(window, *pairs, dtype=jnp.float64)
+    whole = window_statistics.solve(expected, window, 0.4)
     window_statistics._update.clear_cache()
-    monkeypatch.setattr(window_statistics, "_BAND_PIXELS", rows * width)
-    bands = make(WINDOWS[name], *pairs, dtype=jnp.float64)
-    assert window_statistics._update._cache_size() == 1, "the bands were compiled"
-    assert_same_sums(bands, whole, 1e-12)
+    window_statistics._solve.clear_cache()
+    monkeypatch.setattr(window_statistics, "_STRIP_PIXELS", 1)
+    monkeypatch.setattr(window_ridge, "_CACHED_PIXELS", 1)
+    cut = []
+    map_rows = strips.map_rows
+
+    def note(function, height, *, rows, halo):
+        cut.append(rows + 2 * halo < height)
+        return map_rows(function, height, rows=rows, halo=halo)
+
+    monkeypatch.setattr(strips, "map_rows", note)
+    statistics = make(window, *pairs, dtype=jnp.float64)
+    assert_same_sums(statistics, expected, 1e-12)
+    assert_close(window_statistics.solve(statistics, window, 0.4), whole, 1e-12)
+    assert cut == [True, True], "there were several strips"
 
 
-@pytest.mark.parametrize("num_pixels", [10])
-def test_larger_systems_are_solved_some_at_a_time(num_pixels, monkeypatch, compiled_anew, x64):
+def test_larger_systems_are_solved_some_at_a_time(monkeypatch, compiled_anew, x64):
     pairs = problem(NUM, *SIZES["odd"])
     window = WINDOWS["large"]
-    monkeypatch.setattr(window_statistics, "_SYSTEMS_BYTES", num_pixels * len(window.offsets) ** 2 * 8)
+    monkeypatch.setattr(window_ridge, "_SYSTEMS_BYTES", 1)
+    monkeypatch.setattr(window_ridge, "_FEWEST_SYSTEMS", 10)
     params = window_statistics.solve(make(window, *pairs, dtype=jnp.float64), window, 0.4)
     assert_close(params, expected_map(window, *pairs, 0.4), 1e-10)
 
@@ -337,7 +346,7 @@ def test_larger_systems_are_solved_some_at_a_time(num_pixels, monkeypatch, compi
 @pytest.mark.parametrize("limit", [0, 9])
 def test_both_solvers_agree(limit, monkeypatch, compiled_anew, x64):
     pairs = problem(NUM, *SIZES["odd"])
-    monkeypatch.setattr(window_statistics, "_UNROLLED", limit)
+    monkeypatch.setattr(window_ridge, "_UNROLLED", limit)
     statistics = make(WINDOWS["square"], *pairs, dtype=jnp.float64)
     penalty = np.linspace(0.1, 5, pairs[0][0].size).reshape(SIZES["odd"])
     params = window_statistics.solve(statistics, WINDOWS["square"], penalty)

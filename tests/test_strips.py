@@ -1,0 +1,43 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import strips
+
+WIDTH = 3
+
+
+def blurred(plane: jax.Array) -> jax.Array:
+    """A sum over the five rows around every row, and how many of them there are."""
+    rows = jnp.stack([jnp.ones_like(plane), plane])
+    padded = jnp.pad(rows, ((0, 0), (2, 2), (0, 0)))
+    return sum(padded[:, k : k + plane.shape[0]] for k in range(5))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5, 7, 30])
+@pytest.mark.parametrize("height", [1, 5, 12, 13])
+def test_strips_equal_the_whole_picture(height, rows, rng):
+    plane = jnp.asarray(rng.standard_normal((height, WIDTH)), jnp.float32)
+    sizes = []
+
+    def function(start, size):
+        sizes.append(size)
+        strip = blurred(jax.lax.dynamic_slice_in_dim(plane, start, size))
+        return {"both": strip, "second": strip[1]}
+
+    result = strips.map_rows(function, height, rows=rows, halo=2)
+    np.testing.assert_allclose(result["both"], blurred(plane), rtol=1e-6)
+    np.testing.assert_array_equal(result["second"], result["both"][1])
+    assert max(sizes) <= min(height, rows + 4)
+
+
+def test_a_picture_no_larger_than_a_strip_is_not_cut():
+    starts = []
+
+    def function(start, size):
+        starts.append((int(start), size))
+        return jnp.zeros((size, WIDTH))
+
+    assert strips.map_rows(function, 9, rows=5, halo=2).shape == (9, WIDTH)
+    assert starts == [(0, 9)]
