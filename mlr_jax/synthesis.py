@@ -1,7 +1,8 @@
 """Expressions on pictures: learn one from pairs of pictures, and put it on others.
 
 This is masked linear regression (`masked_ridge`, Khan et al., IJCV 2020) for images with channels, with
-the change of expression under a dial.
+the change of expression under a dial. `fit` takes all pairs at once; `init_statistics`, `update` and `solve`
+take some at a time, as many as there may be.
 """
 
 from functools import partial
@@ -10,10 +11,11 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from mlr_jax import checks, masked_ridge, masks, window_dual, window_linear, window_statistics
 from mlr_jax.window_linear import WindowLinear
+from mlr_jax.window_statistics import WindowStatistics
 
 Channels = Literal["independent", "shared", "joint"]
 """How colour channels relate.
@@ -45,6 +47,30 @@ class ExpressionModel(NamedTuple):
     weights: jax.Array
     bias: jax.Array
     window: masks.Window | masks.Mask
+
+
+@jax.tree_util.register_static
+class ChannelMode(NamedTuple):
+    """How colour channels relate, as a static part of a pytree.
+
+    Attributes:
+      channels: see `Channels`.
+    """
+
+    channels: Channels
+
+
+class ExpressionStatistics(NamedTuple):
+    """The sums over pairs from which `solve` makes a model.
+
+    Attributes:
+      mode: how colour channels relate. Static.
+      groups: the statistics of the channels that are fitted together, along a first axis of all arrays: one
+        group for each channel if they are "independent", otherwise a single one.
+    """
+
+    mode: ChannelMode
+    groups: WindowStatistics
 
 
 def fit(
@@ -89,14 +115,8 @@ def fit(
     True
     """
     where = "synthesis.fit"
-    neutral = checks.as_floating(where, "neutral", neutral, _AXES)
-    expressive = checks.as_floating(where, "expressive", expressive, _AXES)
-    if neutral.shape != expressive.shape:
-        raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
-    if channels not in get_args(Channels):
-        raise checks.InputError(
-            f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
-        )
+    neutral, expressive = _pictures(where, neutral, expressive)
+    _check_channels(where, channels)
     height, width = neutral.shape[1:3]
     if not isinstance(window, masks.Mask | masks.Window):
         checks.positive_integer(where, "window, unless it is a masks.Window or masks.Mask,", window)
@@ -110,24 +130,117 @@ def fit(
                 f"{where}: the mask has {len(window.indices)} outputs, but pictures of {height} x {width} "
                 f"have {height * width} pixels"
             )
-    if np.shape(penalty) not in ((), (height, width)):
-        raise checks.InputError(
-            f"{where}: penalty must be a scalar or {(height, width)}, not {np.shape(penalty)}"
-        )
-    checks.not_negative(where, "penalty", penalty)
-    checks.finite(where, "neutral", neutral)
-    checks.finite(where, "expressive", expressive)
-
-    dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     model = _fit(
-        neutral.astype(dtype),
-        expressive.astype(dtype),
+        neutral,
+        expressive,
         window,
-        jnp.broadcast_to(jnp.asarray(penalty, dtype), (height, width)),
+        _penalties(where, penalty, height, width, neutral.dtype),
         channels=channels,
         penalize_bias=penalize_bias,
         batch_size=batch_size,
     )
+    checks.pixels_solved(where, model.bias, model.weights)
+    return model
+
+
+def init_statistics(
+    neutral: ArrayLike,
+    expressive: ArrayLike,
+    *,
+    window: int | masks.Window = 3,
+    channels: Channels = "independent",
+) -> ExpressionStatistics:
+    """Statistics of no pairs yet, for pictures like the given ones.
+
+    With `update` and `solve` they give the model of `fit` for any number of pairs, of which only some are in
+    memory at a time:
+
+        statistics = init_statistics(*first)
+        for neutral, expressive in batches:
+            statistics = update(statistics, neutral, expressive)
+        model = solve(statistics)
+
+    Args:
+      neutral: `(num, height, width, channels)` floating point in [0, 1], some of the faces. Their size, dtype
+        and channels are those of all; the mean of the first 16 is subtracted from every picture before it
+        is multiplied, which changes the rounding but not the result.
+      expressive: the same shape, the same people with the expression.
+      window: side of the square window in pixels, odd; or any `masks.Window`. Not a mask: its pixels share no
+        sums.
+      channels: how colour channels relate, see `Channels`.
+
+    Raises:
+      TypeError: the pictures are not floating point, or the window is of another type.
+      InputError: shapes do not agree, a value is NaN, or the window does not suit the picture.
+    """
+    where = "synthesis.init_statistics"
+    neutral, expressive = _pictures(where, neutral, expressive)
+    _check_channels(where, channels)
+    if not isinstance(window, masks.Window):
+        checks.positive_integer(where, "window, unless it is a masks.Window,", window)
+        window = masks.square(int(window))
+    masks.check_window(window, where, *neutral.shape[1:3])
+    return _init(neutral, expressive, window, channels)
+
+
+def update(
+    statistics: ExpressionStatistics, neutral: ArrayLike, expressive: ArrayLike
+) -> ExpressionStatistics:
+    """Adds pairs.
+
+    It is compiled once for each number of pairs. Which pairs come together, and in which order, changes the
+    rounding of the sums but nothing else.
+
+    Args:
+      statistics: so far.
+      neutral: `(num, height, width, channels)` floating point in [0, 1].
+      expressive: the same shape.
+
+    Returns:
+      The statistics with these pairs.
+
+    Raises:
+      TypeError: the pictures are not floating point.
+      InputError: they are not of the size and the channels that the statistics are for, or a value is NaN.
+    """
+    where = "synthesis.update"
+    neutral, expressive = _pictures(where, neutral, expressive)
+    num_groups, in_channels, height, width = statistics.groups.input_centre.shape
+    num_channels = {"independent": num_groups, "joint": in_channels, "shared": neutral.shape[3]}
+    expected = (height, width, num_channels[statistics.mode.channels])
+    if neutral.shape[1:] != expected:
+        raise checks.InputError(
+            f"{where}: the statistics are for pictures of {expected}, not {neutral.shape[1:]}"
+        )
+    return _update(statistics, neutral, expressive)
+
+
+def solve(
+    statistics: ExpressionStatistics, *, penalty: ArrayLike = 0.4, penalize_bias: bool = True
+) -> ExpressionModel:
+    """The model of all pairs that were added.
+
+    The same as that of `fit`, up to rounding, which always goes through the sums here: with fewer pairs than
+    a window has inputs, a small penalty loses digits that the dual would keep.
+
+    Args:
+      statistics: of the pairs; for several penalties the same.
+      penalty: lambda >= 0, one for all or `(height, width)`; 0.4 in the paper.
+      penalize_bias: whether the penalty includes the bias, as published.
+
+    Returns:
+      The model.
+
+    Raises:
+      InputError: there are no pairs, the penalty is negative or of another shape, or a system is singular.
+    """
+    where = "synthesis.solve"
+    num_pairs = statistics.groups.num_pairs
+    if checks.is_concrete(num_pairs) and not (np.asarray(num_pairs) > 0).all():
+        raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")
+    height, width = statistics.groups.input_centre.shape[2:]
+    penalties = _penalties(where, penalty, height, width, num_pairs.dtype)
+    model = _solve(statistics, penalties, penalize_bias=penalize_bias)
     checks.pixels_solved(where, model.bias, model.weights)
     return model
 
@@ -183,35 +296,59 @@ def _fit(
     penalize_bias: bool,
     batch_size: int | None,
 ) -> ExpressionModel:
-    num, _, _, num_channels = neutral.shape
-    in_channels = num_channels if channels == "joint" else 1
-    num_examples = num * num_channels if channels == "shared" else num
-
     def fit_one(inputs: jax.Array, targets: jax.Array) -> WindowLinear:
         """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
+        num, _, _, in_channels = inputs.shape
         if isinstance(window, masks.Window):
-            if len(window.offsets) * in_channels <= num_examples:
-                return _fit_window(inputs, targets, window, penalty, penalize_bias)
+            if len(window.offsets) * in_channels <= num:
+                statistics = window_statistics.update(_begin(inputs, targets, window), inputs, targets)
+                return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
             if window_dual.is_slidable(window):
                 return window_dual.fit(inputs, targets, window, penalty, penalize_bias=penalize_bias)
         return _fit_mask(inputs, targets, window, penalty, penalize_bias, batch_size)
 
-    if channels == "joint":
-        params = fit_one(neutral, expressive)
-    elif channels == "shared":
-        params = fit_one(_as_grey(neutral), _as_grey(expressive))
-    else:
-        # One after the other: a single channel may be all that memory holds twice.
-        each = jax.lax.map(lambda pair: fit_one(*pair), (_split(neutral), _split(expressive)))
-        params = jax.tree.map(lambda leaf: leaf[:, 0], each)
-    return ExpressionModel(*params, window)
+    # One after the other: a single channel may be all that memory holds twice.
+    groups = _group(neutral, channels), _group(expressive, channels)
+    return _model(jax.lax.map(lambda pair: fit_one(*pair), groups), window)
 
 
-def _fit_window(
-    inputs: jax.Array, targets: jax.Array, window: masks.Window, penalty: jax.Array, penalize_bias: bool
-) -> WindowLinear:
+@partial(jax.jit, static_argnames=("window", "channels"))
+def _init(
+    neutral: jax.Array, expressive: jax.Array, window: masks.Window, channels: Channels
+) -> ExpressionStatistics:
+    groups = _group(neutral, channels), _group(expressive, channels)
+    return ExpressionStatistics(
+        ChannelMode(channels), jax.lax.map(lambda pair: _begin(pair[0], pair[1], window), groups)
+    )
+
+
+@jax.jit
+def _update(
+    statistics: ExpressionStatistics, neutral: jax.Array, expressive: jax.Array
+) -> ExpressionStatistics:
+    channels = statistics.mode.channels
+    groups = statistics.groups, _group(neutral, channels), _group(expressive, channels)
+    added = jax.lax.map(lambda group: window_statistics.update(*group), groups)
+    return statistics._replace(groups=added)
+
+
+@partial(jax.jit, static_argnames="penalize_bias")
+def _solve(statistics: ExpressionStatistics, penalty: jax.Array, *, penalize_bias: bool) -> ExpressionModel:
+    window = statistics.groups.window
+    solve_one = partial(window_statistics.solve, window=window, penalty=penalty, penalize_bias=penalize_bias)
+    return _model(jax.lax.map(solve_one, statistics.groups), window)
+
+
+def _model(groups: WindowLinear, window: masks.Window | masks.Mask) -> ExpressionModel:
+    """Joins the output channels of all groups, `(groups, channels of one, ...)`."""
+    weights, bias = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in groups)
+    return ExpressionModel(weights, bias, window)
+
+
+def _begin(inputs: jax.Array, targets: jax.Array, window: masks.Window) -> WindowStatistics:
+    """The statistics of no pairs, centred for `(num, height, width, channels)` of one group."""
     _, height, width, in_channels = inputs.shape
-    statistics = window_statistics.init(
+    return window_statistics.init(
         window,
         height,
         width,
@@ -222,8 +359,6 @@ def _fit_window(
         target_centre=jax.lax.stop_gradient(targets[:_NUM_CENTRE].mean(axis=0)),
         dtype=inputs.dtype,
     )
-    statistics = window_statistics.update(statistics, inputs, targets)
-    return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
 
 
 def _fit_mask(
@@ -283,6 +418,42 @@ def _as_mask(window: masks.Window | masks.Mask, height: int, width: int) -> mask
     if isinstance(window, masks.Window):
         return masks.offset_window(height, width, window.offsets)
     return window
+
+
+def _pictures(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Both as floating point of one dtype and shape, without NaN."""
+    neutral = checks.as_floating(where, "neutral", neutral, _AXES)
+    expressive = checks.as_floating(where, "expressive", expressive, _AXES)
+    if neutral.shape != expressive.shape:
+        raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
+    checks.finite(where, "neutral", neutral)
+    checks.finite(where, "expressive", expressive)
+    dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
+    return neutral.astype(dtype), expressive.astype(dtype)
+
+
+def _check_channels(where: str, channels: str) -> None:
+    if channels not in get_args(Channels):
+        raise checks.InputError(
+            f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
+        )
+
+
+def _penalties(where: str, penalty: ArrayLike, height: int, width: int, dtype: DTypeLike) -> jax.Array:
+    """One for each pixel."""
+    if np.shape(penalty) not in ((), (height, width)):
+        raise checks.InputError(
+            f"{where}: penalty must be a scalar or {(height, width)}, not {np.shape(penalty)}"
+        )
+    checks.not_negative(where, "penalty", penalty)
+    return jnp.broadcast_to(jnp.asarray(penalty, dtype), (height, width))
+
+
+def _group(images: jax.Array, channels: Channels) -> jax.Array:
+    """The examples of each regression of its own: `(groups, num, height, width, channels of one)`."""
+    if channels == "joint":
+        return images[None]
+    return _as_grey(images)[None] if channels == "shared" else _split(images)
 
 
 def _as_grey(images: jax.Array) -> jax.Array:
