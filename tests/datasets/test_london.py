@@ -188,5 +188,5 @@ def test_streams_what_it_loads(root):
     (root / "smiling_front/042_08.jpg").write_text("rubbish")
     with pytest.raises(InputError, match=r"cannot read .*042_08.jpg as a picture"):
         london.stream(root, image_size=24).read(1)
-    with pytest.raises(InputError, match="channels must be 1 .grey. or 3 .colour., not 2"):
+    with pytest.raises(InputError, match=r"channels must be 1 .grey. or 3 .colour., not 2"):
         london.stream(root, channels=2)

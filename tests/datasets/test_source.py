@@ -94,7 +94,7 @@ def test_an_unreadable_picture_comes_when_it_is_its_turn(counted):
     before = threading.active_count()
     reader = sources.batches(source._replace(read=read), 2)
     assert [len(next(reader)[0]) for _ in range(2)] == [2, 2]
-    with pytest.raises(InputError, match="cannot read 5.png"):
+    with pytest.raises(InputError, match=r"cannot read 5\.png"):
         next(reader)
     assert threading.active_count() == before
 
