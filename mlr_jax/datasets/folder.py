@@ -100,7 +100,9 @@ def stream(
     first = images.to_channels(images.read(path(0, 0)), channels)
 
     def scale(picture: np.ndarray) -> np.ndarray:
-        return picture if image_size is None else images.resize(picture, image_size)
+        if image_size in (None, min(picture.shape[:2])):
+            return picture  # As it is, without a way over the device.
+        return images.resize(picture, image_size)
 
     def read_one(side: int, index: int) -> np.ndarray:
         picture = images.to_channels(images.read(path(side, index)), channels)

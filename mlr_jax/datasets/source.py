@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -54,7 +54,9 @@ def take(source: Source, indices: Sequence[int] | np.ndarray) -> Source:
     )
 
 
-def batches(source: Source, batch_size: int, *, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def batches(
+    source: Source, batch_size: int, *, start: int = 0
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Reads all pairs in order, some at a time, ahead of time in threads of its own.
 
     A few batches are in memory at once, however many pairs there are.
