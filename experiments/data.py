@@ -4,17 +4,24 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 from mlr_jax import checks
 from mlr_jax.datasets import folder, london, synthetic
 from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
+from mlr_jax.datasets.source import Source, take
 
 LOADERS: Mapping[str, Callable[..., Pairs]] = {
     "synthetic": synthetic.load,
     "london": london.load,
     "folder": folder.load,
+}
+STREAMS: Mapping[str, Callable[..., Source]] = {
+    "synthetic": synthetic.stream,
+    "london": london.stream,
+    "folder": folder.stream,
 }
 
 _DATASET = flags.DEFINE_enum("dataset", "synthetic", list(LOADERS), "The data set.")
@@ -72,6 +79,28 @@ def load(*, cache_dir: Path) -> Pairs:
     return _load(_SEED.value, cache_dir)
 
 
+def stream() -> Source:
+    """Opens the pairs that the flags name, to be read one by one.
+
+    All of them, unless `--test_list` or `--test_fraction` is given: then those to train on.
+
+    Raises:
+      InputError: the data are not as they should be, as far as this is seen without reading all pictures.
+    """
+    source = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value))
+    if _TEST_LIST.value is None and not _TEST_FRACTION.present:
+        return source
+    # The pairs' numbers are split in place of the pairs.
+    numbers = np.arange(len(source.subjects))
+    train, _ = _split(Pairs(numbers, numbers, source.subjects), _SEED.value)
+    return take(source, train.neutral)
+
+
+def settings() -> dict[str, object]:
+    """The data set and what is learned from it, in words that do not depend on where it lies."""
+    return {"dataset": _DATASET.value, "source": _SOURCE.value, "target": _TARGET.value}
+
+
 def person(subject: str, seed: int) -> str:
     """A name for the person, the same in all splits: synthetic people are others with every seed."""
     return f"{subject}, seed {seed}" if _DATASET.value == "synthetic" else subject
@@ -87,8 +116,8 @@ def title() -> str:
     return f"{_DATASET.value}: {_SOURCE.value} to {_TARGET.value}"
 
 
-def _load(seed: int, cache_dir: Path) -> Pairs:
-    """The pairs that the flags name."""
+def _options(seed: int) -> dict[str, object]:
+    """What the data sets are asked for."""
     options: dict[str, object] = {
         "image_size": _IMAGE_SIZE.value,
         "channels": int(_CHANNELS.value),
@@ -97,19 +126,23 @@ def _load(seed: int, cache_dir: Path) -> Pairs:
     }
     if _DATASET.value == "synthetic":
         options |= {"num_subjects": _NUM_SUBJECTS.value, "seed": seed}
-    else:
-        options["cache_dir"] = cache_dir
-    # Shown only where it takes long enough for someone to wonder, and wiped away before any message.
-    with tqdm(desc="reading pictures", unit="picture", delay=2, mininterval=1, leave=False) as bar:
+    return options
 
-        def progress(pictures: Sequence) -> Iterator:
-            bar.total = len(pictures)
-            for picture in pictures:
-                yield picture
+
+def _load(seed: int, cache_dir: Path) -> Pairs:
+    """The pairs that the flags name."""
+    options = _options(seed)
+    # Shown only where it takes long enough for someone to wonder, and wiped away before any message.
+    with tqdm(desc="reading pictures", unit="pair", delay=2, mininterval=1, leave=False) as bar:
+
+        def progress(subjects: Sequence) -> Iterator:
+            bar.total = len(subjects)
+            for subject in subjects:
+                yield subject
                 bar.update()
 
         if _DATASET.value != "synthetic":
-            options["progress"] = progress
+            options |= {"cache_dir": cache_dir, "progress": progress}
         return LOADERS[_DATASET.value](_data_dir(), **options)
 
 

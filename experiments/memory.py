@@ -1,6 +1,7 @@
-"""How much memory a computation takes, and how much there is: asked before it starts."""
+"""How much memory a computation takes, how much there is, and how much was used."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,22 @@ def available_bytes() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def peak_bytes() -> int | None:
+    """Returns the most memory that this program has had in the machine's main memory, or None."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        # The system's own count below would include the program that started this one.
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None  # Windows has none.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _linux_available() -> int | None:

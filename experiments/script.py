@@ -19,7 +19,7 @@ def run(experiment: Callable[[], None]) -> None:
         except (checks.InputError, OSError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
-            sys.exit("interrupted; tables of what was finished, if anything, are in the output folder")
+            sys.exit("interrupted; what was finished, if anything, is in the output folder")
 
     # Looking for accelerators that are not there is no news.
     logging.set_verbosity(logging.WARNING)

@@ -4,13 +4,14 @@ The modules, from the mathematics to the pictures:
 
     masks         what each output pixel may see: static index tensors
     masked_ridge  the model on flattened arrays: fit, predict
-    synthesis     the model on images with channels: fit, synthesize
+    synthesis     the model on images with channels: fit, or init_statistics, update, solve; synthesize
     metrics       MSE, PSNR, SSIM
+    model_file    models on disk
     images        pictures on disk and in memory
     alignment     faces brought into the same place by their landmarks
     datasets      pairs of pictures: synthetic, london, folder
     baselines     the regressions that it is compared with
-    cholesky, checks   what the others stand on
+    array_file, cholesky, checks   what the others stand on
 
 `import mlr_jax` brings the model; the others are imported by name, such as `from mlr_jax import metrics`.
 """

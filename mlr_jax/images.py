@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import jax
@@ -36,9 +37,12 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     if not path.is_file():
         raise checks.InputError(f"there is no picture {path}")
     try:
-        # Converting more than 8 bits would clip them, so these are read as they are.
-        deep = iio.improps(path, plugin="pillow", index=0).dtype not in (np.uint8, np.bool_)
-        image = iio.imread(path, plugin="pillow", index=0, mode=None if deep else "RGB", rotate=True)
+        with iio.imopen(path, "r", plugin="pillow") as file:
+            # Converting more than 8 bits would clip them, so these are read as they are.
+            deep = file.properties(index=0).dtype not in (np.uint8, np.bool_)
+            # What the plugin takes besides, its base class does not declare.
+            options: dict[str, Any] = {"mode": None if deep else "RGB", "rotate": True}
+            image = file.read(index=0, **options)
     except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise checks.InputError(f"cannot read {path} as a picture: {reason}") from error

@@ -1,7 +1,8 @@
 """Expressions on pictures: learn one from pairs of pictures, and put it on others.
 
 This is masked linear regression (`masked_ridge`, Khan et al., IJCV 2020) for images with channels, with
-the change of expression under a dial.
+the change of expression under a dial. `fit` takes all pairs at once; `init_statistics`, `update` and `solve`
+take some at a time, as many as there may be.
 """
 
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from mlr_jax import (
     checks,
@@ -23,6 +24,7 @@ from mlr_jax import (
     window_statistics,
 )
 from mlr_jax.window_linear import WindowLinear
+from mlr_jax.window_statistics import WindowStatistics
 
 Channels = Literal["independent", "shared", "joint"]
 """How colour channels relate.
@@ -30,6 +32,14 @@ Channels = Literal["independent", "shared", "joint"]
 "independent": each output channel sees its own channel, with its own weights, as published. "shared":
 one set of weights for all channels, each channel of a picture being one more example. "joint": each
 output channel sees all channels of the window.
+"""
+
+Solver = Literal["primal", "dual", "gather"]
+"""How windows are solved.
+
+"primal": from the sums that `window_statistics` shares among pixels, a system of the window's inputs for each.
+"dual": from kernels that slide, a system of the examples for each (`window_dual`). "gather": pixel by pixel
+(`masked_ridge`), which needs nothing of a window. All give the same weights.
 """
 
 # Pictures that are averaged for the centre of the statistics.
@@ -56,6 +66,30 @@ class ExpressionModel(NamedTuple):
     window: masks.Window | masks.Mask
 
 
+@jax.tree_util.register_static
+class ChannelMode(NamedTuple):
+    """How colour channels relate, as a static part of a pytree.
+
+    Attributes:
+      channels: see `Channels`.
+    """
+
+    channels: Channels
+
+
+class ExpressionStatistics(NamedTuple):
+    """The sums over pairs from which `solve` makes a model.
+
+    Attributes:
+      mode: how colour channels relate. Static.
+      groups: the statistics of the channels that are fitted together, along a first axis of all arrays: one
+        group for each channel if they are "independent", otherwise a single one.
+    """
+
+    mode: ChannelMode
+    groups: WindowStatistics
+
+
 def fit(
     neutral: ArrayLike,
     expressive: ArrayLike,
@@ -64,15 +98,15 @@ def fit(
     penalty: ArrayLike = 0.4,
     channels: Channels = "independent",
     penalize_bias: bool = True,
+    solver: Solver | None = None,
     batch_size: int | None = None,
 ) -> ExpressionModel:
     """Learns from pairs of pictures how an expression changes faces.
 
     Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. In a
-    window, neighbouring pixels share their work: through `window_statistics` if it has no more inputs than
-    there are examples, otherwise through `window_dual`. All masks, and windows of the second kind that are no
-    rectangles, go through `masked_ridge`. The result is the same. Under `jit`, a window's size and
-    `channels` must be static: bind them with `functools.partial`.
+    window, neighbouring pixels share their work, see `choose_solver`; masks go through `masked_ridge`. The
+    result is the same. Under `jit`, a window's size, `channels` and `solver` must be static: bind them with
+    `functools.partial`.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
@@ -82,6 +116,7 @@ def fit(
       penalty: lambda >= 0, one for all or `(height, width)`; 0.4 in the paper.
       channels: how colour channels relate, see `Channels`.
       penalize_bias: whether the penalty includes the bias, as published.
+      solver: see `Solver`; by default `choose_solver`'s, and "gather" for masks.
       batch_size: pixels that `masked_ridge.fit` solves at once, see there.
 
     Returns:
@@ -89,8 +124,8 @@ def fit(
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: shapes do not agree, a value is NaN, the window does not suit the picture, the penalty
-        is negative, or a system is singular.
+      InputError: shapes do not agree, a value is NaN, the window does not suit the picture or the solver, the
+        penalty is negative, or a system is singular.
 
     >>> faces = jax.random.uniform(jax.random.key(0), (20, 8, 8, 3))
     >>> model = fit(faces, 1 - faces, window=3, penalty=1e-4)
@@ -98,14 +133,8 @@ def fit(
     True
     """
     where = "synthesis.fit"
-    neutral = checks.as_floating(where, "neutral", neutral, _AXES)
-    expressive = checks.as_floating(where, "expressive", expressive, _AXES)
-    if neutral.shape != expressive.shape:
-        raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
-    if channels not in get_args(Channels):
-        raise checks.InputError(
-            f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
-        )
+    neutral, expressive = _pictures(where, neutral, expressive)
+    _check_channels(where, channels)
     height, width = neutral.shape[1:3]
     if not isinstance(window, masks.Mask | masks.Window):
         checks.positive_integer(where, "window, unless it is a masks.Window or masks.Mask,", window)
@@ -119,24 +148,138 @@ def fit(
                 f"{where}: the mask has {len(window.indices)} outputs, but pictures of {height} x {width} "
                 f"have {height * width} pixels"
             )
-    if np.shape(penalty) not in ((), (height, width)):
-        raise checks.InputError(
-            f"{where}: penalty must be a scalar or {(height, width)}, not {np.shape(penalty)}"
-        )
-    checks.not_negative(where, "penalty", penalty)
-    checks.finite(where, "neutral", neutral)
-    checks.finite(where, "expressive", expressive)
-
-    dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     model = _fit(
-        neutral.astype(dtype),
-        expressive.astype(dtype),
+        neutral,
+        expressive,
         window,
-        jnp.broadcast_to(jnp.asarray(penalty, dtype), (height, width)),
+        _penalties(where, penalty, height, width, neutral.dtype),
         channels=channels,
         penalize_bias=penalize_bias,
+        solver=_check_solver(where, solver, window, neutral.shape, channels),
         batch_size=batch_size,
     )
+    checks.pixels_solved(where, model.bias, model.weights)
+    return model
+
+
+def choose_solver(window: masks.Window, num_examples: int, in_channels: int = 1) -> Solver:
+    """The solver that is fastest for a window, as far as its shape and the numbers tell.
+
+    Args:
+      window: of offsets.
+      num_examples: N; if channels are "shared", each channel of a picture is one.
+      in_channels: that an output sees.
+
+    Returns:
+      "primal" if the window has at most as many inputs as there are examples (experiments/BENCHMARKS.md has
+      where the two cross); otherwise "dual" if it is a rectangle, and "gather" if not.
+
+    >>> choose_solver(masks.square(3), 82), choose_solver(masks.square(15), 82)
+    ('primal', 'dual')
+    """
+    if len(window.offsets) * in_channels <= num_examples:
+        return "primal"
+    return "dual" if window_dual.is_slidable(window) else "gather"
+
+
+def init_statistics(
+    neutral: ArrayLike,
+    expressive: ArrayLike,
+    *,
+    window: int | masks.Window = 3,
+    channels: Channels = "independent",
+) -> ExpressionStatistics:
+    """Statistics of no pairs yet, for pictures like the given ones.
+
+    With `update` and `solve` they give the model of `fit` for any number of pairs, of which only some are in
+    memory at a time:
+
+        statistics = init_statistics(*first)
+        for neutral, expressive in batches:
+            statistics = update(statistics, neutral, expressive)
+        model = solve(statistics)
+
+    Args:
+      neutral: `(num, height, width, channels)` floating point in [0, 1], some of the faces. Their size, dtype
+        and channels are those of all; the mean of the first 16 is subtracted from every picture before it
+        is multiplied, which changes the rounding but not the result.
+      expressive: the same shape, the same people with the expression.
+      window: side of the square window in pixels, odd; or any `masks.Window`. Not a mask: its pixels share no
+        sums.
+      channels: how colour channels relate, see `Channels`.
+
+    Raises:
+      TypeError: the pictures are not floating point, or the window is of another type.
+      InputError: shapes do not agree, a value is NaN, or the window does not suit the picture.
+    """
+    where = "synthesis.init_statistics"
+    neutral, expressive = _pictures(where, neutral, expressive)
+    _check_channels(where, channels)
+    if not isinstance(window, masks.Window):
+        checks.positive_integer(where, "window, unless it is a masks.Window,", window)
+        window = masks.square(int(window))
+    masks.check_window(window, where, *neutral.shape[1:3])
+    return _init(neutral, expressive, window, channels)
+
+
+def update(
+    statistics: ExpressionStatistics, neutral: ArrayLike, expressive: ArrayLike
+) -> ExpressionStatistics:
+    """Adds pairs.
+
+    It is compiled once for each number of pairs. Which pairs come together, and in which order, changes the
+    rounding of the sums but nothing else.
+
+    Args:
+      statistics: so far.
+      neutral: `(num, height, width, channels)` floating point in [0, 1].
+      expressive: the same shape.
+
+    Returns:
+      The statistics with these pairs.
+
+    Raises:
+      TypeError: the pictures are not floating point.
+      InputError: they are not of the size and the channels that the statistics are for, or a value is NaN.
+    """
+    where = "synthesis.update"
+    neutral, expressive = _pictures(where, neutral, expressive)
+    num_groups, in_channels, height, width = statistics.groups.input_centre.shape
+    num_channels = {"independent": num_groups, "joint": in_channels, "shared": neutral.shape[3]}
+    expected = (height, width, num_channels[statistics.mode.channels])
+    if neutral.shape[1:] != expected:
+        raise checks.InputError(
+            f"{where}: the statistics are for pictures of {expected}, not {neutral.shape[1:]}"
+        )
+    return _update(statistics, neutral, expressive)
+
+
+def solve(
+    statistics: ExpressionStatistics, *, penalty: ArrayLike = 0.4, penalize_bias: bool = True
+) -> ExpressionModel:
+    """The model of all pairs that were added.
+
+    The same as that of `fit`, up to rounding, which always goes through the sums here: with fewer pairs than
+    a window has inputs, a small penalty loses digits that the dual would keep.
+
+    Args:
+      statistics: of the pairs; for several penalties the same.
+      penalty: lambda >= 0, one for all or `(height, width)`; 0.4 in the paper.
+      penalize_bias: whether the penalty includes the bias, as published.
+
+    Returns:
+      The model.
+
+    Raises:
+      InputError: there are no pairs, the penalty is negative or of another shape, or a system is singular.
+    """
+    where = "synthesis.solve"
+    num_pairs = statistics.groups.num_pairs
+    if checks.is_concrete(num_pairs) and not (np.asarray(num_pairs) > 0).all():
+        raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")
+    height, width = statistics.groups.input_centre.shape[2:]
+    penalties = _penalties(where, penalty, height, width, num_pairs.dtype)
+    model = _solve(statistics, penalties, penalize_bias=penalize_bias)
     checks.pixels_solved(where, model.bias, model.weights)
     return model
 
@@ -181,7 +324,7 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
     return _synthesize(model, images, amount)
 
 
-@partial(jax.jit, static_argnames=("channels", "penalize_bias", "batch_size"))
+@partial(jax.jit, static_argnames=("channels", "penalize_bias", "solver", "batch_size"))
 def _fit(
     neutral: jax.Array,
     expressive: jax.Array,
@@ -190,59 +333,84 @@ def _fit(
     *,
     channels: Channels,
     penalize_bias: bool,
+    solver: Solver,
     batch_size: int | None,
 ) -> ExpressionModel:
-    num, _, _, num_channels = neutral.shape
-    in_channels = num_channels if channels == "joint" else 1
-    num_examples = num * num_channels if channels == "shared" else num
-
-    def fit_one(inputs: jax.Array, targets: jax.Array) -> WindowLinear:
-        """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
-        if isinstance(window, masks.Window):
-            if len(window.offsets) * in_channels <= num_examples:
-                return _fit_window(inputs, targets, window, penalty, penalize_bias)
-            if window_dual.is_slidable(window):
+    def fit_rows(neutral: jax.Array, expressive: jax.Array, penalty: jax.Array) -> WindowLinear:
+        def fit_one(group: tuple[jax.Array, jax.Array]) -> WindowLinear:
+            """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
+            inputs, targets = group
+            if solver == "gather":
+                return _fit_mask(inputs, targets, window, penalty, penalize_bias, batch_size)
+            if solver == "dual":
                 return window_dual.fit(inputs, targets, window, penalty, penalize_bias=penalize_bias)
-        return _fit_mask(inputs, targets, window, penalty, penalize_bias, batch_size)
+            statistics = window_statistics.update(_begin(inputs, targets, window), inputs, targets)
+            return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
 
-    if channels == "joint":
-        params = fit_one(neutral, expressive)
-    elif channels == "shared":
-        params = fit_one(_as_grey(neutral), _as_grey(expressive))
-    else:
         # One after the other: a single channel may be all that memory holds twice.
-        each = jax.lax.map(lambda pair: fit_one(*pair), (_split(neutral), _split(expressive)))
-        params = jax.tree.map(lambda leaf: leaf[:, 0], each)
-    return ExpressionModel(*params, window)
+        return jax.lax.map(fit_one, (_group(neutral, channels), _group(expressive, channels)))
 
-
-def _fit_window(
-    inputs: jax.Array, targets: jax.Array, window: masks.Window, penalty: jax.Array, penalize_bias: bool
-) -> WindowLinear:
-    _, height, width, in_channels = inputs.shape
-
-    def fit_strip(start: jax.Array, size: int) -> WindowLinear:
-        def cut(pictures: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_slice_in_dim(pictures, start, size, axis=1)
-
-        statistics = window_statistics.init(
-            window,
-            size,
-            width,
-            in_channels=in_channels,
-            out_channels=targets.shape[-1],
-            # Some pictures are enough to be near the mean of all.
-            input_centre=jax.lax.stop_gradient(cut(inputs[:_NUM_CENTRE]).mean(axis=0)),
-            target_centre=jax.lax.stop_gradient(cut(targets[:_NUM_CENTRE]).mean(axis=0)),
-            dtype=inputs.dtype,
-        )
-        statistics = window_statistics.update(statistics, cut(inputs), cut(targets))
-        rows = jax.lax.dynamic_slice_in_dim(penalty, start, size)
-        return window_statistics.solve(statistics, window, rows, penalize_bias=penalize_bias)
+    if solver != "primal":
+        return _model(fit_rows(neutral, expressive, penalty), window)
 
     # The statistics of a strip stay in the cache, and those of all strips are never held together.
+    def fit_strip(start: jax.Array, size: int) -> WindowLinear:
+        cut = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
+        return fit_rows(cut(neutral, axis=1), cut(expressive, axis=1), cut(penalty, axis=0))
+
+    _, height, width, num_channels = neutral.shape
+    in_channels = num_channels if channels == "joint" else 1
     rows = window_ridge.rows_at_a_time(window, in_channels, width)
-    return strips.map_rows(fit_strip, height, rows=rows, halo=masks.reach(window)[0])
+    return _model(strips.map_rows(fit_strip, height, rows=rows, halo=masks.reach(window)[0]), window)
+
+
+@partial(jax.jit, static_argnames=("window", "channels"))
+def _init(
+    neutral: jax.Array, expressive: jax.Array, window: masks.Window, channels: Channels
+) -> ExpressionStatistics:
+    groups = _group(neutral, channels), _group(expressive, channels)
+    return ExpressionStatistics(
+        ChannelMode(channels), jax.lax.map(lambda pair: _begin(pair[0], pair[1], window), groups)
+    )
+
+
+@jax.jit
+def _update(
+    statistics: ExpressionStatistics, neutral: jax.Array, expressive: jax.Array
+) -> ExpressionStatistics:
+    channels = statistics.mode.channels
+    groups = statistics.groups, _group(neutral, channels), _group(expressive, channels)
+    added = jax.lax.map(lambda group: window_statistics.update(*group), groups)
+    return statistics._replace(groups=added)
+
+
+@partial(jax.jit, static_argnames="penalize_bias")
+def _solve(statistics: ExpressionStatistics, penalty: jax.Array, *, penalize_bias: bool) -> ExpressionModel:
+    window = statistics.groups.window
+    solve_one = partial(window_statistics.solve, window=window, penalty=penalty, penalize_bias=penalize_bias)
+    return _model(jax.lax.map(solve_one, statistics.groups), window)
+
+
+def _model(groups: WindowLinear, window: masks.Window | masks.Mask) -> ExpressionModel:
+    """Joins the output channels of all groups, `(groups, channels of one, ...)`."""
+    weights, bias = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in groups)
+    return ExpressionModel(weights, bias, window)
+
+
+def _begin(inputs: jax.Array, targets: jax.Array, window: masks.Window) -> WindowStatistics:
+    """The statistics of no pairs, centred for `(num, height, width, channels)` of one group."""
+    _, height, width, in_channels = inputs.shape
+    return window_statistics.init(
+        window,
+        height,
+        width,
+        in_channels=in_channels,
+        out_channels=targets.shape[-1],
+        # Some pictures are enough to be near the mean of all.
+        input_centre=jax.lax.stop_gradient(inputs[:_NUM_CENTRE].mean(axis=0)),
+        target_centre=jax.lax.stop_gradient(targets[:_NUM_CENTRE].mean(axis=0)),
+        dtype=inputs.dtype,
+    )
 
 
 def _fit_mask(
@@ -302,6 +470,66 @@ def _as_mask(window: masks.Window | masks.Mask, height: int, width: int) -> mask
     if isinstance(window, masks.Window):
         return masks.offset_window(height, width, window.offsets)
     return window
+
+
+def _pictures(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Both as floating point of one dtype and shape, without NaN."""
+    neutral = checks.as_floating(where, "neutral", neutral, _AXES)
+    expressive = checks.as_floating(where, "expressive", expressive, _AXES)
+    if neutral.shape != expressive.shape:
+        raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
+    checks.finite(where, "neutral", neutral)
+    checks.finite(where, "expressive", expressive)
+    dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
+    return neutral.astype(dtype), expressive.astype(dtype)
+
+
+def _check_channels(where: str, channels: str) -> None:
+    if channels not in get_args(Channels):
+        raise checks.InputError(
+            f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
+        )
+
+
+def _check_solver(
+    where: str,
+    solver: Solver | None,
+    window: masks.Window | masks.Mask,
+    shape: tuple[int, ...],
+    channels: Channels,
+) -> Solver:
+    """The solver for pictures of that shape, after checking that it suits the window."""
+    if solver not in (None, *get_args(Solver)):
+        raise checks.InputError(
+            f"{where}: solver must be one of {', '.join(get_args(Solver))}, not {solver!r}"
+        )
+    if isinstance(window, masks.Mask):
+        if solver not in (None, "gather"):
+            raise checks.InputError(f"{where}: a mask can only be solved by 'gather', not {solver!r}")
+        return "gather"
+    if solver == "dual" and not window_dual.is_slidable(window):
+        raise checks.InputError(
+            f"{where}: the window is no rectangle without holes, which solver 'dual' needs; use 'primal'"
+        )
+    num_examples = shape[0] * (shape[3] if channels == "shared" else 1)
+    return solver or choose_solver(window, num_examples, shape[3] if channels == "joint" else 1)
+
+
+def _penalties(where: str, penalty: ArrayLike, height: int, width: int, dtype: DTypeLike) -> jax.Array:
+    """One for each pixel."""
+    if np.shape(penalty) not in ((), (height, width)):
+        raise checks.InputError(
+            f"{where}: penalty must be a scalar or {(height, width)}, not {np.shape(penalty)}"
+        )
+    checks.not_negative(where, "penalty", penalty)
+    return jnp.broadcast_to(jnp.asarray(penalty, dtype), (height, width))
+
+
+def _group(images: jax.Array, channels: Channels) -> jax.Array:
+    """The examples of each regression of its own: `(groups, num, height, width, channels of one)`."""
+    if channels == "joint":
+        return images[None]
+    return _as_grey(images)[None] if channels == "shared" else _split(images)
 
 
 def _as_grey(images: jax.Array) -> jax.Array:

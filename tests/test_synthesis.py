@@ -191,3 +191,67 @@ def test_a_window_equals_its_mask(faces, window, mode, x64):
     np.testing.assert_allclose(one.bias, other.bias, atol=1e-10)
     first, second = (synthesis.synthesize(model, faces[0], intensity=0.7) for model in (one, other))
     np.testing.assert_allclose(first, second, atol=1e-10)
+
+
+def stream(faces, size, *, penalty=0.4, penalize_bias=True, **options):
+    """The model of pairs that come in parts of a size."""
+    statistics = synthesis.init_statistics(*(each[:size] for each in faces), **options)
+    for start in range(0, NUM, size):
+        statistics = synthesis.update(statistics, *(each[start : start + size] for each in faces))
+    return synthesis.solve(statistics, penalty=penalty, penalize_bias=penalize_bias)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pairs_in_parts_give_the_same_model(faces, mode, x64):
+    whole = synthesis.fit(*faces, channels=mode)
+    parts = stream(faces, 4, channels=mode)
+    assert parts.window == whole.window
+    chex.assert_trees_all_close(parts, whole, atol=1e-10)
+
+
+def test_pairs_in_parts_with_more_inputs_than_pairs(faces, x64):
+    """`fit` takes another way then; the last part is shorter."""
+    options = {"window": masks.disk(2), "penalty": 1.3, "penalize_bias": False}
+    chex.assert_trees_all_close(stream(faces, 7, **options), synthesis.fit(*faces, **options), atol=1e-10)
+
+
+def test_pairs_in_parts_in_single_precision(faces):
+    single = [each.astype(np.float32) for each in faces]
+    parts = stream(single, 4)
+    assert parts.weights.dtype == jnp.float32
+    chex.assert_trees_all_close(parts, synthesis.fit(*single), rtol=1e-5, atol=1e-5)
+
+
+def test_statistics_compile_once_for_each_number_of_pairs(faces):
+    statistics = synthesis.init_statistics(*faces)
+    statistics = synthesis.update(statistics, *faces)
+    compiled = synthesis._update._cache_size()
+    for _ in range(3):
+        statistics = synthesis.update(statistics, *faces)
+    assert synthesis._update._cache_size() == compiled
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda f, _: synthesis.init_statistics(*f, window=7), "larger than the picture"),
+        (lambda f, _: synthesis.init_statistics(*f, channels="rgb"), "not 'rgb'"),
+        (lambda f, _: synthesis.init_statistics(f[0], f[1][1:]), "neutral is .* but expressive is"),
+        (lambda _, s: synthesis.solve(s), "the statistics hold no pairs"),
+        (
+            lambda f, s: synthesis.update(s, *(each[..., :1] for each in f)),
+            r"of \(6, 5, 3\), not \(6, 5, 1\)",
+        ),
+        (lambda f, s: synthesis.update(s, *(each[:, :5] for each in f)), r"of \(6, 5, 3\), not \(5, 5, 3\)"),
+        (lambda f, s: synthesis.update(s, f[0], f[1] * np.nan), "expressive holds .* NaN"),
+        (lambda f, s: synthesis.solve(synthesis.update(s, *f), penalty=-1), "penalty must be 0 or more"),
+    ],
+)
+def test_statistics_errors(faces, act, words):
+    with pytest.raises(InputError, match=words):
+        act(faces, synthesis.init_statistics(*faces))
+
+
+def test_a_mask_has_no_statistics(faces):
+    with pytest.raises(TypeError, match=r"window, unless it is a masks.Window, must be a whole number"):
+        synthesis.init_statistics(*faces, window=masks.square_window(HEIGHT, WIDTH, 3))

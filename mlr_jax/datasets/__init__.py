@@ -1,6 +1,10 @@
-"""Pairs of pictures, and a module for each data set with `load(data_dir, *, image_size, channels, ...)`."""
+"""Pairs of pictures, and a module for each data set with `load(data_dir, *, image_size, channels, ...)`.
 
-from mlr_jax.datasets import folder, london, synthetic
+`stream` takes the same arguments, and reads pairs when they are asked for: see `source`.
+"""
+
+from mlr_jax.datasets import folder, london, source, synthetic
 from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.datasets.source import Source
 
-__all__ = ["Pairs", "folder", "london", "synthetic"]
+__all__ = ["Pairs", "Source", "folder", "london", "source", "synthetic"]

@@ -62,17 +62,18 @@ def load_or_compute(
     return pairs
 
 
-def fingerprint(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each file: a part of the key of what is made from them.
+def fingerprint(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """Digest of the path, size and time of change of each file: a part of the key of what is made from them.
 
     Raises:
       InputError: one cannot be found.
     """
-    marks = []
+    digest = hashlib.sha256()
     for path in paths:
         try:
-            status = path.stat()
+            status = os.stat(path)
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
-        marks.append((str(path), status.st_size, status.st_mtime_ns))
-    return marks
+        digest.update(os.fsencode(os.path.abspath(path)))
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]

@@ -6,14 +6,15 @@ or the layout of the authors' published code, `<root>/trainA/x_1.png` (neutral) 
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mlr_jax import checks, images
-from mlr_jax.datasets import cache
-from mlr_jax.datasets.pairs import Pairs, check
+from mlr_jax.datasets import cache, source as sources
+from mlr_jax.datasets.pairs import Pairs
 
 # Raised by whoever changes what is made of the same files, so that no old pictures are reused.
 _VERSION = 1
@@ -39,7 +40,7 @@ def load(
         `trainB`, "neutral" is A and any other name is B.
       target: the expression to reach.
       cache_dir: where decoded pictures are kept for the next time, if anywhere.
-      progress: wraps the list of pictures that are read, such as `tqdm.tqdm`.
+      progress: wraps the names of the pairs that are read, such as `tqdm.tqdm`.
 
     Returns:
       One pair for each name, in alphabetical order; subjects are the names.
@@ -48,29 +49,81 @@ def load(
       InputError: a folder is missing or empty, a picture has no partner, cannot be read, or differs in
         size from the others; the message names it.
     """
+    opened = stream(data_dir, image_size=image_size, channels=channels, source=source, target=target)
+    return sources.load(opened, f"the data set {data_dir}", cache_dir=cache_dir, progress=progress)
+
+
+def stream(
+    data_dir: str | os.PathLike[str],
+    *,
+    image_size: int | None = 64,
+    channels: int = 3,
+    source: str = "neutral",
+    target: str = "happy",
+) -> sources.Source:
+    """Opens pairs of pictures of one size, to be read one by one.
+
+    Args:
+      data_dir: as for `load`, like all that follow.
+      image_size: as there.
+      channels: as there.
+      source: as there.
+      target: as there.
+
+    Returns:
+      The pairs that `load` would load, of which the first source picture has been read to know its size.
+
+    Raises:
+      InputError: a folder is missing or empty, a picture has no partner, or the first one cannot be read.
+        Whoever reads another one that cannot be read, or differs in size, gets an InputError that names it.
+    """
     if image_size is not None:
-        checks.positive_integer("folder.load", "image_size", image_size)
-    sources, targets = (_pictures(folder) for folder in _folders(Path(data_dir), source, target))
-    for own, other in ((sources, targets), (targets, sources)):
-        lonely = sorted(own.keys() - other.keys())
+        checks.positive_integer("folder", "image_size", image_size)
+    folders = _folders(Path(data_dir), source, target)
+    endings = [_pictures(folder) for folder in folders]
+    for own, other in ((0, 1), (1, 0)):
+        lonely = sorted(endings[own].keys() - endings[other].keys())
         if lonely:
-            folder = next(iter(other.values())).parent
+            picture = folders[own] / (lonely[0] + endings[own][lonely[0]])
             more = f", nor have {len(lonely) - 1} other pictures" if len(lonely) > 1 else ""
-            raise checks.InputError(f"{own[lonely[0]]} has no partner {lonely[0]} in {folder}{more}")
-    names = sorted(sources)
-    paths = [files[name] for files in (sources, targets) for name in names]
+            raise checks.InputError(f"{picture} has no partner {lonely[0]} in {folders[other]}{more}")
+    names = tuple(sorted(endings[0]))
+    # There may be very many: of every file no more than its ending is kept.
+    files = [
+        (str(folder), [each[name] for name in names]) for folder, each in zip(folders, endings, strict=True)
+    ]
+
+    def path(side: int, index: int) -> str:
+        folder, suffixes = files[side]
+        return os.path.join(folder, names[index] + suffixes[index])
+
+    first = images.to_channels(images.read(path(0, 0)), channels)
+
+    def scale(picture: np.ndarray) -> np.ndarray:
+        if image_size in (None, min(picture.shape[:2])):
+            return picture  # As it is, without a way over the device.
+        return images.resize(picture, image_size)
+
+    def read_one(side: int, index: int) -> np.ndarray:
+        picture = images.to_channels(images.read(path(side, index)), channels)
+        if picture.shape != size:
+            raise checks.InputError(
+                f"{path(side, index)} is {picture.shape[1]} x {picture.shape[0]} pixels, but {path(0, 0)} is "
+                f"{size[1]} x {size[0]}; all pictures must be of one size"
+            )
+        return scale(picture)
+
+    size = first.shape
+    height, width, _ = scale(first).shape
     key = {
         "loader": ("folder", _VERSION),
-        "files": cache.fingerprint(paths),
+        "files": cache.fingerprint(path(side, index) for side in (0, 1) for index in range(len(names))),
         "image_size": image_size,
         "channels": channels,
     }
-
-    def compute() -> Pairs:
-        pictures = _read_all(paths, image_size, channels, progress)
-        return Pairs(pictures[: len(names)], pictures[len(names) :], tuple(names))
-
-    return check(cache.load_or_compute(cache_dir, key, compute), where=f"the data set {data_dir}")
+    return sources.Source(
+        names, (height, width, channels), lambda index: (read_one(0, index), read_one(1, index)), key
+    )
 
 
 def _folders(root: Path, source: str, target: str) -> tuple[Path, Path]:
@@ -93,35 +146,17 @@ def _folders(root: Path, source: str, target: str) -> tuple[Path, Path]:
     return root / source, root / target
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their names without ending."""
-    pictures: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in images.EXTENSIONS and not path.name.startswith("."):
-            if path.stem in pictures:
-                raise checks.InputError(f"{pictures[path.stem]} and {path} have the same name")
-            pictures[path.stem] = path
+def _pictures(folder: Path) -> dict[str, str]:
+    """The endings of the files of a folder's pictures, by their names without ending."""
+    pictures: dict[str, str] = {}
+    for file in sorted(os.listdir(folder)):
+        name, suffix = os.path.splitext(file)
+        if suffix.lower() in images.EXTENSIONS and not file.startswith("."):
+            if name in pictures:
+                raise checks.InputError(
+                    f"{folder / (name + pictures[name])} and {folder / file} have the same name"
+                )
+            pictures[name] = sys.intern(suffix)
     if not pictures:
         raise checks.InputError(f"there are no pictures in {folder} ({' '.join(images.EXTENSIONS)})")
     return pictures
-
-
-def _read_all(
-    paths: Sequence[Path],
-    image_size: int | None,
-    channels: int,
-    progress: Callable[[Sequence], Iterable],
-) -> np.ndarray:
-    """All pictures as one array, after checking that they are of one size."""
-    result: list[np.ndarray] = []
-    shape: tuple[int, ...] = ()
-    for path in progress(paths):
-        picture = images.to_channels(images.read(path), channels)
-        shape = shape or picture.shape
-        if picture.shape != shape:
-            raise checks.InputError(
-                f"{path} is {picture.shape[1]} x {picture.shape[0]} pixels, but {paths[0]} is "
-                f"{shape[1]} x {shape[0]}; all pictures must be of one size"
-            )
-        result.append(picture if image_size is None else images.resize(picture, image_size))
-    return np.stack(result)

@@ -14,14 +14,13 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from mlr_jax import alignment, checks, images
-from mlr_jax.datasets import cache
-from mlr_jax.datasets.pairs import Pairs, check
+from mlr_jax.datasets import cache, source as sources
+from mlr_jax.datasets.pairs import Pairs
 
 _FOLDERS = {
     "neutral": ("neutral_front", "03"),
@@ -33,9 +32,6 @@ _POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right")
 
 # Raised by whoever changes what is made of the same files, so that no old pictures are reused.
 _VERSION = 1
-
-# Decoding releases Python's lock, so that two pictures are read at a time.
-_NUM_THREADS = 2
 
 
 def load(
@@ -71,7 +67,41 @@ def load(
       InputError: the folder has another layout, a picture has no partner or no landmarks, or cannot be
         read; the message names it.
     """
-    checks.positive_integer("london.load", "image_size", image_size)
+    opened = stream(
+        data_dir, image_size=image_size, channels=channels, source=source, target=target, template=template
+    )
+    return sources.load(opened, f"the London set in {data_dir}", cache_dir=cache_dir, progress=progress)
+
+
+def stream(
+    data_dir: str | os.PathLike[str],
+    *,
+    image_size: int = 64,
+    channels: int = 3,
+    source: str = "neutral",
+    target: str = "happy",
+    template: alignment.FaceTemplate = alignment.FaceTemplate(),
+) -> sources.Source:
+    """Opens the set, to be read person by person.
+
+    Args:
+      data_dir: as for `load`, like all that follow.
+      image_size: as there.
+      channels: as there.
+      source: as there.
+      target: as there.
+      template: as there.
+
+    Returns:
+      The pairs that `load` would load.
+
+    Raises:
+      InputError: the folder has another layout, or a picture has no partner or no landmarks. Whoever reads a
+        picture that cannot be read, or whose landmarks are wrong, gets an InputError that names it.
+    """
+    checks.positive_integer("london", "image_size", image_size)
+    if channels not in (1, 3):
+        raise checks.InputError(f"london: channels must be 1 (grey) or 3 (colour), not {channels}")
     root = Path(data_dir)
     for option, name in (("source", source), ("target", target)):
         if name not in _FOLDERS:
@@ -96,25 +126,16 @@ def load(
         "template": template,
     }
 
-    def read(job: tuple[str, str]) -> np.ndarray:
-        name, subject = job
+    def read_one(name: str, subject: str) -> np.ndarray:
         rest, own = (points[_file(each, subject)] for each in ("neutral", name))
         picture = images.to_channels(images.read(root / _file(name, subject)), channels)
         _check_landmarks(root / _file(name, subject), own, picture.shape)
         return _align(picture, rest, own, image_size, template)
 
-    def compute() -> Pairs:
-        jobs = [(name, subject) for name in (source, target) for subject in subjects]
-        with ThreadPoolExecutor(_NUM_THREADS) as pool:
-            try:
-                results = [task.result() for task in progress([pool.submit(read, j) for j in jobs])]
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        faces = np.stack(results)
-        return Pairs(faces[: len(subjects)], faces[len(subjects) :], tuple(subjects))
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        return read_one(source, subjects[index]), read_one(target, subjects[index])
 
-    return check(cache.load_or_compute(cache_dir, key, compute), where=f"the London set in {root}")
+    return sources.Source(tuple(subjects), (image_size, image_size, channels), read, key)
 
 
 def _file(expression: str, subject: str) -> str:

@@ -76,8 +76,8 @@ def test_caches(root, tmp_path):
 
 def test_shows_progress(root):
     seen = []
-    folder.load(root, progress=lambda paths: (seen.append(path.name) or path for path in paths))
-    assert len(seen) == 6
+    folder.load(root, progress=lambda names: (seen.append(name) or name for name in names))
+    assert tuple(seen) == NAMES
 
 
 def _remove(root, name):

@@ -83,7 +83,7 @@ def test_caches(root, tmp_path):
     landmarks = root / "landmarks5.csv"
     landmarks.write_text(landmarks.read_text().replace("100.0", "108.0"))
     moved = london.load(root, image_size=16, cache_dir=tmp_path / "cache", progress=progress)
-    assert len(seen) == 6
+    assert tuple(seen) == PEOPLE
     assert np.abs(moved.neutral[0] - first.neutral[0]).max() > 0.01
     template = alignment.FaceTemplate(eye_distance=0.5)
     for option in ({"channels": 1}, {"image_size": 24}, {"template": template}):
@@ -176,3 +176,17 @@ def test_real_faces_are_aligned(london_dir):
     assert mean[48:51, 28:36].mean() < 0.9 * mean[56:60, 28:36].mean()
     # Of the order that people differ in; a misaligned set is far off.
     assert 4e-3 < ((pairs.neutral - pairs.expressive) ** 2).mean() < 7.5e-3
+
+
+def test_streams_what_it_loads(root):
+    whole = london.load(root, image_size=24, channels=1)
+    source = london.stream(root, image_size=24, channels=1)
+    assert (source.subjects, source.shape) == (whole.subjects, whole.neutral.shape[1:])
+    for n in (2, 0):
+        np.testing.assert_array_equal(source.read(n)[0], whole.neutral[n])
+        np.testing.assert_array_equal(source.read(n)[1], whole.expressive[n])
+    (root / "smiling_front/042_08.jpg").write_text("rubbish")
+    with pytest.raises(InputError, match=r"cannot read .*042_08.jpg as a picture"):
+        london.stream(root, image_size=24).read(1)
+    with pytest.raises(InputError, match=r"channels must be 1 .grey. or 3 .colour., not 2"):
+        london.stream(root, channels=2)

@@ -1,4 +1,5 @@
 import jax.numpy as jnp
+import numpy as np
 
 from experiments import compare_baselines, memory
 from experiments.methods import METHODS, Settings
@@ -28,3 +29,8 @@ def test_a_method_that_does_not_fit_says_so(monkeypatch):
     assert "would need 0.0 GiB of memory at 96 x 96, and 0.0 GiB are free" in problem
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
     assert compare_baselines._memory_problem(method, tried, train) is None
+
+
+def test_the_peak_covers_what_is_held():
+    held = np.ones(2**23)
+    assert held.nbytes <= memory.peak_bytes() < 2**40

@@ -17,9 +17,9 @@ until `light.develop` turns them into pixel values. In all drawing functions `wh
 `Expression` and `at` a `Point`.
 """
 
-import math
 import os
-from functools import partial
+import threading
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ import numpy as np
 from jax import Array
 
 from mlr_jax.checks import InputError
+from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.pairs import Pairs
 from mlr_jax.datasets.synthetic.people import (
     EXPRESSIONS,
@@ -48,21 +49,24 @@ __all__ = [
     "render",
     "sample_expression",
     "sample_identity",
+    "stream",
 ]
 
 _BATCH = 4  # people drawn at once: more is not faster, and takes more memory
+_MOST_BATCHES = 2  # asked for at once; one alone is compiled to other code, and comes to other last digits
+_VERSION = 1  # of the pictures that the same arguments give
 
 
 @partial(jax.jit, static_argnames=("num_batches", "image_size"))
-def _photograph(key: Array, index: Array, num_batches: int, image_size: int) -> Array:
-    """Pictures `(num_batches * _BATCH, image_size, image_size, 3)` of people 0, 1, 2, ..."""
+def _photograph(key: Array, index: Array, first: Array, num_batches: int, image_size: int) -> Array:
+    """Pictures `(num_batches * _BATCH, image_size, image_size, 3)` of people `first`, `first + 1`, ..."""
 
     def draw(person: Array) -> Array:
         of_identity, of_expression = jax.random.split(jax.random.fold_in(key, person))
         expression = draw_expression(of_expression, index)
         return render(sample_identity(of_identity), expression, image_size)
 
-    return jax.lax.map(draw, jnp.arange(num_batches * _BATCH), batch_size=_BATCH)
+    return jax.lax.map(draw, first + jnp.arange(num_batches * _BATCH), batch_size=_BATCH)
 
 
 def load(
@@ -94,6 +98,50 @@ def load(
     Raises:
       InputError: an argument is not as described.
     """
+    opened = _open("synthetic.load", data_dir, image_size, channels, source, target, num_subjects, seed)
+    return sources.load(opened, "the synthetic faces")
+
+
+def stream(
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    image_size: int = 64,
+    channels: int = 3,
+    source: str = "neutral",
+    target: str = "happy",
+    num_subjects: int = 100,
+    seed: int = 0,
+) -> sources.Source:
+    """Opens the data set, to be drawn person by person.
+
+    Args:
+      data_dir: as for `load`, like all that follow.
+      image_size: as there.
+      channels: as there.
+      source: as there.
+      target: as there.
+      num_subjects: as there.
+      seed: as there.
+
+    Returns:
+      The pairs that `load` would draw.
+
+    Raises:
+      InputError: an argument is not as described.
+    """
+    return _open("synthetic.stream", data_dir, image_size, channels, source, target, num_subjects, seed)
+
+
+def _open(
+    where: str,
+    data_dir: str | os.PathLike[str] | None,
+    image_size: int,
+    channels: int,
+    source: str,
+    target: str,
+    num_subjects: int,
+    seed: int,
+) -> sources.Source:
     problems = (
         (
             data_dir is not None,
@@ -106,17 +154,33 @@ def load(
     )
     for is_wrong, message in problems:
         if is_wrong:
-            raise InputError(f"synthetic.load: {message}")
-    indices = (
-        index_of("synthetic.load", "source", source),
-        index_of("synthetic.load", "target", target),
-    )
+            raise InputError(f"{where}: {message}")
+    indices = index_of(where, "source", source), index_of(where, "target", target)
+    num_batches = min(_MOST_BATCHES, -(-num_subjects // _BATCH))
+    num_people = num_batches * _BATCH
+    lock = threading.Lock()
 
-    def pictures(index: int) -> np.ndarray:
-        batches = math.ceil(num_subjects / _BATCH)
-        images = _photograph(jax.random.key(seed), jnp.int32(index), batches, image_size)
-        colour = np.asarray(images[:num_subjects])
-        return to_channels(colour, channels)
+    # Readers come for one person after the other, and two of them may be at the border of two groups.
+    @lru_cache(maxsize=2)
+    def photograph(group: int) -> tuple[np.ndarray, ...]:
+        first = jnp.int32(group * num_people)
+        key = jax.random.key(seed)
+        colour = (_photograph(key, jnp.int32(index), first, num_batches, image_size) for index in indices)
+        return tuple(to_channels(np.asarray(each), channels) for each in colour)
 
-    neutral, expressive = map(pictures, indices)
-    return Pairs(neutral, expressive, tuple(f"synthetic_{i:04d}" for i in range(num_subjects)))
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        with lock:
+            neutral, expressive = photograph(index // num_people)
+        return neutral[index % num_people], expressive[index % num_people]
+
+    subjects = tuple(f"synthetic_{i:04d}" for i in range(num_subjects))
+    key = {
+        "loader": ("synthetic", _VERSION),
+        "source": source,
+        "target": target,
+        "num_subjects": num_subjects,
+        "seed": seed,
+        "image_size": image_size,
+        "channels": channels,
+    }
+    return sources.Source(subjects, (image_size, image_size, channels), read, key)

@@ -1,0 +1,160 @@
+"""Sums over the pairs of a stream, in memory that does not grow with their number."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+
+from experiments import memory
+from experiments.checkpoint import Checkpoint
+from mlr_jax import checks, synthesis
+from mlr_jax.datasets import source as sources
+from mlr_jax.datasets.source import Source
+from mlr_jax.synthesis import Channels, ExpressionStatistics
+
+# Below so many bytes of sums nothing needs a gigabyte, and asking takes time.
+_MANY_BYTES = 2**26
+
+
+class Summed(NamedTuple):
+    """What was done.
+
+    Attributes:
+      checkpoint: the sums, and over how many pairs.
+      seconds: that it took.
+      waiting_seconds: of these, waiting for pictures to be read.
+    """
+
+    checkpoint: Checkpoint
+    seconds: float
+    waiting_seconds: float
+
+
+def statistics_like(
+    source: Source, *, window: int, channels: Channels, batch_size: int
+) -> ExpressionStatistics:
+    """The shapes of the sums, without making any.
+
+    Raises:
+      InputError: the window does not suit the pictures.
+    """
+    pictures = _batch_like(source, batch_size)
+    init = partial(synthesis.init_statistics, window=window, channels=channels)
+    return jax.eval_shape(init, pictures, pictures)
+
+
+def check_memory(like: ExpressionStatistics, source: Source, batch_size: int) -> None:
+    """Raises InputError if the sums, or solving from them, would not fit into memory."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+    available = memory.available_bytes()
+    if available is None or size < _MANY_BYTES:
+        return
+    # An update makes new sums from the old ones.
+    needed = 2 * size
+    if needed <= available:
+        pictures = _batch_like(source, batch_size)
+        update = memory.needed_bytes(synthesis.update, like, pictures, pictures)
+        needed = max(update, memory.needed_bytes(synthesis.solve, like))
+    if needed > available:
+        height, width, _ = source.shape
+        raise checks.InputError(
+            f"the window's sums would need {needed / 2**30:.1f} GiB of memory at {height} x {width}, and "
+            f"{available / 2**30:.1f} GiB are free; choose a smaller --window or --image_size"
+        )
+
+
+def accumulate(
+    source: Source,
+    begun: Checkpoint | None,
+    *,
+    window: int,
+    channels: Channels,
+    batch_size: int,
+    save_every: int,
+    save: Callable[[Checkpoint], None],
+    is_stopped: Callable[[], bool],
+    advance: Callable[[int], object],
+) -> Summed:
+    """Adds all pairs that are left to the sums.
+
+    Batches begin at the same pairs and the centre is the mean of the first ones, whatever has happened
+    in between: sums that go on from a checkpoint are to the bit those of a run without a break.
+
+    Args:
+      source: of the pairs.
+      begun: the sums so far, over whole batches, if there are any.
+      window: side of the window, in pixels.
+      channels: how colour channels relate.
+      batch_size: pairs that are added at once.
+      save_every: pairs after which the sums are saved, at the end of a batch.
+      save: keeps the sums. Called at the end, too, and when a picture cannot be read.
+      is_stopped: asked after every batch; if it says so, the sums are saved and returned as they are.
+      advance: told of the pairs of every batch, for a progress bar.
+
+    Returns:
+      The sums.
+
+    Raises:
+      InputError: a picture cannot be read; the message names it.
+    """
+    start = time.perf_counter()
+    waiting = 0.0
+    checkpoint = begun
+    saved = begun.num_pairs if begun else 0
+    with contextlib.closing(sources.batches(source, batch_size, start=saved)) as reader:
+        while checkpoint is None or checkpoint.num_pairs < len(source.subjects):
+            asked = time.perf_counter()
+            try:
+                neutral, expressive = next(reader)
+            except checks.InputError:
+                if checkpoint is not None and checkpoint.num_pairs > saved:
+                    save(checkpoint)
+                raise
+            waiting += time.perf_counter() - asked
+            if checkpoint is None:
+                zero = synthesis.init_statistics(neutral, expressive, window=window, channels=channels)
+                checkpoint = Checkpoint(0, zero)
+            checkpoint = Checkpoint(
+                checkpoint.num_pairs + len(neutral),
+                synthesis.update(checkpoint.statistics, neutral, expressive),
+            )
+            advance(len(neutral))
+            if checkpoint.num_pairs // save_every > saved // save_every:
+                save(checkpoint)
+                saved = checkpoint.num_pairs
+            if is_stopped():
+                break
+    if checkpoint.num_pairs > saved:
+        save(checkpoint)
+    return Summed(checkpoint, time.perf_counter() - start, waiting)
+
+
+@contextlib.contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """Notes the first Ctrl-C or request to end instead of obeying; a second one acts as ever."""
+    noted: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        restore()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield noted
+    finally:
+        restore()
+
+
+def _batch_like(source: Source, batch_size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((min(batch_size, len(source.subjects)), *source.shape), "float32")

@@ -1,0 +1,185 @@
+r"""Trains masked ridge on as many pairs as a disk holds, and writes the model.
+
+    python -m experiments.train --dataset=folder --data_dir=FOLDER --model=smile.npz
+    python -m experiments.train --dataset=london --channel_mode=joint --window=5
+
+Pictures are decoded in threads while the batch before them is added to sums (mlr_jax/window_statistics.py),
+from which alone the model is solved. Memory does not grow with the number of pairs. All pairs are trained on,
+unless --test_list or --test_fraction leaves people out.
+
+The sums are saved every --save_every pairs, and on Ctrl-C or SIGTERM. The same command goes on from there,
+and comes to the same model to the bit, however often it was stopped or killed. Once all pairs are summed,
+another --penalty costs no more than solving again. What changes the sums (data, window, channel mode, batch
+size, versions, kind of device) needs another --output_dir, or --restart.
+
+Writes into --output_dir: config.json; statistics.npz, the sums; train.json, time and memory; and model.npz
+(mlr_jax/model_file.py), unless --model names another file.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import jax
+from absl import flags
+from tqdm import tqdm
+
+import mlr_jax
+from experiments import checkpoint, data, memory, run_folder, script, streaming
+from mlr_jax import array_file, checks, model_file, synthesis
+from mlr_jax.datasets.source import Source
+
+_WINDOW = flags.DEFINE_integer("window", 3, "Side of the window in pixels, odd.")
+_PENALTY = flags.DEFINE_float("penalty", 0.4, "The penalty lambda.", lower_bound=0)
+_CHANNEL_MODE = flags.DEFINE_enum(
+    "channel_mode",
+    "independent",
+    get_args(synthesis.Channels),
+    "How colour is treated: each channel on its own, one set of weights for all channels, or windows that "
+    "see all channels.",
+)
+_PENALIZE_BIAS = flags.DEFINE_bool(
+    "penalize_bias", True, "Whether the penalty includes the bias, as published."
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 40, "Pairs that are added at once.", lower_bound=1)
+_SAVE_EVERY = flags.DEFINE_integer(
+    "save_every", 5000, "Pairs after which the sums are saved, at the end of a batch.", lower_bound=1
+)
+_RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever was summed before.")
+_MODEL = flags.DEFINE_string("model", None, "File of the model; by default model.npz in the output folder.")
+flags.adopt_module_key_flags(data)
+flags.adopt_module_key_flags(run_folder)
+
+
+def train() -> None:
+    """The whole way from pictures to a model on disk."""
+    channels = cast(synthesis.Channels, _CHANNEL_MODE.value)
+    options: dict[str, Any] = {"window": _WINDOW.value, "channels": channels, "batch_size": _BATCH_SIZE.value}
+    output_dir = run_folder.chosen("train")
+    model_path = _model_path(output_dir)
+    sums_path = output_dir / "statistics.npz"
+    source = data.stream()
+    like = streaming.statistics_like(source, **options)
+    streaming.check_memory(like, source, _BATCH_SIZE.value)
+    settings = _settings(source, like)
+    if _RESTART.value:
+        sums_path.unlink(missing_ok=True)
+    begun = checkpoint.load(sums_path, settings, like)
+    for path in (sums_path, model_path):
+        array_file.remove_partial(path)
+    num_begun = begun.num_pairs if begun else 0
+    configuration = run_folder.describe_run(
+        data.resolved_flags(),
+        {"num_pairs": len(source.subjects), "num_pairs_before": num_begun, "settings": settings},
+    )
+    run_folder.start(output_dir, configuration, outputs=("train.json", "model.npz"))
+
+    with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(streaming.noted_signals())
+        bar = stack.enter_context(
+            tqdm(desc="summing", unit="pair", total=len(source.subjects), initial=num_begun, leave=False)
+        )
+        summed = streaming.accumulate(
+            source,
+            begun,
+            **options,
+            save_every=_SAVE_EVERY.value,
+            save=lambda sums: checkpoint.save(sums_path, settings, sums),
+            is_stopped=lambda: bool(signals),
+            advance=bar.update,
+        )
+    num_summed = summed.checkpoint.num_pairs
+    if signals:
+        again = "the same command" + (" without --restart" if _RESTART.value else "")
+        print(
+            f"stopped after {num_summed:,} of {len(source.subjects):,} pairs, whose sums are saved in "
+            f"{sums_path}; {again} goes on from there",
+            file=sys.stderr,
+        )
+        sys.exit(128 + signals[0])
+
+    start = time.perf_counter()
+    model = synthesis.solve(
+        summed.checkpoint.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
+    )
+    model_file.save(model_path, model, metadata=_metadata(source))
+    figures = {
+        "num_pairs": num_summed,
+        "num_pairs_before": num_begun,
+        "pairs_per_second": (num_summed - num_begun) / summed.seconds,
+        "sum_seconds": summed.seconds,
+        "waiting_seconds": summed.waiting_seconds,
+        "solve_seconds": time.perf_counter() - start,
+        "peak_bytes": memory.peak_bytes(),
+        "model": str(model_path),
+    }
+    run_folder.write_bytes(output_dir / "train.json", (json.dumps(figures, indent=2) + "\n").encode())
+    _report(source, figures, output_dir)
+
+
+def _report(source: Source, figures: dict[str, Any], output_dir: Path) -> None:
+    height, width, channels = source.shape
+    print(f"{figures['num_pairs']:,} pairs, {data.title()}, {height} x {width} x {channels}")
+    if figures["num_pairs_before"]:
+        print(f"{figures['num_pairs_before']:,} of them were summed before")
+    if figures["num_pairs"] > figures["num_pairs_before"]:
+        print(
+            f"summed in {figures['sum_seconds']:.1f} s with compilation, {figures['pairs_per_second']:.0f} "
+            f"pairs a second; {figures['waiting_seconds']:.1f} s of it waiting for pictures"
+        )
+    peak = figures["peak_bytes"]
+    print(
+        f"solved and written in {figures['solve_seconds']:.1f} s"
+        + ("" if peak is None else f"; {peak / 2**20:.0f} MiB of memory at most")
+    )
+    print(f"\nModel: {figures['model']}\nSums, figures and configuration: {output_dir}")
+
+
+def _model_path(output_dir: Path) -> Path:
+    if _MODEL.value is None:
+        return output_dir / "model.npz"
+    path = Path(_MODEL.value).expanduser()
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise checks.InputError(f"--model: {path} is not a file in a folder that can be written to")
+    return path
+
+
+def _settings(source: Source, like: synthesis.ExpressionStatistics) -> dict[str, Any]:
+    """All that the sums depend on, to the bit."""
+    key = {name: value for name, value in source.key.items() if name != "loader"}
+    return {
+        **data.settings(),
+        "data set's version": source.key["loader"],
+        **key,
+        "num_pairs": len(source.subjects),
+        "picture_shape": source.shape,
+        "window": _WINDOW.value,
+        "channel_mode": _CHANNEL_MODE.value,
+        "batch_size": _BATCH_SIZE.value,
+        "dtype": str(like.groups.num_pairs.dtype),
+        "mlr_jax version": mlr_jax.__version__,
+        "jax version": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _metadata(source: Source) -> dict[str, Any]:
+    """What a model's user may want to know of it."""
+    return {
+        **data.settings(),
+        "num_pairs": len(source.subjects),
+        "picture_shape": source.shape,
+        "window": _WINDOW.value,
+        "channel_mode": _CHANNEL_MODE.value,
+        "penalty": _PENALTY.value,
+        "penalize_bias": _PENALIZE_BIAS.value,
+        "mlr_jax version": mlr_jax.__version__,
+    }
+
+
+if __name__ == "__main__":
+    script.run(train)

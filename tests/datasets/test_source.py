@@ -1,0 +1,172 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mlr_jax import images
+from mlr_jax.checks import InputError
+from mlr_jax.datasets import folder, source as sources, synthetic
+from mlr_jax.datasets.source import Source
+
+NUM, SHAPE = 10, (2, 3, 1)
+
+
+def picture(number: int) -> np.ndarray:
+    return np.full(SHAPE, number / 100, np.float32)
+
+
+@pytest.fixture
+def counted():
+    """Pictures that tell their number, and which of them were read."""
+    seen = []
+
+    def read(index):
+        seen.append(index)
+        return picture(index), picture(index + 50)
+
+    return Source(tuple(f"s{n}" for n in range(NUM)), SHAPE, read, {"of": "numbers"}), seen
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("size", "start", "sizes"), [(4, 0, [4, 4, 2]), (5, 5, [5]), (20, 3, [7]), (4, 10, [])]
+)
+def test_batches_have_all_pairs_in_order(counted, size, start, sizes):
+    source, _ = counted
+    got = list(sources.batches(source, size, start=start))
+    assert [len(neutral) for neutral, _ in got] == sizes
+    for side, first in ((0, 0), (1, 50)):
+        numbers = [value for batch in got for value in batch[side]]
+        expected = [picture(first + n) for n in range(start, NUM)]
+        np.testing.assert_array_equal(
+            np.array(numbers).reshape(-1, *SHAPE), np.array(expected).reshape(-1, *SHAPE)
+        )
+
+
+def test_order_does_not_depend_on_who_is_first(counted):
+    source, _ = counted
+
+    def slowly(index):
+        time.sleep(0.005 * (index % 2))
+        return source.read(index)
+
+    for neutral, _ in sources.batches(source._replace(read=slowly), NUM):
+        np.testing.assert_array_equal(neutral, [picture(n) for n in range(NUM)])
+
+
+def test_reads_ahead_but_not_far(counted):
+    """One batch is being worked on, and two wait."""
+    source, seen = counted
+    reader = sources.batches(source, 2)
+    next(reader)
+    wait_for(lambda: len(seen) == 6)
+    time.sleep(0.05)
+    assert len(seen) == 6
+    next(reader)
+    wait_for(lambda: len(seen) == 8)
+
+
+def test_stops_reading_when_nobody_asks(counted):
+    source, seen = counted
+    before = threading.active_count()
+    reader = sources.batches(source, 1)
+    next(reader)
+    reader.close()
+    assert threading.active_count() == before
+    assert len(seen) <= 3
+
+
+def test_an_unreadable_picture_comes_when_it_is_its_turn(counted):
+    source, _ = counted
+
+    def read(index):
+        if index >= 5:
+            raise InputError(f"cannot read {index}.png")
+        return source.read(index)
+
+    before = threading.active_count()
+    reader = sources.batches(source._replace(read=read), 2)
+    assert [len(next(reader)[0]) for _ in range(2)] == [2, 2]
+    with pytest.raises(InputError, match=r"cannot read 5\.png"):
+        next(reader)
+    assert threading.active_count() == before
+
+
+def test_takes_some(counted):
+    source, _ = counted
+    some = sources.take(sources.take(source, [7, 3, 5]), [2, 0])
+    assert some.subjects == ("s5", "s7")
+    np.testing.assert_array_equal(some.read(1)[0], picture(7))
+    keys = [sources.take(source, indices).key for indices in ([1, 2], [2, 1], [1, 2])]
+    assert keys[0] == keys[2] != keys[1]
+    assert source.key.items() < keys[0].items()
+    assert sources.take(sources.take(source, [7, 3, 5]), [1]).key != sources.take(source, [1]).key
+
+
+def test_batch_size_must_be_positive(counted):
+    with pytest.raises(InputError, match="batch_size must be 1 or more, not 0"):
+        next(sources.batches(counted[0], 0))
+
+
+@pytest.fixture
+def root(tmp_path, rng):
+    for expression in ("neutral", "happy"):
+        (tmp_path / expression).mkdir()
+        for n in range(5):
+            images.write(tmp_path / expression / f"p{n}.png", rng.random((24, 20, 3)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("options", [{"image_size": 16}, {"image_size": None, "channels": 1}])
+def test_a_folder_streams_what_it_loads(root, options):
+    whole = folder.load(root, **options)
+    source = folder.stream(root, **options)
+    assert source.subjects == whole.subjects
+    assert source.shape == whole.neutral.shape[1:]
+    parts = list(sources.batches(source, 2))
+    np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), whole.neutral)
+    np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), whole.expressive)
+
+
+def test_a_folder_opens_without_reading_but_the_first_picture(root):
+    images.write(root / "neutral" / "p3.png", np.zeros((8, 8, 3)))
+    (root / "happy" / "p4.png").write_text("rubbish")
+    source = folder.stream(root, image_size=16)
+    with pytest.raises(InputError, match=r"p3\.png is 8 x 8 pixels, but .*p0\.png is 20 x 24"):
+        source.read(3)
+    with pytest.raises(InputError, match=r"cannot read .*happy.p4\.png as a picture"):
+        source.read(4)
+    (root / "neutral" / "p0.png").write_text("rubbish")
+    with pytest.raises(InputError, match=r"cannot read .*neutral.p0\.png as a picture"):
+        folder.stream(root, image_size=16)
+
+
+def test_a_folders_key_follows_its_files(root):
+    before = folder.stream(root).key
+    assert folder.stream(root).key == before
+    assert folder.stream(root, source="happy", target="neutral").key != before
+    assert folder.stream(root, image_size=16).key != before
+    images.write(root / "happy" / "p4.png", np.zeros((24, 20, 3)))
+    assert folder.stream(root).key != before
+
+
+def test_synthetic_faces_stream_what_they_load():
+    """Over the border of what is drawn at once, in any order."""
+    options = {"image_size": 16, "channels": 1, "num_subjects": 10, "seed": 3}
+    whole = synthetic.load(**options)
+    source = synthetic.stream(**options)
+    assert source.subjects == whole.subjects
+    assert source.shape == whole.neutral.shape[1:]
+    for n in (9, 0, 8, 7):
+        np.testing.assert_array_equal(source.read(n)[0], whole.neutral[n])
+        np.testing.assert_array_equal(source.read(n)[1], whole.expressive[n])
+    assert synthetic.stream(**options | {"seed": 4}).key != source.key
+    with pytest.raises(InputError, match=r"^synthetic.stream: image_size must be 16 or more"):
+        synthetic.stream(image_size=8)

@@ -1,0 +1,257 @@
+"""Training from the command line: what it writes, and that it survives being stopped and killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlr_jax import array_file, images, model_file, synthesis
+from mlr_jax.datasets import folder, synthetic
+
+ROOT = Path(__file__).parents[2]
+NUM = 1500
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts a training; what one has compiled, the next one need not."""
+    compiled = tmp_path_factory.mktemp("compiled")
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def start(*flags: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments.train", *flags],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def run(start):
+    def run(*flags: str) -> subprocess.CompletedProcess:
+        process = start(*flags)
+        output, errors = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    return run
+
+
+def make_pairs(root: Path, num: int, size: int) -> Path:
+    """Many pairs of grey pictures, of which a few dozen are different files under many names."""
+    rng = np.random.default_rng(0)
+    for expression in ("neutral", "happy"):
+        (root / expression).mkdir(parents=True)
+        for n in range(num):
+            path = root / expression / f"{n:05d}.png"
+            if n < 30:
+                images.write(path, rng.random((size, size, 1)).astype(np.float32))
+            else:
+                os.link(root / expression / f"{n * 7 % 30:05d}.png", path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    return make_pairs(tmp_path_factory.mktemp("faces"), NUM, 16)
+
+
+@pytest.fixture(scope="module")
+def flags(faces) -> tuple[str, ...]:
+    """Batches of which the last one is shorter, and sums that are saved after every one."""
+    data = ("--dataset=folder", f"--data_dir={faces}", "--image_size=16", "--channels=1")
+    return (*data, "--batch_size=11", "--save_every=11")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, run, flags) -> tuple[Path, subprocess.CompletedProcess]:
+    """An uninterrupted run: its folder, and what it said."""
+    output_dir = tmp_path_factory.mktemp("whole") / "run"
+    done = run(*flags, f"--output_dir={output_dir}")
+    assert done.returncode == 0, done.stderr
+    return output_dir, done
+
+
+def test_the_model_is_that_of_a_fit(whole, faces):
+    pairs = folder.load(faces, image_size=16, channels=1)
+    expected = synthesis.fit(pairs.neutral, pairs.expressive, window=3, penalty=0.4)
+    model, metadata = model_file.load(whole[0] / "model.npz")
+    assert model.window == expected.window
+    np.testing.assert_allclose(model.weights, expected.weights, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(model.bias, expected.bias, rtol=1e-5, atol=1e-5)
+    assert metadata["num_pairs"] == NUM
+    assert (metadata["dataset"], metadata["target"]) == ("folder", "happy")
+    assert metadata["penalty"] == 0.4
+
+
+def test_says_what_it_did(whole):
+    output_dir, done = whole
+    assert f"0/{NUM} " in done.stderr, "the progress bar"
+    assert "pair/s" in done.stderr
+    assert done.stdout.startswith("1,500 pairs, folder: neutral to happy, 16 x 16 x 1\n")
+    assert f"Model: {output_dir / 'model.npz'}" in done.stdout
+    figures = json.loads((output_dir / "train.json").read_text())
+    assert (figures["num_pairs"], figures["num_pairs_before"]) == (NUM, 0)
+    assert figures["pairs_per_second"] == pytest.approx(NUM / figures["sum_seconds"])
+    assert 0 < figures["waiting_seconds"] < figures["sum_seconds"]
+    assert 2**26 < figures["peak_bytes"] < 2**40
+    config = json.loads((output_dir / "config.json").read_text())
+    assert config["flags"]["batch_size"] == 11
+    assert config["settings"]["num_pairs"] == NUM
+    assert {path.name for path in output_dir.iterdir()} == {
+        ".gitignore", "config.json", "model.npz", "statistics.npz", "train.json",
+    }  # fmt: skip
+
+
+def num_summed(path: Path) -> int:
+    """How far the sums on disk are."""
+    if not path.exists():
+        return 0
+    return array_file.load(path, "training's sums", 1).header["num_pairs"]
+
+
+def wait_for_more(process: subprocess.Popen, sums: Path, before: int) -> None:
+    deadline = time.monotonic() + 120
+    while num_summed(sums) <= before:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.long
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, start, run, flags, whole):
+    """Killed at some moments, some of which are in the middle of a save, and asked to end at one."""
+    sums = tmp_path / "statistics.npz"
+    rng = np.random.default_rng(0)
+    all_flags = (*flags, f"--output_dir={tmp_path}")
+    reached = [0]
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+        process = start(*all_flags)
+        wait_for_more(process, sums, reached[-1])
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), errors
+        reached.append(num_summed(sums))
+        assert not (tmp_path / "model.npz").exists()
+    assert reached == sorted(set(reached))
+    assert reached[-1] < NUM, "too fast for this test"
+    done = run(*all_flags)
+    assert done.returncode == 0, done.stderr
+    assert f"{reached[-1]:,} of them were summed before" in done.stdout
+    for name in ("statistics.npz", "model.npz"):
+        assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes()
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, start, flags):
+    process = start(*flags, f"--output_dir={tmp_path}", "--restart")
+    wait_for_more(process, tmp_path / "statistics.npz", 0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    reached = num_summed(tmp_path / "statistics.npz")
+    assert 0 < reached < NUM
+    words = (
+        f"stopped after {reached:,} of 1,500 pairs, whose sums are saved in {tmp_path / 'statistics.npz'}; "
+    )
+    assert words + "the same command without --restart goes on from there" in errors
+    assert "Traceback" not in errors
+
+
+def test_other_settings_are_refused_and_cost_nothing(run, flags, whole):
+    output_dir, _ = whole
+    before = {path.name: path.read_bytes() for path in output_dir.iterdir()}
+    done = run(*flags, f"--output_dir={output_dir}", "--window=5", "--batch_size=12")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {output_dir / 'statistics.npz'} was made with window=3, not 5, batch_size=11, not 12; "
+        "use another --output_dir, or --restart to begin anew\n"
+    )
+    assert before == {path.name: path.read_bytes() for path in output_dir.iterdir()}
+
+
+def test_another_penalty_solves_again(run, flags, faces, whole, tmp_path):
+    output_dir, _ = whole
+    before = (output_dir / "statistics.npz").read_bytes()
+    model = tmp_path / "heavy.npz"
+    done = run(*flags, f"--output_dir={output_dir}", "--penalty=30", "--nopenalize_bias", f"--model={model}")
+    assert done.returncode == 0, done.stderr
+    assert "1,500 of them were summed before" in done.stdout
+    pairs = folder.load(faces, image_size=16, channels=1)
+    expected = synthesis.fit(pairs.neutral, pairs.expressive, window=3, penalty=30, penalize_bias=False)
+    np.testing.assert_allclose(model_file.load(model).model.weights, expected.weights, rtol=1e-5, atol=1e-5)
+    assert (output_dir / "statistics.npz").read_bytes() == before
+
+
+def test_joint_channels_and_people_left_out(tmp_path, run):
+    """More inputs than pairs; `fit` goes through the dual then."""
+    test_list = tmp_path / "test.txt"
+    test_list.write_text("synthetic_0002\nsynthetic_0005\n")
+    options = ("--num_subjects=12", "--image_size=16", "--channel_mode=joint", f"--test_list={test_list}")
+    done = run(*options, f"--output_dir={tmp_path / 'run'}", f"--model={tmp_path / 'joint.npz'}")
+    assert done.returncode == 0, done.stderr
+    pairs = synthetic.load(num_subjects=12, image_size=16)
+    chosen = [n for n in range(12) if n not in (2, 5)]
+    expected = synthesis.fit(pairs.neutral[chosen], pairs.expressive[chosen], channels="joint")
+    model, metadata = model_file.load(tmp_path / "joint.npz")
+    np.testing.assert_allclose(model.weights, expected.weights, rtol=1e-5, atol=1e-5)
+    assert metadata["num_pairs"] == 10
+    assert not (tmp_path / "run" / "model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("--window=4", "size must be odd and positive"),
+        ("--window=17", "larger than the picture of 16 x 16"),
+        ("--model=/nowhere/smile.npz", "--model: /nowhere/smile.npz is not a file in a folder"),
+        ("--test_fraction=2", "--test_fraction must be between 0 and 1, not 2"),
+    ],
+)
+def test_mistakes_get_one_line(tmp_path, run, mistake, words):
+    done = run("--num_subjects=4", "--image_size=16", f"--output_dir={tmp_path}", mistake)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_broken_picture_is_named(tmp_path, run):
+    make_pairs(tmp_path / "faces", 20, 16)
+    (tmp_path / "faces" / "happy" / "00013.png").write_text("rubbish")
+    data = ("--dataset=folder", f"--data_dir={tmp_path / 'faces'}", "--image_size=16", "--channels=1")
+    done = run(*data, "--batch_size=11", f"--output_dir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    last = done.stderr.replace("\r", "\n").strip().splitlines()[-1].strip()
+    assert last.startswith("error: cannot read ")
+    assert str(Path("happy") / "00013.png") in last
+    assert num_summed(tmp_path / "run" / "statistics.npz") == 11
+
+
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_pairs(tmp_path, run):
+    """The pictures of the larger set are 300 MiB."""
+    peaks = []
+    for num in (300, 2400):
+        faces = make_pairs(tmp_path / f"faces{num}", num, 128)
+        data = ("--dataset=folder", f"--data_dir={faces}", "--image_size=128", "--channels=1")
+        done = run(*data, f"--output_dir={tmp_path / str(num)}")
+        assert done.returncode == 0, done.stderr
+        figures = json.loads((tmp_path / str(num) / "train.json").read_text())
+        assert figures["num_pairs"] == num
+        peaks.append(figures["peak_bytes"])
+    assert peaks[1] < 1.05 * peaks[0]
