@@ -131,7 +131,7 @@ def benchmark() -> None:
 def _pictures(num: int, size: int, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Smooth noise in [0, 1], and what a wide window of it predicts well: `(num, size, size, channels)`."""
     rng = np.random.default_rng(0)
-    inputs = rng.random((num, size, size, channels), np.float32)
+    inputs: np.ndarray = rng.random((num, size, size, channels), np.float32)
     for axis in (1, 2):
         inputs = (inputs + np.roll(inputs, 1, axis) + np.roll(inputs, -1, axis)) / 3
     targets = 0.6 * inputs + 0.3 * np.roll(inputs, 2, 2) + 0.1 * rng.random(inputs.shape, np.float32)
@@ -154,7 +154,8 @@ def _fit(case: Case, machine: Machine) -> Iterator[Row]:
     mask = masks.offset_window(case.size, case.size, window.offsets)
     sample = _sampled(mask)
     grey = inputs[..., 0], targets[..., 0]
-    exact = peers.loop(peers.solve_numpy, *(each.astype(np.float64) for each in grey), mask, sample, _PENALTY)
+    double = grey[0].astype(np.float64), grey[1].astype(np.float64)
+    exact = peers.loop(peers.solve_numpy, *double, mask, sample, _PENALTY)
     fit = partial(synthesis.fit, window=window, penalty=_PENALTY)
     model, timed = _timed(fit, jnp.asarray(inputs), jnp.asarray(targets))
     weights = np.asarray(model.weights)[0, :, 0].reshape(-1, case.size**2).T[sample]

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import imageio.v3 as imageio
 import numpy as np
 
+from mlr_jax import checks
+
 _NUM_DIFFERENT = 250
 
 
@@ -64,7 +66,9 @@ def _train(folder: Path, num: int, size: int, channels: int) -> Stream:
         "output_dir": output_dir,
     }
     command = [sys.executable, "-m", "experiments.train", *(f"--{k}={v}" for k, v in options.items())]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise checks.InputError(f"experiments.train failed: {done.stderr.strip()}")
     figures = json.loads((output_dir / "train.json").read_text())
     colours = f" x {channels}" if channels > 1 else ""
     name = f"stream {num:,} pairs of {size} x {size}{colours}, r=3"

@@ -37,9 +37,9 @@ output channel sees all channels of the window.
 Solver = Literal["primal", "dual", "gather"]
 """How windows are solved.
 
-"primal": from the sums that `window_statistics` shares among pixels, a system of the window's inputs for each.
-"dual": from kernels that slide, a system of the examples for each (`window_dual`). "gather": pixel by pixel
-(`masked_ridge`), which needs nothing of a window. All give the same weights.
+"primal": from the sums that `window_statistics` shares among pixels, a system of the window's inputs for
+each. "dual": from kernels that slide, a system of the examples for each (`window_dual`). "gather": pixel by
+pixel (`masked_ridge`), which needs nothing of a window. All give the same weights.
 """
 
 # Pictures that are averaged for the centre of the statistics.
@@ -340,7 +340,7 @@ def _fit(
         def fit_one(group: tuple[jax.Array, jax.Array]) -> WindowLinear:
             """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
             inputs, targets = group
-            if solver == "gather":
+            if isinstance(window, masks.Mask) or solver == "gather":
                 return _fit_mask(inputs, targets, window, penalty, penalize_bias, batch_size)
             if solver == "dual":
                 return window_dual.fit(inputs, targets, window, penalty, penalize_bias=penalize_bias)
@@ -350,7 +350,7 @@ def _fit(
         # One after the other: a single channel may be all that memory holds twice.
         return jax.lax.map(fit_one, (_group(neutral, channels), _group(expressive, channels)))
 
-    if solver != "primal":
+    if isinstance(window, masks.Mask) or solver != "primal":
         return _model(fit_rows(neutral, expressive, penalty), window)
 
     # The statistics of a strip stay in the cache, and those of all strips are never held together.
