@@ -54,11 +54,11 @@ def check_memory(like: ExpressionStatistics, source: Source, batch_size: int) ->
     available = memory.available_bytes()
     if available is None or size < _MANY_BYTES:
         return
-    # An update makes new sums from the old ones.
-    needed = 2 * size
+    needed = size
     if needed <= available:
         pictures = _batch_like(source, batch_size)
-        update = memory.needed_bytes(synthesis.update, like, pictures, pictures)
+        # An update puts the new sums where the old ones were.
+        update = memory.needed_bytes(synthesis.update, like, pictures, pictures) - size
         needed = max(update, memory.needed_bytes(synthesis.solve, like))
     if needed > available:
         height, width, _ = source.shape
@@ -104,6 +104,8 @@ def accumulate(
     """
     start = time.perf_counter()
     waiting = 0.0
+    # The old sums are given away: the new ones take their memory.
+    update = jax.jit(synthesis.update, donate_argnums=0)
     checkpoint = begun
     saved = begun.num_pairs if begun else 0
     with contextlib.closing(sources.batches(source, batch_size, start=saved)) as reader:
@@ -121,7 +123,7 @@ def accumulate(
                 checkpoint = Checkpoint(0, zero)
             checkpoint = Checkpoint(
                 checkpoint.num_pairs + len(neutral),
-                synthesis.update(checkpoint.statistics, neutral, expressive),
+                update(checkpoint.statistics, neutral, expressive),
             )
             advance(len(neutral))
             if checkpoint.num_pairs // save_every > saved // save_every:

@@ -5,7 +5,7 @@ either side is a picture of its own; of its result, the rows around are thrown a
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,19 @@ import jax.numpy as jnp
 Planes = TypeVar("Planes")
 
 
-def map_rows(function: Callable[[jax.Array, int], Planes], height: int, *, rows: int, halo: int) -> Planes:
+class Plan(NamedTuple):
+    """How to cut a picture.
+
+    Attributes:
+      rows: of each strip that are kept, at most; a picture no larger than a strip is not cut.
+      halo: rows that are computed around them for nothing.
+    """
+
+    rows: int
+    halo: int
+
+
+def map_rows(function: Callable[[jax.Array, int], Planes], height: int, plan: Plan) -> Planes:
     """Computes planes strip by strip.
 
     Args:
@@ -21,30 +33,84 @@ def map_rows(function: Callable[[jax.Array, int], Planes], height: int, *, rows:
         `(..., rows, width)` of what lies in the strip, or a pytree of them. Strips are shifted inwards at the
         top and the bottom, so that only there they end where the picture ends.
       height: of the picture.
-      rows: of each strip that are kept, at most; and the whole picture, if it is no larger than a strip.
-      halo: rows that are computed around them for nothing.
+      plan: how to cut it.
 
     Returns:
       The planes, `(..., height, width)`.
     """
-    if height <= rows + 2 * halo:
+    if height <= plan.rows + 2 * plan.halo:
         return function(jnp.asarray(0), height)
-    num = -(-height // rows)
-    rows = -(-height // num)
-    size = min(rows + 2 * halo, height)
+    cut = _cut_up(height, plan)
 
-    def kept(index: jax.Array) -> Planes:
-        top = jnp.minimum(index * rows, height - rows)
-        start = jnp.clip(top - halo, 0, height - size)
-        return jax.tree.map(
-            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, top - start, rows, axis=leaf.ndim - 2),
-            function(start, size),
-        )
+    def compute(index: jax.Array) -> Planes:
+        top, start = cut.place(index)
+        return _take(function(start, cut.size), top - start, cut.rows)
 
     def join(strips: jax.Array) -> jax.Array:
         # The last strip reaches back over rows of the one before.
         whole = jnp.moveaxis(strips[:-1], 0, -3)
         whole = whole.reshape(*whole.shape[:-3], -1, whole.shape[-1])
-        return jnp.concatenate([whole, strips[-1][..., num * rows - height :, :]], axis=-2)
+        return jnp.concatenate([whole, strips[-1][..., cut.num * cut.rows - height :, :]], axis=-2)
 
-    return jax.tree.map(join, jax.lax.map(kept, jnp.arange(num)))
+    return jax.tree.map(join, jax.lax.map(compute, jnp.arange(cut.num)))
+
+
+def replace_rows(function: Callable[[jax.Array, int, Planes], Planes], planes: Planes, plan: Plan) -> Planes:
+    """Replaces planes strip by strip, in their own memory where that is given away (donated to `jax.jit`).
+
+    Args:
+      function: takes the first row of a strip, its number of rows, and the strip of all planes; returns what
+        replaces it. See `map_rows`.
+      planes: an array `(..., height, width)`, or a pytree of them.
+      plan: how to cut them.
+
+    Returns:
+      The new planes.
+    """
+    height = jax.tree.leaves(planes)[0].shape[-2]
+    if height <= plan.rows + 2 * plan.halo:
+        return function(jnp.asarray(0), height, planes)
+    cut = _cut_up(height, plan)
+
+    def replace(index: jax.Array, planes: Planes) -> Planes:
+        top, start = cut.place(index)
+        strip = _take(function(start, cut.size, _take(planes, start, cut.size)), top - start, cut.rows)
+        # The last strip reaches back over rows that have been replaced.
+        is_new = (top + jnp.arange(cut.rows) >= index * cut.rows)[:, None]
+
+        def put(whole: jax.Array, new: jax.Array) -> jax.Array:
+            old = jax.lax.dynamic_slice_in_dim(whole, top, cut.rows, axis=whole.ndim - 2)
+            return jax.lax.dynamic_update_slice_in_dim(
+                whole, jnp.where(is_new, new, old), top, axis=whole.ndim - 2
+            )
+
+        return jax.tree.map(put, planes, strip)
+
+    return jax.lax.fori_loop(0, cut.num, replace, planes)
+
+
+class _Cut(NamedTuple):
+    """`num` strips of `rows` rows, and their halos around them: `size` rows each."""
+
+    height: int
+    num: int
+    rows: int
+    halo: int
+    size: int
+
+    def place(self, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The first row that a strip keeps, and its first row."""
+        top = jnp.minimum(index * self.rows, self.height - self.rows)
+        return top, jnp.clip(top - self.halo, 0, self.height - self.size)
+
+
+def _cut_up(height: int, plan: Plan) -> _Cut:
+    num = -(-height // plan.rows)
+    rows = -(-height // num)
+    return _Cut(height, num, rows, plan.halo, min(rows + 2 * plan.halo, height))
+
+
+def _take(planes: Planes, start: jax.Array, num: int) -> Planes:
+    return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, num, axis=leaf.ndim - 2), planes
+    )

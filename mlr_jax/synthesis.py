@@ -6,7 +6,7 @@ take some at a time, as many as there may be.
 """
 
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -360,8 +360,7 @@ def _fit(
 
     _, height, width, num_channels = neutral.shape
     in_channels = num_channels if channels == "joint" else 1
-    rows = window_ridge.rows_at_a_time(window, in_channels, width)
-    return _model(strips.map_rows(fit_strip, height, rows=rows, halo=masks.reach(window)[0]), window)
+    return _model(strips.map_rows(fit_strip, height, window_ridge.plan(window, in_channels, width)), window)
 
 
 @partial(jax.jit, static_argnames=("window", "channels"))
@@ -379,9 +378,20 @@ def _update(
     statistics: ExpressionStatistics, neutral: jax.Array, expressive: jax.Array
 ) -> ExpressionStatistics:
     channels = statistics.mode.channels
-    groups = statistics.groups, _group(neutral, channels), _group(expressive, channels)
-    added = jax.lax.map(lambda group: window_statistics.update(*group), groups)
-    return statistics._replace(groups=added)
+    window, num_pairs = statistics.groups[:2]
+
+    def add_strip(start: jax.Array, size: int, planes: tuple[Any, ...]) -> tuple[Any, ...]:
+        def group(images: jax.Array) -> jax.Array:
+            return _group(jax.lax.dynamic_slice_in_dim(images, start, size, axis=1), channels)
+
+        groups = WindowStatistics(window, num_pairs, *planes), group(neutral), group(expressive)
+        return jax.lax.map(lambda one: window_statistics.update(*one), groups)[2:]
+
+    # Strip by strip, so that sums that are given away are not held twice.
+    plan = window_statistics.plan(window, neutral.shape[2])
+    planes = strips.replace_rows(add_strip, statistics.groups[2:], plan)
+    num_examples = len(neutral) * (neutral.shape[3] if channels == "shared" else 1)
+    return statistics._replace(groups=WindowStatistics(window, num_pairs + num_examples, *planes))
 
 
 @partial(jax.jit, static_argnames="penalize_bias")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mlr_jax import lag_images, lines, masks, pixel_systems
+from mlr_jax import lag_images, lines, masks, pixel_systems, strips
 from mlr_jax.window_linear import WindowLinear
 
 # Inputs of a pixel up to which the elimination is written out, every number of it a plane.
@@ -82,15 +82,15 @@ def solve(
     return WindowLinear(jnp.moveaxis(weights.reshape(shape), 2, 0), bias)
 
 
-def rows_at_a_time(window: masks.Window, in_channels: int, width: int) -> int:
-    """How many rows of a wide picture are best solved at a time, by a solver that needs a halo.
+def plan(window: masks.Window, in_channels: int, width: int) -> strips.Plan:
+    """How a picture is best cut for `solve`.
 
     Larger systems are solved by a few pixels anyhow: there it is only memory that large strips take.
     """
     halo = masks.reach(window)[0]
     small = len(window.offsets) * in_channels <= _UNROLLED
     pixels = _CACHED_PIXELS if small else 4 * _CACHED_PIXELS
-    return max(1, pixels // width - 2 * halo, 8 * halo)
+    return strips.Plan(max(1, pixels // width - 2 * halo, 8 * halo), halo)
 
 
 def _pad(planes: jax.Array, reach: tuple[int, int]) -> jax.Array:

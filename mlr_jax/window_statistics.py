@@ -150,6 +150,12 @@ def update(statistics: WindowStatistics, inputs: ArrayLike, targets: ArrayLike) 
     return _update(statistics, inputs.astype(dtype), targets.astype(dtype))
 
 
+def plan(window: masks.Window, width: int) -> strips.Plan:
+    """How `update` cuts a picture: so that a strip's sums stay in the cache while examples are added."""
+    halo = lag_images.reach(lag_images.needed(window, 1, 1))[0]
+    return strips.Plan(max(1, _STRIP_PIXELS // width - 2 * halo, 4 * halo), halo)
+
+
 def merge(first: WindowStatistics, second: WindowStatistics) -> WindowStatistics:
     """The statistics of the pairs of both.
 
@@ -195,24 +201,21 @@ def _combine(where: str, first: WindowStatistics, second: WindowStatistics, sign
 
 @jax.jit
 def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array) -> WindowStatistics:
-    num, height, width, in_channels = inputs.shape
+    num, _, width, in_channels = inputs.shape
     lags = lag_images.needed(statistics.window, in_channels, targets.shape[-1])
     centre = jnp.concatenate([statistics.input_centre, statistics.target_centre])
 
-    def sum_strip(start: jax.Array, size: int) -> tuple[Sum, Sum]:
+    def add_strip(start: jax.Array, size: int, totals: tuple[Sum, Sum, Sum]) -> tuple[Sum, Sum, Sum]:
         rows = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size, axis=1)
-        return _sum_up(rows(inputs), rows(targets), rows(centre), lags)
+        sums, products = _sum_up(rows(inputs), rows(targets), rows(centre), lags)
+        parts = Sum(*(leaf[:in_channels] for leaf in sums)), Sum(*(leaf[in_channels:] for leaf in sums))
+        input_sum, target_sum, lag_sums = map(compensated.join, totals, (*parts, products))
+        return input_sum, target_sum, lag_sums
 
-    halo = lag_images.reach(lags)[0]
-    rows = max(1, _STRIP_PIXELS // width - 2 * halo, 4 * halo)
-    sums, products = strips.map_rows(sum_strip, height, rows=rows, halo=halo)
+    totals = statistics.input_sum, statistics.target_sum, statistics.products
+    input_sum, target_sum, products = strips.replace_rows(add_strip, totals, plan(statistics.window, width))
     return statistics._replace(
-        num_pairs=statistics.num_pairs + num,
-        input_sum=compensated.join(statistics.input_sum, jax.tree.map(lambda leaf: leaf[:in_channels], sums)),
-        target_sum=compensated.join(
-            statistics.target_sum, jax.tree.map(lambda leaf: leaf[in_channels:], sums)
-        ),
-        products=compensated.join(statistics.products, products),
+        num_pairs=statistics.num_pairs + num, input_sum=input_sum, target_sum=target_sum, products=products
     )
 
 
@@ -348,8 +351,7 @@ def _solve(
         moments = _moments(strip)
         return window_ridge.solve(moments, window, strip.num_pairs, cut(penalty), penalize_bias=penalize_bias)
 
-    rows = window_ridge.rows_at_a_time(window, in_channels, width)
-    return strips.map_rows(solve_strip, height, rows=rows, halo=masks.reach(window)[0])
+    return strips.map_rows(solve_strip, height, window_ridge.plan(window, in_channels, width))
 
 
 def _restrict(statistics: WindowStatistics, window: masks.Window) -> WindowStatistics:
