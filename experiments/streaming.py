@@ -1,6 +1,7 @@
 """Sums over the pairs of a stream, in memory that does not grow with their number."""
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,11 @@ from mlr_jax.synthesis import Channels, ExpressionStatistics
 _MANY_BYTES = 2**26
 
 
+# Of a batch's pictures: there are some batches in memory.
+_BATCH_BYTES = 2**26
+_LARGEST_BATCH = 40
+
+
 class Summed(NamedTuple):
     """What was done.
 
@@ -33,6 +39,12 @@ class Summed(NamedTuple):
     checkpoint: Checkpoint
     seconds: float
     waiting_seconds: float
+
+
+def batch_size(source: Source) -> int:
+    """How many pairs are best added at once."""
+    pair_bytes = 8 * math.prod(source.shape)
+    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // pair_bytes))
 
 
 def statistics_like(
@@ -121,10 +133,9 @@ def accumulate(
             if checkpoint is None:
                 zero = synthesis.init_statistics(neutral, expressive, window=window, channels=channels)
                 checkpoint = Checkpoint(0, zero)
-            checkpoint = Checkpoint(
-                checkpoint.num_pairs + len(neutral),
-                update(checkpoint.statistics, neutral, expressive),
-            )
+            added = update(checkpoint.statistics, neutral, expressive)
+            # The threads read on meanwhile. Without waiting, batches would pile up before the device.
+            checkpoint = Checkpoint(checkpoint.num_pairs + len(neutral), jax.block_until_ready(added))
             advance(len(neutral))
             if checkpoint.num_pairs // save_every > saved // save_every:
                 save(checkpoint)

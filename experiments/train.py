@@ -45,7 +45,12 @@ _CHANNEL_MODE = flags.DEFINE_enum(
 _PENALIZE_BIAS = flags.DEFINE_bool(
     "penalize_bias", True, "Whether the penalty includes the bias, as published."
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 40, "Pairs that are added at once.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "Pairs that are added at once; by default 40, or as many as 64 MiB hold.",
+    lower_bound=1,
+)
 _SAVE_EVERY = flags.DEFINE_integer(
     "save_every", 5000, "Pairs after which the sums are saved, at the end of a batch.", lower_bound=1
 )
@@ -58,14 +63,15 @@ flags.adopt_module_key_flags(run_folder)
 def train() -> None:
     """The whole way from pictures to a model on disk."""
     channels = cast(synthesis.Channels, _CHANNEL_MODE.value)
-    options: dict[str, Any] = {"window": _WINDOW.value, "channels": channels, "batch_size": _BATCH_SIZE.value}
     output_dir = run_folder.chosen("train")
     model_path = _model_path(output_dir)
     sums_path = output_dir / "statistics.npz"
     source = data.stream()
+    batch_size = _BATCH_SIZE.value or streaming.batch_size(source)
+    options: dict[str, Any] = {"window": _WINDOW.value, "channels": channels, "batch_size": batch_size}
     like = streaming.statistics_like(source, **options)
-    streaming.check_memory(like, source, _BATCH_SIZE.value)
-    settings = _settings(source, like)
+    streaming.check_memory(like, source, batch_size)
+    settings = _settings(source, like, batch_size)
     if _RESTART.value:
         sums_path.unlink(missing_ok=True)
     begun = checkpoint.load(sums_path, settings, like)
@@ -148,7 +154,7 @@ def _model_path(output_dir: Path) -> Path:
     return path
 
 
-def _settings(source: Source, like: synthesis.ExpressionStatistics) -> dict[str, Any]:
+def _settings(source: Source, like: synthesis.ExpressionStatistics, batch_size: int) -> dict[str, Any]:
     """All that the sums depend on, to the bit."""
     key = {name: value for name, value in source.key.items() if name != "loader"}
     return {
@@ -159,7 +165,7 @@ def _settings(source: Source, like: synthesis.ExpressionStatistics) -> dict[str,
         "picture_shape": source.shape,
         "window": _WINDOW.value,
         "channel_mode": _CHANNEL_MODE.value,
-        "batch_size": _BATCH_SIZE.value,
+        "batch_size": batch_size,
         "dtype": str(like.groups.num_pairs.dtype),
         "mlr_jax version": mlr_jax.__version__,
         "jax version": jax.__version__,
