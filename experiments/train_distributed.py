@@ -45,6 +45,7 @@ from absl import flags
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxlib import _jax
+from tqdm import tqdm
 
 from experiments import data, run_folder, script
 from mlr_jax import checks, masks, sharding, synthesis, window_statistics
@@ -265,6 +266,8 @@ def _work_locally(
     # Ctrl-C reaches all processes of a terminal: it is for the first one to stop the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    # Its own lock would be a semaphore, which a process that is killed leaves behind.
+    tqdm.set_lock(threading.RLock())
     flags.FLAGS(argv)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", _DEVICES_PER_PROCESS.value)

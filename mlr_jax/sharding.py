@@ -258,9 +258,9 @@ def solve(
     missing = sorted(set(window.offsets) - set(statistics.window.offsets))
     if missing:
         raise checks.InputError(f"{where}: the statistics were made for a window without {missing[0]}")
+    penalties = _penalties(where, penalty, size, statistics.num_pairs.dtype, split)
     if checks.is_concrete(statistics.num_pairs) and not np.asarray(statistics.num_pairs) > 0:
         raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")
-    penalties = _penalties(where, penalty, size, statistics.num_pairs.dtype, split)
     statistics = _place_statistics(statistics, split)
     params = _solve(statistics, penalties, window=window, penalize_bias=penalize_bias, split=split)
     checks.pixels_solved(where, params.bias, params.weights)
