@@ -5,6 +5,7 @@ The modules, from the mathematics to the pictures:
     masks         what each output pixel may see: static index tensors
     masked_ridge  the model on flattened arrays: fit, predict
     synthesis     the model on images with channels: fit, synthesize
+    sharding      the same on many devices and on many machines
     metrics       MSE, PSNR, SSIM
     images        pictures on disk and in memory
     alignment     faces brought into the same place by their landmarks

@@ -21,6 +21,11 @@ made from its own part by `jax.make_array_from_process_local_data`, or with NumP
 on all. Where each process rather streams its own pairs, it does so as if it were alone, and `join` adds up
 all processes' statistics. `experiments/train_distributed.py` does all of this.
 
+`synthesis.fit` and `window_statistics` take sharded arrays too, under `jit` or not, and are right, but what
+they do is up to the partitioner, which does not know how the problem comes apart. With the pairs split over
+8 devices it gathers all pictures on each, and each does all the work; with the rows split it sends margins
+1489 times a fit (window of 3 x 3) instead of 6, and takes many times as long as one device.
+
 The results lie on the same mesh with automatic axes, whatever the type of those that were given.
 """
 

@@ -62,8 +62,9 @@ def fit(
     Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. In a
     window, neighbouring pixels share their work: through `window_statistics` if it has no more inputs than
     there are examples, otherwise through `window_dual`. All masks, and windows of the second kind that are no
-    rectangles, go through `masked_ridge`. The result is the same. Under `jit`, a window's size and
-    `channels` must be static: bind them with `functools.partial`.
+    rectangles, go through `masked_ridge`. The result is the same. Pictures that are split over several
+    devices had better go through `sharding.fit`, which sends less between them. Under `jit`, a window's
+    size and `channels` must be static: bind them with `functools.partial`.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,20 +18,53 @@ WINDOW = masks.square(1)
 MESH = Mesh(np.array(jax.devices()[:1]), ("i",))
 
 
+def environment(flags: str) -> dict[str, str]:
+    """Of a process with a JAX of its own: how many devices there are is settled when it starts."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return outer | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+
 @pytest.mark.long
 def test_on_eight_devices():
-    """How many devices there are is settled when JAX starts: hence a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    # Little is computed, so that it does not pay to optimise it.
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/eight_devices.py"],
         cwd=ROOT,
-        env=environment,
+        env=environment(flags),
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.long
+def test_on_two_processes():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [sys.executable, "-m", "tests.two_processes", address]
+    options = {"cwd": ROOT, "env": environment(""), "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    both = [subprocess.Popen([*command, index], text=True, **options) for index in ("0", "1")]
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0], "\n".join(outputs)
+
+
+def test_sums_over_devices_keep_their_digits():
+    """Those of 1e8, beside which float32 has none for what is less than 4."""
+    high = np.random.default_rng(0).standard_normal((9, 7), np.float32) * np.float32([[1e8]] + 8 * [[1e-2]])
+    low = high * np.float32(1e-8)
+    add_up = jax.vmap(lambda *sums: sharding._psum(sums, "i", 9), axis_name="i")
+    (total,) = jax.jit(add_up)(window_statistics.Sum(high, low))
+    expected = high.sum(axis=0, dtype=np.float64) + low.sum(axis=0, dtype=np.float64)
+    for device in range(9):
+        found = np.asarray(total.high[device], np.float64) + np.asarray(total.low[device], np.float64)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def fit(**change):
