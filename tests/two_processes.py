@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
-from mlr_jax import masks, sharding, window_statistics
+from mlr_jax import masks, sharding, synthesis, window_statistics
 from mlr_jax.checks import InputError
 
 PICTURES = np.random.default_rng(0).random((6, 4, 5, 1), np.float32)
-WINDOW = masks.square(1)
+# Each process needs a row of the other.
+WINDOW = masks.window([(0, 0), (1, 0)])
 
 
 def check_join(index: int) -> None:
@@ -33,7 +34,7 @@ def check_join(index: int) -> None:
     others = [
         window_statistics.init(WINDOW, 4, 5, input_centre=0.4),
         # As many lag images, of another distance.
-        window_statistics.init(masks.window([(0, index)]), 4, 5),
+        window_statistics.init(masks.window([(0, 0), (1, index)]), 4, 5),
         window_statistics.init(WINDOW, 5, 4),
     ]
     for other in others:
@@ -51,10 +52,14 @@ def check_global_arrays(index: int) -> None:
     own = PICTURES[:, 2 * index : 2 * index + 2]
     pictures = whole(own)
     assert pictures.shape == PICTURES.shape
-    for one, other in zip(
-        jax.tree.leaves(fit(pictures, pictures)), jax.tree.leaves(fit(PICTURES, PICTURES)), strict=True
-    ):
-        np.testing.assert_array_equal(one.addressable_data(0), other.addressable_data(0))
+    model = fit(pictures, 1 - pictures**2)
+    expected = synthesis.fit(PICTURES, 1 - PICTURES**2, window=WINDOW)
+    for found, everywhere in ((model.weights, expected.weights), (model.bias, expected.bias)):
+        own_rows = everywhere[..., 2 * index : 2 * index + 2, :]
+        np.testing.assert_allclose(found.addressable_data(0), own_rows, rtol=0, atol=1e-5)
+    # NumPy arrays that are the same on all processes do as well.
+    same = fit(PICTURES, 1 - PICTURES**2)
+    np.testing.assert_array_equal(same.weights.addressable_data(0), model.weights.addressable_data(0))
 
     statistics = window_statistics.init(WINDOW, 4, 5)
     statistics = sharding.update(statistics, pictures, pictures, mesh=mesh, rows="i")

@@ -37,7 +37,7 @@ def test_two_processes_learn_the_same_as_one(tmp_path):
         "--dataset=folder",
         f"--data_dir={tmp_path}",
         "--devices_per_process=1",
-        "--window=5",
+        "--window=1",
         "--fits=streamed,rows",
         f"--output_dir={tmp_path}/made/here",
     )
