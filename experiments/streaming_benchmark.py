@@ -2,12 +2,13 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import imageio.v3 as imageio
 import numpy as np
@@ -18,15 +19,22 @@ _NUM_DIFFERENT = 250
 
 
 class Stream(NamedTuple):
-    """What one training took: seconds of the sums with compilation, and all memory of the process."""
+    """What trainings on one folder took.
+
+    Attributes:
+      name: of the case.
+      num_pairs: trained on.
+      seconds: of the sums with compilation, each time.
+      peak_bytes: all memory that the process ever held, the median.
+    """
 
     name: str
     num_pairs: int
-    seconds: float
+    seconds: list[float]
     peak_bytes: int
 
 
-def measure(*, fast: bool) -> Iterator[Stream]:
+def measure(*, num_runs: int, fast: bool) -> Iterator[Stream]:
     """Trains on folders of PNGs: few and many small grey pictures, and some large ones in colour.
 
     Only some of the pictures differ; the others are further names of the same files.
@@ -35,7 +43,14 @@ def measure(*, fast: bool) -> Iterator[Stream]:
     for num, size, channels in cases:
         with tempfile.TemporaryDirectory() as folder:
             _write_pairs(Path(folder), num, size, channels)
-            yield _train(Path(folder), num, size, channels)
+            runs = [_train(Path(folder), size, channels) for _ in range(num_runs)]
+        colours = f" x {channels}" if channels > 1 else ""
+        yield Stream(
+            f"stream {num:,} pairs of {size} x {size}{colours}, r=3",
+            num,
+            [run["sum_seconds"] for run in runs],
+            int(statistics.median(run["peak_bytes"] for run in runs)),
+        )
 
 
 def _write_pairs(folder: Path, num: int, size: int, channels: int) -> None:
@@ -56,7 +71,7 @@ def _write_pairs(folder: Path, num: int, size: int, channels: int) -> None:
                 os.link(folder / expression / f"{n % _NUM_DIFFERENT:06}.png", path)
 
 
-def _train(folder: Path, num: int, size: int, channels: int) -> Stream:
+def _train(folder: Path, size: int, channels: int) -> dict[str, Any]:
     output_dir = folder / "run"
     options = {
         "dataset": "folder",
@@ -65,11 +80,9 @@ def _train(folder: Path, num: int, size: int, channels: int) -> Stream:
         "channels": channels,
         "output_dir": output_dir,
     }
-    command = [sys.executable, "-m", "experiments.train", *(f"--{k}={v}" for k, v in options.items())]
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "experiments.train", "--restart", *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise checks.InputError(f"experiments.train failed: {done.stderr.strip()}")
-    figures = json.loads((output_dir / "train.json").read_text())
-    colours = f" x {channels}" if channels > 1 else ""
-    name = f"stream {num:,} pairs of {size} x {size}{colours}, r=3"
-    return Stream(name, num, figures["sum_seconds"], figures["peak_bytes"])
+    return json.loads((output_dir / "train.json").read_text())

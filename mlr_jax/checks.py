@@ -2,7 +2,8 @@
 
 Shapes and dtypes are checked always, since they are known while tracing. Values (NaN, signs, index
 ranges) can only be checked where an array is concrete: outside `jit`, `vmap` and `grad`. Inside them
-the value checks step aside, so that every function composes.
+the value checks step aside, so that every function composes. Of arrays that are spread over several
+processes it is checked whether they are finite, but not where not.
 """
 
 from typing import Any
@@ -21,8 +22,12 @@ class InputError(ValueError):
 
 
 def is_concrete(*arrays: Any) -> bool:
-    """Whether the values of all arrays (or pytrees of arrays) can be looked at."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+    """Whether the values of all arrays (or pytrees of arrays) can be looked at, by this process."""
+
+    def is_here(leaf: Any) -> bool:
+        return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
+
+    return not _is_traced(*arrays) and all(map(is_here, jax.tree.leaves(arrays)))
 
 
 def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...]) -> jax.Array:
@@ -86,12 +91,14 @@ def regression(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.A
 
 def finite(where: str, name: str, array: ArrayLike) -> None:
     """Raises InputError if a concrete `array` holds NaN or infinity, and says where the first is."""
-    if not is_concrete(array):
+    if _is_traced(array):
         return
     # Where the array lies, and at once even if the caller is being traced around it.
     with jax.ensure_compile_time_eval():
         if bool(jnp.isfinite(array).all()):
             return
+    if not is_concrete(array):
+        raise InputError(f"{where}: {name} holds values that are NaN or infinite; remove or repair them")
     bad = np.argwhere(~np.isfinite(np.asarray(array)))
     raise InputError(
         f"{where}: {name} holds {len(bad)} values that are NaN or infinite, the first at index "
@@ -138,13 +145,24 @@ def pixels_solved(where: str, bias: jax.Array, weights: jax.Array) -> None:
       bias: `(..., height, width)`.
       weights: `(..., height, width)`.
     """
-    if not is_concrete(bias, weights):
+    if _is_traced(bias, weights):
         return
     finite_parts = [jnp.isfinite(each).all(axis=tuple(range(each.ndim - 2))) for each in (bias, weights)]
-    finite = np.asarray(finite_parts[0] & finite_parts[1])
+    both = finite_parts[0] & finite_parts[1]
+    if not is_concrete(both):
+        if not bool(both.all()):
+            raise InputError(
+                f"{where}: the systems of some pixels are singular in {bias.dtype}; raise the penalty"
+            )
+        return
+    finite = np.asarray(both)
     if not finite.all():
         y, x = np.argwhere(~finite)[0]
         raise InputError(
             f"{where}: the systems of {(~finite).sum()} of {finite.size} pixels, the first being row {y}, "
             f"column {x}, are singular in {bias.dtype}; raise the penalty"
         )
+
+
+def _is_traced(*arrays: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))

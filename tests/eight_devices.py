@@ -1,0 +1,230 @@
+"""Tests that need eight devices, and so a process of their own: `test_sharding` runs them."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
+
+from mlr_jax import masks, sharding, synthesis, window_statistics
+from tests import oracle
+
+# Some reach up only, or down and to the side: few offsets, so that all compiles soon.
+WINDOW = masks.window([(0, 0), (2, 1)])
+FAR = masks.window([(0, 1), (-3, 0), (2, 2)])
+SPLITS = {
+    "pairs": ((8,), {"pairs": "i"}),
+    "rows": ((8,), {"rows": "i"}),
+    "both": ((2, 4), {"pairs": "i", "rows": "j"}),
+}
+
+
+def mesh(shape: tuple[int, ...]) -> Mesh:
+    return Mesh(np.array(jax.devices()).reshape(shape), ("i", "j")[: len(shape)])
+
+
+def faces(num: int, height: int, width: int, channels: int = 1, dtype: type = np.float64):
+    rng = np.random.default_rng(num)
+    shape = num, height, width
+    planes = [oracle.smooth_faces(rng, *shape).reshape(shape) for _ in range(2 * channels)]
+    neutral = np.stack(planes[:channels], axis=-1)
+    return neutral.astype(dtype), (0.6 * neutral + 0.4 * np.stack(planes[channels:], axis=-1)).astype(dtype)
+
+
+def assert_close(found, expected, tolerance: float) -> None:
+    """Leaf by leaf, relative to the largest of the leaf."""
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(float(np.abs(other).max()), 1e-9))
+
+
+def assert_same_model(found, expected, tolerance: float) -> None:
+    assert found.window == expected.window
+    assert_close((found.weights, found.bias), (expected.weights, expected.bias), tolerance)
+
+
+def test_there_are_eight_devices():
+    assert jax.device_count() == 8
+
+
+@pytest.mark.parametrize(
+    ("window", "num", "height", "penalize_bias"),
+    [
+        (masks.disk(1), 6, 16, True),
+        # Three rows a device, the last having fewer; the window reaches as far.
+        (FAR, 6, 19, False),
+        # Two rows a device, the last three having none; solved by the dual.
+        (masks.square(5), 6, 9, True),
+        # Solved pixel by pixel.
+        (masks.dilated(3, 2), 6, 21, True),
+    ],
+)
+def test_rows_are_fitted_as_a_whole(window, num, height, penalize_bias, x64):
+    pictures = faces(num, height, 7)
+    options = {
+        "window": window,
+        "penalty": np.linspace(0.1, 5, height * 7).reshape(height, 7),
+        "penalize_bias": penalize_bias,
+    }
+    expected = synthesis.fit(*pictures, **options)
+    found = sharding.fit(*pictures, mesh=mesh((8,)), rows="i", **options)
+    assert_same_model(found, expected, 1e-11)
+    assert found.weights.sharding.spec == (P(None, None, None, "i") if height % 8 == 0 else P())
+
+
+@pytest.mark.parametrize(
+    ("split", "channels"),
+    [("both", "independent"), ("both", "joint"), ("pairs", "shared"), ("rows", "joint")],
+)
+def test_all_splits_and_channels(split, channels, x64):
+    """Neither are the pairs or the rows divided evenly."""
+    shape, axes = SPLITS[split]
+    pictures = faces(13, 11, 5, 3)
+    expected = synthesis.fit(*pictures, window=WINDOW, channels=channels)
+    found = sharding.fit(*pictures, mesh=mesh(shape), **axes, window=WINDOW, channels=channels)
+    assert_same_model(found, expected, 1e-11)
+    amounts = np.linspace(0, 1.5, 13)
+    result = sharding.synthesize(found, pictures[0], mesh=mesh(shape), **axes, intensity=amounts)
+    assert_close(result, synthesis.synthesize(expected, pictures[0], intensity=amounts), 1e-11)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_single_precision(split):
+    shape, axes = SPLITS[split]
+    pictures = faces(16, 16, 5, dtype=np.float32)
+    expected = synthesis.fit(*pictures, window=WINDOW)
+    found = sharding.fit(*pictures, mesh=mesh(shape), **axes, window=WINDOW)
+    assert_same_model(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize(("split", "num"), [("pairs", 5), ("both", 13)])
+def test_statistics_are_those_of_one_device(split, num, x64):
+    """With more devices than pairs, and with pairs that were there before."""
+    shape, axes = SPLITS[split]
+    pictures, more = faces(num, 16, 5), faces(3, 16, 5)
+    empty = window_statistics.init(FAR, 16, 5, input_centre=0.4, target_centre=pictures[1][0], dtype=float)
+    before = window_statistics.update(empty, *more)
+    expected = window_statistics.update(before, *pictures)
+    found = sharding.update(before, *pictures, mesh=mesh(shape), **axes)
+    assert float(found.num_pairs) == num + 3
+    for one, other in zip(total(found), total(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
+    assert found.products.high.sharding.spec == (P(None, "j") if split == "both" else P())
+    params = sharding.solve(found, FAR, 0.4, mesh=mesh(shape), rows=axes.get("rows"))
+    assert_close(params, window_statistics.solve(expected, FAR, 0.4), 1e-11)
+
+
+def total(statistics) -> list[np.ndarray]:
+    sums = statistics.input_sum, statistics.target_sum, statistics.products
+    return [np.asarray(each.high, np.float64) + np.asarray(each.low, np.float64) for each in sums]
+
+
+def test_devices_lose_no_digit():
+    """Beside 1e8, float32 has no digit for what is less than 4."""
+    pictures = [each.copy() for each in faces(8, 4, 5, dtype=np.float32)]
+    for each in pictures:
+        each[3] *= 2e4
+    empty = window_statistics.init(WINDOW, 4, 5, input_centre=0, target_centre=0)
+    whole = sharding.update(empty, *pictures, mesh=mesh((8,)), pairs="i")
+    large = window_statistics.update(empty, *(each[3:4] for each in pictures))
+    small = window_statistics.update(empty, *(np.delete(each, 3, axis=0) for each in pictures))
+    assert np.abs(whole.products.high).max() > 5e7
+    left = window_statistics.subtract(whole, jax.device_put(large, whole.num_pairs.sharding))
+    for one, other in zip(total(left), total(small), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_pictures_may_lie_anywhere(kind):
+    shape, axes = SPLITS["both"]
+    pictures = faces(16, 16, 5, dtype=np.float32)
+    typed = jax.make_mesh(shape, ("i", "j"), axis_types=(kind,) * 2)
+    fit = partial(sharding.fit, mesh=typed, **axes, window=WINDOW)
+    expected = fit(*pictures)
+    for place in (jax.devices()[5], *(NamedSharding(typed, spec) for spec in (P("i", "j"), P(None, "i")))):
+        placed = [jax.device_put(each, place) for each in pictures]
+        assert_same_model(fit(*placed), expected, 1e-6)
+    found = jax.jit(fit)(*placed)
+    assert_same_model(found, expected, 1e-6)
+    assert found.weights.sharding.spec == P(None, None, None, "j")
+    result = sharding.synthesize(found, placed[0], mesh=typed, **axes)
+    assert result.sharding.spec == P("i", "j")
+
+
+def test_only_margins_and_sums_are_sent():
+    pictures = faces(16, 16, 5, dtype=np.float32)
+    sent = {}
+    for split, (shape, axes) in SPLITS.items():
+        axis_names = P(axes.get("pairs"), axes.get("rows"))
+        placed = [jax.device_put(each, NamedSharding(mesh(shape), axis_names)) for each in pictures]
+        fit = partial(sharding.fit, mesh=mesh(shape), **axes, window=WINDOW)
+        sent[split] = jax.jit(fit).lower(*placed).compile().as_text()
+        assert "all-gather" not in sent[split]
+        assert "all-to-all" not in sent[split]
+    assert "all-reduce" not in sent["rows"]
+    assert "collective-permute" not in sent["pairs"]
+
+
+def test_gradients_go_through(x64):
+    shape, axes = SPLITS["both"]
+    pictures = faces(5, 6, 4)
+    unseen = faces(2, 6, 4)
+
+    def error(fit, synthesize, neutral, penalty):
+        model = fit(neutral, pictures[1], window=WINDOW, penalty=penalty)
+        return jnp.sum((synthesize(model, unseen[0]) - unseen[1]) ** 2)
+
+    ways = [
+        (synthesis.fit, synthesis.synthesize),
+        [partial(each, mesh=mesh(shape), **axes) for each in (sharding.fit, sharding.synthesize)],
+    ]
+    expected, found = (
+        jax.jit(jax.value_and_grad(partial(error, *way), argnums=(0, 1)))(pictures[0], 0.4) for way in ways
+    )
+    assert abs(float(expected[1][1])) > 1e-4, "there is something to compare"
+    assert_close(found, expected, 1e-9)
+
+
+def test_new_values_do_not_recompile():
+    shape, axes = SPLITS["both"]
+    pictures = faces(16, 16, 5, dtype=np.float32)
+    functions = sharding._fit, sharding._synthesize
+
+    def learn(neutral, penalty):
+        # Meshes and windows that are equal, but not the same objects.
+        window = masks.window([(0, 0), (2, 1)])
+        model = sharding.fit(neutral, pictures[1], mesh=mesh(shape), **axes, window=window, penalty=penalty)
+        sharding.synthesize(model, neutral, mesh=mesh(shape), **axes, intensity=penalty)
+
+    learn(pictures[0], 0.5)
+    first = [function._cache_size() for function in functions]
+    learn(1 - pictures[0], 2)
+    assert [function._cache_size() for function in functions] == first
+
+
+@pytest.mark.parametrize("spec", [P("i"), P(None, "i")])
+def test_jit_alone_is_right_too(spec):
+    """On arrays that are sharded, though it sends far more."""
+    pictures = faces(16, 16, 5, dtype=np.float32)
+    placed = [jax.device_put(each, NamedSharding(mesh((8,)), spec)) for each in pictures]
+    found = jax.jit(partial(synthesis.fit, window=WINDOW))(*placed)
+    assert_same_model(found, synthesis.fit(*pictures, window=WINDOW), 1e-5)
+
+
+def test_singular_systems_are_named():
+    flat = np.ones((16, 16, 5, 1), np.float32)
+    for shape, axes in SPLITS.values():
+        with pytest.raises(
+            ValueError, match=r"sharding.fit: .* 80 of 80 pixels, .*row 0, column 0, are sing"
+        ):
+            sharding.fit(flat, flat, mesh=mesh(shape), **axes, window=WINDOW, penalty=0)
+
+
+def test_a_context_of_explicit_axes_is_refused():
+    pictures = faces(4, 4, 5, dtype=np.float32)
+    typed = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(typed), pytest.raises(ValueError, match="explicit axes; make it"):
+        sharding.fit(*pictures, mesh=typed, rows="i")
