@@ -105,9 +105,9 @@ def fit(
 
     Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. In a
     window, neighbouring pixels share their work, see `choose_solver`; masks go through `masked_ridge`. The
-    result is the same. Pictures that are split over several devices had better go through `sharding.fit`, which
-    sends less between them. Under `jit`, a window's size, `channels` and `solver` must be static: bind them
-    with `functools.partial`.
+    result is the same. Pictures that are split over several devices had better go through `sharding.fit`,
+    which sends less between them. Under `jit`, a window's size, `channels` and `solver` must be static: bind
+    them with `functools.partial`.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
