@@ -10,9 +10,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
-from mlr_jax import checks, masks
+from mlr_jax import checks, lines, masks
+
+# Inputs of a pixel up to which a prediction is written out for one picture at a time.
+_UNROLLED = 64
+# Of larger windows: inputs that are added up in one loop over the pixels, and pictures that share them.
+_GROUP = 8
+_BLOCK = 16
 
 
 class WindowLinear(NamedTuple):
@@ -62,9 +68,18 @@ def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> ja
 
 @partial(jax.jit, static_argnames="window")
 def _predict(params: WindowLinear, images: jax.Array, window: masks.Window) -> jax.Array:
+    num_inputs = len(window.offsets) * images.shape[-1]
+    dtype = jnp.promote_types(params.weights.dtype, images.dtype)
+    predict = _predict_by_pictures if num_inputs <= _UNROLLED else _predict_by_offsets
+    return predict(params, images, window, dtype)
+
+
+def _predict_by_pictures(
+    params: WindowLinear, images: jax.Array, window: masks.Window, dtype: DTypeLike
+) -> jax.Array:
+    """Small windows: one picture after the other; the weights and all that is added up stay in the cache."""
     _, height, width, in_channels = images.shape
     reach_y, reach_x = masks.reach(window)
-    dtype = jnp.promote_types(params.weights.dtype, images.dtype)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def predict_one(image: jax.Array) -> jax.Array:
@@ -77,5 +92,46 @@ def _predict(params: WindowLinear, images: jax.Array, window: masks.Window) -> j
                 total += params.weights[:, k, c] * plane[None]
         return jnp.moveaxis(total, 0, -1)
 
-    # One picture after the other: the weights and all that is added up stay in the cache.
     return jax.lax.map(predict_one, images)
+
+
+def _predict_by_offsets(
+    params: WindowLinear, images: jax.Array, window: masks.Window, dtype: DTypeLike
+) -> jax.Array:
+    """Large windows: a few offsets after the other, for some pictures at a time, which read them together."""
+    num, height, width, in_channels = images.shape
+    out_channels = len(params.bias)
+    layout = lines.Layout(height, width, *masks.reach(window))
+    table = np.array([(c, layout.shift(dy, dx)) for dy, dx in window.offsets for c in range(in_channels)])
+    num_groups = -(-len(table) // _GROUP)
+    missing = num_groups * _GROUP - len(table)
+    inputs = jnp.asarray(np.pad(table, ((0, missing), (0, 0))).reshape(num_groups, _GROUP, 2))
+
+    def without_margins(planes: jax.Array) -> jax.Array:
+        return lines.flatten(planes, layout)[..., layout.margin : layout.margin + layout.length]
+
+    weights = jnp.moveaxis(params.weights, 0, 2).reshape(-1, out_channels, height, width)
+    weights = without_margins(jnp.pad(weights, ((0, missing), (0, 0), (0, 0), (0, 0))))
+    weights = weights.reshape(num_groups, _GROUP, out_channels, layout.length)
+    start = without_margins(params.bias.astype(dtype))
+
+    block = min(num, _BLOCK)
+    num_blocks = -(-num // block)
+    pictures = jnp.pad(images, ((0, num_blocks * block - num), (0, 0), (0, 0), (0, 0)))
+    blocks = lines.flatten(jnp.moveaxis(pictures, -1, 1), layout)
+
+    def predict_block(pictures: jax.Array) -> jax.Array:
+        @partial(jax.checkpoint, prevent_cse=False)
+        def add(total: jax.Array, group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            for weight, (channel, shift) in zip(*group, strict=True):
+                sizes = (block, 1, layout.length)
+                around = jax.lax.dynamic_slice(pictures, (0, channel, layout.margin + shift), sizes)
+                total += weight[None] * around
+            return total, None
+
+        total = jnp.broadcast_to(start, (block, *start.shape))
+        return jax.lax.scan(add, total, (weights, inputs))[0]
+
+    result = jax.lax.map(predict_block, blocks.reshape(num_blocks, block, *blocks.shape[1:]))
+    result = lines.unflatten(result.reshape(-1, out_channels, layout.length)[:num], layout)
+    return jnp.moveaxis(result, 1, -1)

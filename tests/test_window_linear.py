@@ -65,6 +65,20 @@ def test_equals_a_loop_over_pixels(name, channels, rng, x64):
     np.testing.assert_allclose(result, expected_pictures(params, images, window), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("name", WINDOWS)
+def test_large_windows_go_offset_by_offset(name, channels, rng, x64, monkeypatch):
+    window = WINDOWS[name]
+    params, images = problem(rng, window, channels)
+    expected = window_linear.predict(params, images, window)
+    window_linear._predict.clear_cache()
+    monkeypatch.setattr(window_linear, "_UNROLLED", 0)
+    monkeypatch.setattr(window_linear, "_BLOCK", 2)
+    result = window_linear.predict(params, images, window)
+    window_linear._predict.clear_cache()
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
+
+
 def test_float32(rng):
     window = WINDOWS["square"]
     params, images = problem(rng, window, (2, 3))
