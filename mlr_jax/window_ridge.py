@@ -20,7 +20,7 @@ from mlr_jax import lag_images, lines, masks, pixel_systems, strips
 from mlr_jax.window_linear import WindowLinear
 
 # Inputs of a pixel up to which the elimination is written out, every number of it a plane.
-_UNROLLED = 16
+_UNROLLED = 10
 # Pixels of planes that stay in a CPU's cache.
 _CACHED_PIXELS = 2**15
 # Of larger systems that are solved side by side, so that they stay in the cache.
