@@ -418,15 +418,16 @@ def _begin(inputs: jax.Array, targets: jax.Array, window: masks.Window) -> Windo
         in_channels=in_channels,
         out_channels=targets.shape[-1],
         # Some pictures are enough to be near the mean of all.
-        input_centre=jax.lax.stop_gradient(_mean(inputs[:_NUM_CENTRE])),
-        target_centre=jax.lax.stop_gradient(_mean(targets[:_NUM_CENTRE])),
+        input_centre=_mean(jax.lax.stop_gradient(inputs[:_NUM_CENTRE])),
+        target_centre=_mean(jax.lax.stop_gradient(targets[:_NUM_CENTRE])),
         dtype=inputs.dtype,
     )
 
 
 def _mean(images: jax.Array) -> jax.Array:
     """One picture added after the other: to the bit the same on any number of threads, as `mean` is not."""
-    return sum(images[1:], images[0]) / len(images)
+    total = jax.lax.fori_loop(1, len(images), lambda n, total: total + images[n], images[0])
+    return total / len(images)
 
 
 def _fit_mask(
