@@ -28,28 +28,18 @@ which is how far float32's rounding puts each of these fits, and the one on a si
 one. With --float64 they are below 1e-13.
 """
 
-import multiprocessing
-import os
-import signal
-import socket
 import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
-from functools import partial
-from multiprocessing import connection
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxlib import _jax
-from tqdm import tqdm
 
-from experiments import data, run_folder, script
+from experiments import data, local_processes, run_folder, script
 from mlr_jax import checks, masks, sharding, synthesis, window_statistics
 from mlr_jax.datasets.pairs import Pairs, take
 from mlr_jax.synthesis import ExpressionModel
@@ -203,118 +193,11 @@ def _is_spread(array: Any) -> bool:
     return isinstance(array, jax.Array) and not array.is_fully_addressable
 
 
-class _Worker(NamedTuple):
-    """A process on this machine, and where it says why it failed."""
-
-    process: Any
-    errors: connection.Connection
-
-
-def start_local(num_processes: int, timeout_seconds: float) -> None:
-    """Starts processes on this machine and waits for them; when one fails, all are stopped.
-
-    Raises:
-      InputError: one has failed, or they took too long.
-    """
-    address = f"127.0.0.1:{_free_port()}"
-    workers: list[_Worker] = []
-    try:
-        context = multiprocessing.get_context("spawn")
-        for process_id in range(num_processes):
-            errors, sender = context.Pipe(duplex=False)
-            arguments = sys.argv, address, num_processes, process_id, sender
-            process = context.Process(target=_work_locally, args=arguments, daemon=True)
-            process.start()
-            sender.close()
-            workers.append(_Worker(process, errors))
-        _wait(workers, timeout_seconds)
-    finally:
-        # They have nothing to tidy up, and JAX takes a polite request for a notice of preemption.
-        for worker in workers:
-            worker.process.kill()
-        for worker in workers:
-            worker.process.join()
-
-
-def _leave(signal_number: int, frame: object) -> NoReturn:
-    sys.exit(128 + signal_number)
-
-
-def _wait(workers: Sequence[_Worker], timeout_seconds: float) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    running = {worker.process.sentinel: i for i, worker in enumerate(workers)}
-    while running:
-        ended = connection.wait(list(running), timeout=max(deadline - time.monotonic(), 0))
-        if not ended:
-            raise checks.InputError(
-                f"the processes have not finished in {timeout_seconds:g} seconds and were stopped; "
-                "raise --timeout_seconds if they need more"
-            )
-        for sentinel in ended:
-            process_id = running.pop(sentinel)
-            process, errors = workers[process_id]
-            process.join()
-            if process.exitcode != 0:
-                try:
-                    reason = errors.recv()
-                except EOFError:
-                    reason = f"ended with exit status {process.exitcode}"
-                raise checks.InputError(f"process {process_id}: {reason}; all were stopped")
-
-
-def _work_locally(
-    argv: Sequence[str],
-    coordinator_address: str,
-    num_processes: int,
-    process_id: int,
-    errors: connection.Connection,
-) -> None:
-    """The whole life of a process on this machine."""
-    # Ctrl-C reaches all processes of a terminal: it is for the first one to stop the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    # Its own lock would be a semaphore, which a process that is killed leaves behind.
-    tqdm.set_lock(threading.RLock())
-    flags.FLAGS(argv)
-    jax.config.update("jax_platforms", "cpu")
+def _work_locally(coordinator_address: str, num_processes: int, process_id: int) -> None:
+    """Sets up a process on this machine, and does its part."""
+    flags.FLAGS(sys.argv)
     jax.config.update("jax_num_cpu_devices", _DEVICES_PER_PROCESS.value)
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    if not _knows_itself():  # As a machine without a network may not.
-        # JAX has no option for where Gloo listens.
-        over_loopback = partial(_jax.make_gloo_tcp_collectives, hostname="127.0.0.1")
-        _jax.make_gloo_tcp_collectives = over_loopback
-    try:
-        work(coordinator_address, num_processes, process_id)
-    except (checks.InputError, OSError) as error:
-        errors.send(str(error))
-    except BaseException:
-        errors.send(traceback.format_exc())
-    else:
-        return
-    # At once: an orderly exit would wait for the others, who wait for this one.
-    os._exit(1)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _knows_itself() -> bool:
-    """Whether this machine can be reached under its own name, where Gloo listens."""
-    try:
-        socket.create_server((socket.gethostname(), 0)).close()
-    except OSError:
-        return False
-    return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    work(coordinator_address, num_processes, process_id)
 
 
 def main() -> None:
@@ -336,9 +219,7 @@ def main() -> None:
     elif (_COORDINATOR_ADDRESS.value, _PROCESS_ID.value) != (None, None):
         raise checks.InputError("--coordinator_address and --process_id need --join")
     else:
-        # As after Ctrl-C, nothing is to be left running.
-        signal.signal(signal.SIGTERM, _leave)
-        start_local(_NUM_PROCESSES.value or 2, _TIMEOUT_SECONDS.value)
+        local_processes.run(_work_locally, _NUM_PROCESSES.value or 2, _TIMEOUT_SECONDS.value)
 
 
 if __name__ == "__main__":

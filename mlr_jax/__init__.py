@@ -12,7 +12,8 @@ The modules, from the mathematics to the pictures:
     alignment     faces brought into the same place by their landmarks
     datasets      pairs of pictures: synthetic, london, folder
     baselines     the regressions that it is compared with
-    array_file, cholesky, checks   what the others stand on
+    window_statistics, window_dual, window_linear   what windows' neighbouring pixels share
+    numerics, checks, array_file   what the others stand on
 
 `import mlr_jax` brings the model; the others are imported by name, such as `from mlr_jax import metrics`.
 """

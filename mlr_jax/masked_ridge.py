@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import batching, checks, cholesky, masks
+from mlr_jax import checks, masks
+from mlr_jax.numerics import batching, cholesky
 
 # More gain nothing at penalties of practical size.
 _REFINEMENT_STEPS = 2

@@ -13,16 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from mlr_jax import (
-    checks,
-    masked_ridge,
-    masks,
-    strips,
-    window_dual,
-    window_linear,
-    window_ridge,
-    window_statistics,
-)
+from mlr_jax import checks, masked_ridge, masks, window_dual, window_linear, window_ridge, window_statistics
+from mlr_jax.numerics import strips
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.window_statistics import WindowStatistics
 
@@ -163,7 +155,7 @@ def fit(
     return model
 
 
-def choose_solver(window: masks.Window, num_examples: int, in_channels: int = 1) -> Solver:
+def choose_solver(window: masks.Window, num_examples: int, *, in_channels: int = 1) -> Solver:
     """The solver that is fastest for a window, as far as its shape and the numbers tell.
 
     Args:
@@ -529,7 +521,8 @@ def _check_solver(
             f"{where}: the window is no rectangle without holes, which solver 'dual' needs; use 'primal'"
         )
     num_examples = shape[0] * (shape[3] if channels == "shared" else 1)
-    return solver or choose_solver(window, num_examples, shape[3] if channels == "joint" else 1)
+    in_channels = shape[3] if channels == "joint" else 1
+    return solver or choose_solver(window, num_examples, in_channels=in_channels)
 
 
 def _penalties(where: str, penalty: ArrayLike, height: int, width: int, dtype: DTypeLike) -> jax.Array:

@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, compensated, lines, masks, pixel_systems
-from mlr_jax.compensated import Sum
+from mlr_jax import checks, masks
+from mlr_jax.numerics import compensated, lines, pixel_systems
+from mlr_jax.numerics.compensated import Sum
 from mlr_jax.window_linear import WindowLinear
 
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from mlr_jax import checks, lines, masks
+from mlr_jax import checks, masks
+from mlr_jax.numerics import lines
 
 # Inputs of a pixel up to which a prediction is written out for one picture at a time.
 _UNROLLED = 64

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mlr_jax import lag_images, lines, masks, pixel_systems, strips
+from mlr_jax import lag_images, masks
+from mlr_jax.numerics import lines, pixel_systems, strips
 from mlr_jax.window_linear import WindowLinear
 
 # Inputs of a pixel up to which the elimination is written out, every number of it a plane.

@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from mlr_jax import checks, compensated, lag_images, lines, masks, strips, window_ridge
-from mlr_jax.compensated import Sum
+from mlr_jax import checks, lag_images, masks, window_ridge
+from mlr_jax.numerics import compensated, lines, strips
+from mlr_jax.numerics.compensated import Sum
 from mlr_jax.window_linear import WindowLinear
 
 # Summed plainly, in one loop over the pixels. Fewer pairs at a time write the sums too often; more are read

@@ -51,11 +51,12 @@ def test_options_are_keyword_only(member):
 def test_imports_run_one_way():
     """Data sets know no model; the core knows neither data sets nor baselines; nothing knows experiments.
 
-    Baselines know the core's mathematics: some of them learn a mask.
+    Baselines know the core's mathematics: some of them learn a mask. Numerics knows no mask.
     """
     forbidden = {
         "datasets": ("masked_ridge", "synthesis", "baselines", "experiments"),
         "baselines": ("synthesis", "datasets", "experiments"),
+        "numerics": ("masks", "masked_ridge", "synthesis", "datasets", "baselines", "experiments"),
         "": ("datasets", "baselines", "experiments"),
     }
     root = Path(mlr_jax.__file__).parent

@@ -23,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import batching, checks, cholesky, masked_ridge, masks
+from mlr_jax import checks, masked_ridge, masks
 from mlr_jax.baselines import search, sparse_linear
 from mlr_jax.baselines.factored_linear import matmul
 from mlr_jax.baselines.sparse_linear import SparseLinear
+from mlr_jax.numerics import batching, cholesky
 
 
 class L1Lasso(NamedTuple):

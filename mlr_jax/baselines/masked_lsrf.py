@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from mlr_jax import batching, checks, masked_ridge, masks
+from mlr_jax import checks, masked_ridge, masks
 from mlr_jax.baselines import l0_omp, sparse_linear
 from mlr_jax.baselines.sparse_linear import SparseLinear
+from mlr_jax.numerics import batching
 
 
 def fit(

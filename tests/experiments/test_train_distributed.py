@@ -13,7 +13,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from experiments import train_distributed
+from experiments import local_processes
 from mlr_jax.checks import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -100,17 +100,15 @@ def wait_until(condition, seconds: float = 30) -> None:
         time.sleep(0.1)
 
 
-def die_or_wait(argv, address, num_processes, process_id, errors):
-    """In the place of a worker."""
+def die_or_wait(address, num_processes, process_id):
     if process_id == 1:
         os._exit(3)
     time.sleep(600)
 
 
-def test_a_process_that_dies_takes_the_others_along(monkeypatch):
-    monkeypatch.setattr(train_distributed, "_work_locally", die_or_wait)
+def test_a_process_that_dies_takes_the_others_along():
     with pytest.raises(InputError, match="process 1: ended with exit status 3; all were stopped"):
-        train_distributed.start_local(2, 120)
+        local_processes.run(die_or_wait, 2, 120)
     assert not multiprocessing.active_children()
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import cholesky
+from mlr_jax.numerics import cholesky
 
 
 @pytest.mark.parametrize("size", [1, 2, 10, 33])

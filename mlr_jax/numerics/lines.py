@@ -39,7 +39,7 @@ class Layout(NamedTuple):
         return dy * self.stride + dx
 
 
-def flatten(planes: jax.Array, layout: Layout, fill: float = 0) -> jax.Array:
+def flatten(planes: jax.Array, layout: Layout, *, fill: float = 0) -> jax.Array:
     """Lays out planes.
 
     Args:

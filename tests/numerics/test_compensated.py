@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax import compensated
-from mlr_jax.compensated import Sum
+from mlr_jax.numerics import compensated
+from mlr_jax.numerics.compensated import Sum
 
 ZERO = Sum(jnp.float32(0), jnp.float32(0))
 

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlr_jax import batching
+from mlr_jax.numerics import batching
 
 CPU_BYTES = 2 * 2**20
 # So that 64 outputs take as much.

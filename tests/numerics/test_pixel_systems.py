@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import pixel_systems
+from mlr_jax.numerics import pixel_systems
 
 NUM_PIXELS, NUM_RIGHTS = 6, 3
 SIZES = (1, 2, 5, 17)
