@@ -28,6 +28,7 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -228,35 +229,42 @@ def _selection(machine: Machine) -> Iterator[Row]:
     inputs, targets = (jnp.asarray(each) for each in _pictures(num, size))
     window = masks.square(max(sides))
     penalties = jnp.geomspace(0.1, 12.8, 10)
+    empty = window_statistics.init(window, size, size)
 
-    def select(inputs: jax.Array, targets: jax.Array) -> list[jax.Array]:
-        empty = window_statistics.init(window, size, size)
+    @jax.jit
+    def sum_up(inputs: jax.Array, targets: jax.Array) -> list[window_statistics.WindowStatistics]:
+        """The statistics of all pairs but a fold's, fold by fold."""
         folds = [window_statistics.update(empty, inputs[k::5], targets[k::5]) for k in range(5)]
         whole = folds[0]
         for fold in folds[1:]:
             whole = window_statistics.merge(whole, fold)
-        folds = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
+        return [window_statistics.subtract(whole, fold) for fold in folds]
 
-        def solve_fold(fold: window_statistics.WindowStatistics) -> list[jax.Array]:
-            rest = window_statistics.subtract(whole, fold)
+    @partial(jax.jit, static_argnames="side")
+    def solve(rest: window_statistics.WindowStatistics, side: int) -> jax.Array:
+        def solve_one(penalty: jax.Array) -> jax.Array:
+            params = window_statistics.solve(rest, masks.square(side), penalty)
+            # Something of all weights, so that none is left out.
+            return params.weights.mean() + params.bias.mean()
 
-            def solve(side: int, penalty: jax.Array) -> jax.Array:
-                # Something of all weights, so that none is left out.
-                params = window_statistics.solve(rest, masks.square(side), penalty)
-                return params.weights.mean() + params.bias.mean()
+        return jax.lax.map(solve_one, penalties)
 
-            return [jax.lax.map(partial(solve, side), penalties) for side in sides]
+    def select(num_threads: int) -> list[jax.Array]:
+        folds = sum_up(inputs, targets)
+        jobs = [(fold, side) for side in reversed(sides) for fold in folds]
+        with ThreadPoolExecutor(num_threads) as pool:
+            return list(pool.map(lambda job: jax.block_until_ready(solve(*job)), jobs))
 
-        return jax.lax.map(solve_fold, folds)
-
-    _, timed = _timed(select, inputs, targets)
     fit = partial(synthesis.fit, window=window, penalty=_PENALTY)
-    _, once = _timed(fit, inputs, targets)
+    _, timed = _timed(fit, inputs, targets)
     name = f"{len(sides)} windows x 10 penalties x 5 folds"
-    first = _row(name, "mlr_jax", timed)
+    first = _row(name, f"one fit, r={max(sides)}", timed)
     yield first
-    second = _row(name, f"one fit, r={max(sides)}", once)
-    yield second | {"times_as_long": second["seconds"] / first["seconds"]}
+    for num_threads in (1, 2):
+        _, seconds = timing.repeat(select, num_threads, num_runs=_num_runs())
+        way = "mlr_jax" if num_threads == 1 else "mlr_jax, two threads"
+        row = _row(name, way, _Timed(seconds, 0.0, None))
+        yield row | {"times_as_long": row["seconds"] / first["seconds"]}
 
 
 def _solvers(machine: Machine) -> Iterator[Row]:
