@@ -10,7 +10,6 @@ from whose system the penalised bias is eliminated. Where it is not penalised, k
 m_t - m . w.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -65,56 +64,23 @@ def solve(
     Returns:
       The map; NaN at pixels whose system is not positive definite in its precision.
     """
-    (params,) = solve_nested(moments, (window,), num_pairs, penalty, penalize_bias=penalize_bias)
-    return params
-
-
-def solve_nested(
-    moments: Moments,
-    windows: Sequence[masks.Window],
-    num_pairs: jax.Array,
-    penalty: jax.Array,
-    *,
-    penalize_bias: bool,
-) -> tuple[WindowLinear, ...]:
-    """Solves for several windows of which each begins with the offsets of the one before.
-
-    Args:
-      moments: of the pairs, for the last window.
-      windows: one after the other; where there are several, they take one elimination.
-      num_pairs: (), N.
-      penalty: `(height, width)`.
-      penalize_bias: whether the penalty includes the bias.
-
-    Returns:
-      The maps.
-    """
-    in_channels = len(moments.input_mean)
+    in_channels, height, width = moments.input_mean.shape
+    out_channels = len(moments.target_mean)
+    inputs = lag_images.inputs(window, in_channels)
     share = num_pairs / (num_pairs + penalty)
     bias_weight = penalty * share if penalize_bias else jnp.zeros_like(penalty)
-    sizes = [len(window.offsets) * in_channels for window in windows]
-    if len(windows) == 1 and sizes[0] <= _UNROLLED:
-        weights = [_solve_planes(moments, windows[0], penalty, bias_weight)]
-    else:
-        weights = _solve_lines(moments, windows[-1], sizes, penalty, bias_weight)
-    return tuple(
-        _with_bias(each, moments, window, share if penalize_bias else jnp.ones_like(share))
-        for each, window in zip(weights, windows, strict=True)
-    )
-
-
-def _with_bias(weights: jax.Array, moments: Moments, window: masks.Window, share: jax.Array) -> WindowLinear:
-    """The map, from its weights `(num_inputs, out_channels, height, width)`."""
-    in_channels, height, width = moments.input_mean.shape
+    solve = _solve_planes if len(inputs) <= _UNROLLED else _solve_lines
+    weights = solve(moments, window, penalty, bias_weight)  # (num_inputs, out_channels, ...)
     reach = masks.reach(window)
     means = _pad(moments.input_mean, reach)
     seen = jnp.zeros_like(weights[0])
-    for weight, (dy, dx, channel) in zip(weights, lag_images.inputs(window, in_channels), strict=True):
+    for weight, (dy, dx, channel) in zip(weights, inputs, strict=True):
         seen += weight * _around(means[channel], reach, dy, dx)[None]
-    shape = (len(window.offsets), in_channels, -1, height, width)
-    return WindowLinear(
-        jnp.moveaxis(weights.reshape(shape), 2, 0), (moments.target_mean - seen) * share[None]
-    )
+    bias = moments.target_mean - seen
+    if penalize_bias:
+        bias *= share[None]
+    shape = (len(window.offsets), in_channels, out_channels, height, width)
+    return WindowLinear(jnp.moveaxis(weights.reshape(shape), 2, 0), bias)
 
 
 def plan(window: masks.Window, in_channels: int, width: int) -> strips.Plan:
@@ -168,11 +134,10 @@ def _solve_planes(
 def _solve_lines(
     moments: Moments,
     window: masks.Window,
-    sizes: Sequence[int],
     penalty: jax.Array,
     bias_weight: jax.Array,
-) -> list[jax.Array]:
-    """Larger systems, and leading parts of them: some pixels at a time, along the line of all rows."""
+) -> jax.Array:
+    """Larger systems: some pixels at a time, along the line of all rows."""
     in_channels, height, width = moments.input_mean.shape
     layout = lines.Layout(height, width, *masks.reach(window))
     entries = lag_images.gram_entries(window, in_channels, len(moments.target_mean))
@@ -195,7 +160,7 @@ def _solve_lines(
     target_mean = lines.flatten(moments.target_mean, layout)
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def solve_some(index: jax.Array) -> list[jax.Array]:
+    def solve_some(index: jax.Array) -> jax.Array:
         start = layout.margin + jnp.minimum(index * num_pixels, layout.length - num_pixels)
 
         def pick(planes: jax.Array, places: jax.Array) -> jax.Array:
@@ -215,18 +180,13 @@ def _solve_lines(
         diagonal = jnp.where(valid, here(penalties)[None], 1)
         gram = pick(products, table).reshape(size, size, num_pixels) + weighted[:, None] * mean[None]
         gram += jnp.eye(size, dtype=dtype)[:, :, None] * diagonal[:, None]
-        gram = jax.lax.optimization_barrier(gram)
-        if len(sizes) == 1:
-            return [pixel_systems.solve(gram, right)]
-        return pixel_systems.solve_leading(gram, right, sizes)
+        return pixel_systems.solve(jax.lax.optimization_barrier(gram), right)
 
-    def join(parts: jax.Array) -> jax.Array:
-        # The last part reaches back over pixels of the one before.
-        whole = jnp.moveaxis(parts[:-1], 0, 2).reshape(*parts.shape[1:3], -1)
-        last = parts[-1][..., num_steps * num_pixels - layout.length :]
-        return lines.unflatten(jnp.concatenate([whole, last], axis=-1), layout)
-
-    return [join(parts) for parts in jax.lax.map(solve_some, jnp.arange(num_steps))]
+    parts = jax.lax.map(solve_some, jnp.arange(num_steps))
+    # The last part reaches back over pixels of the one before.
+    whole = jnp.moveaxis(parts[:-1], 0, 2).reshape(*parts.shape[1:3], -1)
+    last = parts[-1][..., num_steps * num_pixels - layout.length :]
+    return lines.unflatten(jnp.concatenate([whole, last], axis=-1), layout)
 
 
 def _crosses(moments: Moments, window: masks.Window) -> jax.Array:

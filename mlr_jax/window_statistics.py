@@ -16,7 +16,6 @@ float32 those over millions of pairs are as good as those over a few. Only up to
 summed plainly.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -318,58 +317,10 @@ def solve(
       InputError: the window is not inside that of the statistics, there are no pairs, the penalty is
         negative or of another shape, or a system is singular.
     """
-    (params,) = _solve_checked(
-        "window_statistics.solve", statistics, (window,), penalty, penalize_bias=penalize_bias
-    )
-    return params
-
-
-def solve_nested(
-    statistics: WindowStatistics,
-    windows: Sequence[masks.Window],
-    penalty: ArrayLike,
-    *,
-    penalize_bias: bool = True,
-) -> tuple[WindowLinear, ...]:
-    """Solves for several windows, each inside the next, for little more than the price of the last.
-
-    The elimination of the largest system, its inputs put in the right order, is that of all others too.
-
-    Args:
-      statistics: of the pairs.
-      windows: each with all offsets of the one before, such as squares of 1, 3, 5 and 7 pixels.
-      penalty: lambda >= 0, one for all or `(height, width)`.
-      penalize_bias: whether the penalty includes the bias, as published.
-
-    Returns:
-      The maps, as `solve` gives them.
-
-    Raises:
-      TypeError: a window is of another type.
-      InputError: as in `solve`, or a window is not inside the next.
-    """
-    return _solve_checked(
-        "window_statistics.solve_nested", statistics, tuple(windows), penalty, penalize_bias=penalize_bias
-    )
-
-
-def _solve_checked(
-    where: str,
-    statistics: WindowStatistics,
-    windows: tuple[masks.Window, ...],
-    penalty: ArrayLike,
-    *,
-    penalize_bias: bool,
-) -> tuple[WindowLinear, ...]:
-    if not windows:
-        raise checks.InputError(f"{where}: there must be at least one window")
-    for window in windows:
-        if not isinstance(window, masks.Window):
-            raise TypeError(f"{where}: window must be a masks.Window, not a {type(window).__name__}")
-    for window, larger in itertools.pairwise(windows):
-        if not set(window.offsets) <= set(larger.offsets):
-            raise checks.InputError(f"{where}: each window must be inside the next one")
-    missing = sorted(set(windows[-1].offsets) - set(statistics.window.offsets))
+    where = "window_statistics.solve"
+    if not isinstance(window, masks.Window):
+        raise TypeError(f"{where}: window must be a masks.Window, not a {type(window).__name__}")
+    missing = sorted(set(window.offsets) - set(statistics.window.offsets))
     if missing:
         raise checks.InputError(f"{where}: the statistics were made for a window without {missing[0]}")
     size = statistics.input_centre.shape[1:]
@@ -379,53 +330,29 @@ def _solve_checked(
     if checks.is_concrete(statistics.num_pairs) and not (np.asarray(statistics.num_pairs) > 0).all():
         raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")
     penalties = jnp.broadcast_to(jnp.asarray(penalty, statistics.num_pairs.dtype), size)
-    maps = _solve(statistics, windows, penalties, penalize_bias=penalize_bias)
-    for params in maps:
-        checks.pixels_solved(where, params.bias, params.weights)
-    return maps
+    params = _solve(statistics, window, penalties, penalize_bias=penalize_bias)
+    checks.pixels_solved(where, params.bias, params.weights)
+    return params
 
 
-@partial(jax.jit, static_argnames=("windows", "penalize_bias"))
+@partial(jax.jit, static_argnames=("penalize_bias",))
 def _solve(
-    statistics: WindowStatistics,
-    windows: tuple[masks.Window, ...],
-    penalty: jax.Array,
-    *,
-    penalize_bias: bool,
-) -> tuple[WindowLinear, ...]:
+    statistics: WindowStatistics, window: masks.Window, penalty: jax.Array, *, penalize_bias: bool
+) -> WindowLinear:
     in_channels, height, width = statistics.input_centre.shape
-    ordered = _ordered(windows)
-    restricted = _restrict(statistics, ordered[-1])
+    restricted = _restrict(statistics, window)
 
-    def solve_strip(start: jax.Array, size: int) -> tuple[WindowLinear, ...]:
+    def solve_strip(start: jax.Array, size: int) -> WindowLinear:
         def cut(planes: jax.Array) -> jax.Array:
             if planes.ndim < 2:
                 return planes
             return jax.lax.dynamic_slice_in_dim(planes, start, size, axis=planes.ndim - 2)
 
         strip = jax.tree.map(cut, restricted)
-        return window_ridge.solve_nested(
-            _moments(strip), ordered, strip.num_pairs, cut(penalty), penalize_bias=penalize_bias
-        )
+        moments = _moments(strip)
+        return window_ridge.solve(moments, window, strip.num_pairs, cut(penalty), penalize_bias=penalize_bias)
 
-    maps = strips.map_rows(solve_strip, height, window_ridge.plan(ordered[-1], in_channels, width))
-    return tuple(
-        params._replace(
-            weights=params.weights[:, np.array([own.offsets.index(each) for each in window.offsets])]
-        )
-        if own != window
-        else params
-        for params, own, window in zip(maps, ordered, windows, strict=True)
-    )
-
-
-def _ordered(windows: Sequence[masks.Window]) -> tuple[masks.Window, ...]:
-    """The same windows, each beginning with the offsets of the one before."""
-    ordered = [windows[0]]
-    for window in windows[1:]:
-        known = ordered[-1].offsets
-        ordered.append(masks.Window((*known, *(each for each in window.offsets if each not in set(known)))))
-    return tuple(ordered)
+    return strips.map_rows(solve_strip, height, window_ridge.plan(window, in_channels, width))
 
 
 def _restrict(statistics: WindowStatistics, window: masks.Window) -> WindowStatistics:

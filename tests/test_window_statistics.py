@@ -1,4 +1,4 @@
-from functools import cache, partial
+from functools import cache
 
 import chex
 import jax
@@ -334,52 +334,6 @@ def test_larger_systems_are_solved_some_at_a_time(monkeypatch, compiled_anew, x6
     monkeypatch.setattr(window_ridge, "_FEWEST_SYSTEMS", 10)
     params = window_statistics.solve(make(window, *pairs, dtype=jnp.float64), window, 0.4)
     assert_close(params, expected_map(window, *pairs, 0.4), 1e-10)
-
-
-@pytest.mark.parametrize("penalize_bias", [True, False])
-@pytest.mark.parametrize(
-    "names", [("pixel", "square", "large"), ("square", "large"), ("pixel", "square"), ("square",)]
-)
-def test_nested_windows_are_solved_together(names, penalize_bias, x64):
-    pairs = problem(NUM, *SIZES["odd"], 2, 1)
-    statistics = make(WINDOWS["large"], *pairs, dtype=jnp.float64)
-    windows = [WINDOWS[name] for name in names]
-    penalty = np.linspace(0.1, 5, pairs[0][0, ..., 0].size).reshape(SIZES["odd"])
-    maps = window_statistics.solve_nested(statistics, windows, penalty, penalize_bias=penalize_bias)
-    for params, window in zip(maps, windows, strict=True):
-        alone = window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
-        assert_close(params, alone, 1e-9)
-
-
-def test_gradients_through_nested_windows(x64):
-    pairs = problem(5, 5, 4)
-    windows = [WINDOWS["pixel"], WINDOWS["square"]]
-    statistics = make(WINDOWS["square"], *pairs, dtype=jnp.float64)
-
-    def measure(solve, penalty):
-        return sum(jnp.sum(jnp.sin(params.weights)) + jnp.sum(params.bias**2) for params in solve(penalty))
-
-    def one_by_one(penalty):
-        return [window_statistics.solve(statistics, window, penalty) for window in windows]
-
-    def together(penalty):
-        return window_statistics.solve_nested(statistics, windows, penalty)
-
-    expected, found = (jax.grad(partial(measure, solve))(0.4) for solve in (one_by_one, together))
-    assert float(found) == pytest.approx(float(expected), rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("windows", "words"),
-    [
-        ((), "at least one window"),
-        ((masks.square(3), masks.square(1)), "each window must be inside the next"),
-    ],
-)
-def test_windows_that_are_not_nested(windows, words):
-    statistics = make(WINDOWS["square"], *problem(4, *SIZES["small"]))
-    with pytest.raises(InputError, match=words):
-        window_statistics.solve_nested(statistics, windows, 0.4)
 
 
 @pytest.mark.parametrize("limit", [0, 9])

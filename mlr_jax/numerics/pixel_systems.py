@@ -5,14 +5,13 @@ the size of the systems, and neither LAPACK calls nor their overhead come into i
 Derivatives pass through the solution, not through the elimination.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 # Panels of rows into which larger systems are cut: each is a loop to compile.
-_MAX_PANELS = 13
+_MAX_PANELS = 9
 
 Planes = dict[tuple[int, int], jax.Array]
 """The upper triangle of symmetric matrices, entry by entry; each an array over pixels."""
@@ -76,41 +75,8 @@ def solve(gram: jax.Array, right: jax.Array) -> jax.Array:
     return jax.lax.custom_linear_solve(partial(_multiply, gram), right, solve, symmetric=True)
 
 
-def solve_leading(gram: jax.Array, right: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
-    """Solves leading parts of systems: of the first unknowns and equations alone.
-
-    The factor of a matrix holds those of its leading parts, so that all take one elimination.
-
-    Args:
-      gram: as for `solve`.
-      right: as for `solve`.
-      sizes: how many unknowns each part has, at most `size`.
-
-    Returns:
-      The solutions of each part, `(n, num_rights, num_pixels)` for n of `sizes`.
-    """
-    upper, _ = _factor(jax.lax.stop_gradient(gram), right[:, :0])
-
-    def solve_part(num: int) -> jax.Array:
-        def solve(_: object, right: jax.Array) -> jax.Array:
-            return _substitute_back(upper[:num, :num], _substitute_forward(upper[:num, :num], right))
-
-        multiply = partial(_multiply, gram[:num, :num])
-        return jax.lax.custom_linear_solve(multiply, right[:num], solve, symmetric=True)
-
-    return [solve_part(num) for num in sizes]
-
-
 def _solve(gram: jax.Array, right: jax.Array) -> jax.Array:
-    return _substitute_back(*_factor(gram, right))
-
-
-def _factor(gram: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cholesky's elimination, panel by panel of rows, the right sides with them.
-
-    Returns:
-      The factor in the upper triangle, and the right sides divided by its transpose.
-    """
+    """Cholesky's elimination, panel by panel of rows, the right sides with them; then back substitution."""
     size = len(gram)
     upper, rest, values = jnp.zeros_like(gram), gram, right
     # More rows in a panel do more work in its slow elimination; fewer read and write the rest more often.
@@ -124,7 +90,7 @@ def _factor(gram: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
             rest = rest[num:, num:] - _sum([row[num:columns, None] * row[None, num:columns] for row in panel])
             taken = _sum([row[num:columns, None] * row[None, columns:] for row in panel])
             values = values.at[start + num :].add(-taken)
-    return upper, values
+    return _substitute_back(upper, values)
 
 
 def _eliminate(panel: jax.Array) -> jax.Array:
@@ -152,37 +118,18 @@ def _eliminate(panel: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, len(panel), step, (panel, multiples(panel, jnp.asarray(0))))[0]
 
 
-def _substitute_forward(upper: jax.Array, right: jax.Array) -> jax.Array:
-    """Divides by the transposed factor."""
-    rows = jnp.arange(len(right))
-
-    def step(j: jax.Array, rest: jax.Array) -> jax.Array:
-        row = jax.lax.dynamic_index_in_dim(upper, j, keepdims=False)
-        return _take_out(rest, j, row, upper, rows > j)
-
-    return jax.lax.fori_loop(0, len(right), step, right)
-
-
-def _substitute_back(upper: jax.Array, right: jax.Array) -> jax.Array:
-    """Divides by the factor."""
-    rows = jnp.arange(len(right))
+def _substitute_back(upper: jax.Array, values: jax.Array) -> jax.Array:
+    rows = jnp.arange(len(values))
+    scale = 1 / jnp.moveaxis(jnp.diagonal(upper), -1, 0)
 
     def step(index: jax.Array, rest: jax.Array) -> jax.Array:
-        j = len(right) - 1 - index
+        j = len(values) - 1 - index
+        value = jax.lax.dynamic_index_in_dim(rest, j) * jax.lax.dynamic_index_in_dim(scale, j)[:, None]
         column = jax.lax.dynamic_index_in_dim(upper, j, axis=1, keepdims=False)
-        return _take_out(rest, j, column, upper, rows < j)
+        here, above = (each.astype(rest.dtype)[:, None] for each in (rows == j, rows < j))
+        return (1 - here)[:, None] * rest + (here - above * column)[:, None] * value
 
-    return jax.lax.fori_loop(0, len(right), step, right)
-
-
-def _take_out(
-    rest: jax.Array, j: jax.Array, factors: jax.Array, upper: jax.Array, others: jax.Array
-) -> jax.Array:
-    """Solves for unknown j, and takes it out of the equations of `others`."""
-    pivot = jax.lax.dynamic_slice(upper, (j, j, 0), (1, 1, upper.shape[2]))[0]
-    value = jax.lax.dynamic_index_in_dim(rest, j) * (1 / pivot)[None]
-    here, there = (each.astype(rest.dtype)[:, None] for each in (jnp.arange(len(rest)) == j, others))
-    return (1 - here)[:, None] * rest + (here - there * factors)[:, None] * value
+    return jax.lax.fori_loop(0, len(values), step, values)
 
 
 def _multiply(gram: jax.Array, x: jax.Array) -> jax.Array:
