@@ -82,7 +82,9 @@ def _train(folder: Path, size: int, channels: int) -> dict[str, Any]:
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "experiments.train", "--restart", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # With an arena for each of its threads, glibc holds more or less memory by chance.
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise checks.InputError(f"experiments.train failed: {done.stderr.strip()}")
     return json.loads((output_dir / "train.json").read_text())

@@ -21,7 +21,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masks
-from mlr_jax.numerics import compensated, lines, pixel_systems
+from mlr_jax.numerics import cholesky, compensated, lines, pixel_systems
 from mlr_jax.numerics.compensated import Sum
 from mlr_jax.window_linear import WindowLinear
 
@@ -30,6 +30,8 @@ _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 # Kernels that slide side by side, one in each row: so many numbers stay in the cache.
 _KERNELS_NUMBERS = 2**18
 _FEWEST_ROWS = 16
+# Examples up to which the systems are solved with the pixel axis last.
+_SMALL = 128
 # Examples that are summed in one loop over the pixels.
 _BLOCK = 20
 
@@ -167,9 +169,7 @@ def _solve_kernels(
             diagonal = jnp.where(centred[None], ridge, 1 + ridge / num)
             kernel += diagonal[:, :, None] * identity[None] + (scale / num)[:, :, None] * both[None]
             value = jax.lax.dynamic_slice(values, (x, start, 0, 0), (1, rows, size, out_channels))[0]
-            return total, pixel_systems.solve(
-                jax.lax.optimization_barrier(jnp.moveaxis(kernel, 0, -1)), jnp.moveaxis(value, 0, -1)
-            )
+            return total, _solve(kernel, value)
 
         def add(x: jax.Array, total: Sum) -> Sum:
             return compensated.add(total, gram(column(x), column(x)))
@@ -184,6 +184,24 @@ def _solve_kernels(
     bands = jax.lax.map(solve_band, starts)  # (bands, width, examples, out_channels, rows)
     whole = jnp.concatenate([*bands[:-1], bands[-1][..., num_bands * rows - height :]], axis=-1)
     return jnp.moveaxis(whole, 0, -1)
+
+
+def _solve(kernels: jax.Array, values: jax.Array) -> jax.Array:
+    """Coefficients `(size, out_channels, num)` from kernels `(num, size, size)` and values."""
+    if kernels.shape[1] <= _SMALL:
+        last = jax.lax.optimization_barrier(jnp.moveaxis(kernels, 0, -1))
+        return pixel_systems.solve(last, jnp.moveaxis(values, 0, -1))
+
+    def solve_one(kernel: jax.Array, value: jax.Array) -> jax.Array:
+        upper = cholesky.factor(jax.lax.stop_gradient(kernel))
+        return jax.lax.custom_linear_solve(
+            partial(_einsum, "ij,jo->io", kernel),
+            value,
+            lambda _, right: jax.vmap(partial(cholesky.solve, upper), in_axes=1, out_axes=1)(right),
+            symmetric=True,
+        )
+
+    return jnp.moveaxis(jax.vmap(solve_one)(kernels, values), 0, -1)
 
 
 def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -> jax.Array:

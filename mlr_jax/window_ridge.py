@@ -24,10 +24,12 @@ from mlr_jax.window_linear import WindowLinear
 _UNROLLED = 10
 # Pixels of planes that stay in a CPU's cache.
 _CACHED_PIXELS = 2**15
-# Of larger systems that are solved side by side, so that they stay in the cache.
+# Of larger systems that are solved side by side, so that they stay in the cache; up to so many more bytes, if
+# there would be too few of them for loops that are worth starting.
 _SYSTEMS_BYTES = 2**20
-# And at least so many, so that loops over them are worth starting.
-_FEWEST_SYSTEMS = 128
+_MOST_BYTES = 2**22
+_MANY_SYSTEMS = 128
+_FEWEST_SYSTEMS = 32
 
 
 class Moments(NamedTuple):
@@ -146,7 +148,10 @@ def _solve_lines(
     places = [(entry.lag, layout.shift(entry.dy, entry.dx)) for row in entries for entry in row]
     table = jnp.asarray(places)
     shifts = jnp.asarray([(each.channel, layout.shift(each.dy, each.dx)) for each in inputs])
-    fitting = max(_FEWEST_SYSTEMS, _SYSTEMS_BYTES // (size**2 * dtype.itemsize))
+    system_bytes = size**2 * dtype.itemsize
+    fitting = max(
+        _FEWEST_SYSTEMS, min(_MANY_SYSTEMS, _MOST_BYTES // system_bytes), _SYSTEMS_BYTES // system_bytes
+    )
     num_steps = -(-layout.length // min(fitting, layout.length))
     num_pixels = -(-layout.length // num_steps)
 

@@ -83,6 +83,17 @@ def test_bands_of_rows_change_nothing(monkeypatch, x64):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
+def test_many_examples_are_solved_one_system_after_the_other(monkeypatch, x64):
+    inputs, targets = pictures(NUM, HEIGHT, WIDTH, 2)
+    expected = window_dual.fit(inputs, targets, masks.square(3), 0.4)
+    window_dual._fit.clear_cache()
+    monkeypatch.setattr(window_dual, "_SMALL", 0)
+    found = window_dual.fit(inputs, targets, masks.square(3), 0.4)
+    window_dual._fit.clear_cache()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
 @pytest.mark.parametrize("penalize_bias", [True, False])
 def test_no_penalty_interpolates(penalize_bias, x64):
     inputs, targets = pictures(NUM, HEIGHT, WIDTH, 1)

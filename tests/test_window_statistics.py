@@ -331,6 +331,7 @@ def test_larger_systems_are_solved_some_at_a_time(monkeypatch, compiled_anew, x6
     pairs = problem(NUM, *SIZES["odd"])
     window = WINDOWS["large"]
     monkeypatch.setattr(window_ridge, "_SYSTEMS_BYTES", 1)
+    monkeypatch.setattr(window_ridge, "_MOST_BYTES", 1)
     monkeypatch.setattr(window_ridge, "_FEWEST_SYSTEMS", 10)
     params = window_statistics.solve(make(window, *pairs, dtype=jnp.float64), window, 0.4)
     assert_close(params, expected_map(window, *pairs, 0.4), 1e-10)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 # Panels of rows into which larger systems are cut: each is a loop to compile.
-_MAX_PANELS = 9
+_MAX_PANELS = 13
 
 Planes = dict[tuple[int, int], jax.Array]
 """The upper triangle of symmetric matrices, entry by entry; each an array over pixels."""
