@@ -24,4 +24,16 @@ def test_writes_what_it_measures(tmp_path):
         assert 0 < float(row["fastest"]) <= float(row["seconds"]) <= float(row["slowest"])
         # All of them solve the same problem.
         assert not row["error"] or float(row["error"]) < 1e-3
+        assert row["case"] in (tmp_path / "benchmark.md").read_text()
+        assert not row["peak_megabytes"] or float(row["peak_megabytes"]) > 0
+    streams = [row for row in rows if row["way"] == "experiments.train"]
+    assert all(float(row["pairs_per_second"]) > 0 for row in streams)
+    assert len(streams) == 2
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_parts_that_are_not_there(tmp_path):
+    command = [sys.executable, "-m", "experiments.benchmark", "--parts=guess", f"--output_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "there is no part 'guess'; there are fit, predict, select, solver, stream" in done.stderr
