@@ -115,7 +115,8 @@ def _live(
     except (checks.InputError, OSError) as error:
         errors.send(str(error))
     except BaseException:
-        errors.send(traceback.format_exc())
+        # No more than a pipe holds: nobody reads it before the end.
+        errors.send(traceback.format_exc()[-16_000:])
     else:
         return
     # At once: an orderly exit would wait for the others, who wait for this one.

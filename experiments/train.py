@@ -99,7 +99,7 @@ def train() -> None:
             advance=bar.update,
         )
     num_summed = summed.checkpoint.num_pairs
-    if signals:
+    if signals and num_summed < len(source.subjects):
         again = "the same command" + (" without --restart" if _RESTART.value else "")
         print(
             f"stopped after {num_summed:,} of {len(source.subjects):,} pairs, whose sums are saved in "

@@ -112,7 +112,15 @@ def _window(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> m
                 f"{path} is no model: offsets must be whole numbers (num_offsets, 2), not {offsets.dtype} "
                 f"of the shape {offsets.shape}"
             )
-        return masks.window(offsets.tolist())
+        try:
+            return masks.window(offsets.tolist())
+        except checks.InputError as error:
+            raise checks.InputError(f"{path} is no model: {error}") from error
     if "mask_indices" in arrays and "mask_valid" in arrays:
-        return masks.Mask(arrays["mask_indices"], arrays["mask_valid"])
+        mask = masks.Mask(arrays["mask_indices"], arrays["mask_valid"])
+        if mask.indices.ndim != 2:
+            raise checks.InputError(
+                f"{path} is no model: mask_indices must be (num_outputs, entries), not {mask.indices.shape}"
+            )
+        return mask
     raise checks.InputError(f"{path} is no whole model: it has neither a window's offsets nor a mask")

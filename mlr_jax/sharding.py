@@ -290,7 +290,8 @@ def join(statistics: WindowStatistics) -> WindowStatistics:
         devices alone.
     """
     where = "sharding.join"
-    if any(not leaf.is_fully_addressable for leaf in jax.tree.leaves(statistics)):
+    leaves = jax.tree.leaves(statistics)
+    if any(isinstance(leaf, jax.Array) and not leaf.is_fully_addressable for leaf in leaves):
         raise checks.InputError(
             f"{where}: the statistics lie on the devices of several processes; those of `update` on such "
             "a mesh are joined already"

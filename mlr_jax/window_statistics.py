@@ -46,7 +46,7 @@ class WindowStatistics(NamedTuple):
 
     Attributes:
       window: for which, and for all windows inside which, they were made. Static.
-      num_pairs: (), how many.
+      num_pairs: (), how many; in float32 exact up to 2^24.
       input_centre: `(in_channels, height, width)`, what was subtracted from the inputs before all else.
       target_centre: `(out_channels, height, width)`.
       input_sum: `(in_channels, height, width)`, of the centred inputs.
@@ -97,8 +97,8 @@ def init(
     num_lags = len(lag_images.needed(window, in_channels, out_channels))
 
     def zeros(num: int) -> Sum:
-        zero = jnp.zeros((num, height, width), dtype)
-        return Sum(zero, zero)
+        # Two arrays, since each may be given away.
+        return Sum(*(jnp.zeros((num, height, width), dtype) for _ in Sum._fields))
 
     def planes(centre: ArrayLike, channels: int) -> jax.Array:
         whole = jnp.broadcast_to(jnp.asarray(centre, dtype), (height, width, channels))
@@ -373,13 +373,22 @@ def _moments(statistics: WindowStatistics) -> window_ridge.Moments:
     inputs = statistics.input_sum.high + statistics.input_sum.low
     targets = statistics.target_sum.high + statistics.target_sum.low
     both = jnp.concatenate([inputs, targets])
-    padded = jnp.pad(inputs, ((0, 0), (reach_y, reach_y), (reach_x, reach_x)))
+    # One more plane says where a lag stays inside.
+    planes = jnp.concatenate([inputs, jnp.ones_like(inputs[:1])])
+    padded = jnp.pad(planes, ((0, 0), (reach_y, reach_y), (reach_x, reach_x)))
 
     def centre(lag_image: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         (left, right, dy, dx), high, low = lag_image
-        shifted = jax.lax.dynamic_slice(padded, (right, reach_y + dy, reach_x + dx), (1, height, width))[0]
+
+        def shifted(channel: jax.Array | int) -> jax.Array:
+            start = channel, reach_y + dy, reach_x + dx
+            return jax.lax.dynamic_slice(padded, start, (1, height, width))[0]
+
         # The centres are near the means, so that little cancels here.
-        return (high - both[left] * shifted / statistics.num_pairs) + low
+        product = (high - both[left] * shifted(right) / statistics.num_pairs) + low
+        # In a strip of a picture, products with what is below it are there, but must not couple the systems
+        # of its last rows, which are thrown away, to what these hold for outside: they would be indefinite.
+        return shifted(in_channels) * product
 
     products = jax.lax.map(centre, (jnp.asarray(lags), *statistics.products))
     return window_ridge.Moments(

@@ -327,6 +327,31 @@ def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
     assert_close(window_statistics.solve(statistics, window, 0.4), whole, 1e-12)
 
 
+def test_gradients_pass_through_strips(monkeypatch, compiled_anew):
+    """The rows around a strip are computed for nothing, but must not become NaN: gradients would, too."""
+    window, height, width = WINDOWS["square"], 30, 3
+    rng = np.random.default_rng(0)
+    # Pictures of one brightness each: as collinear as can be, and many.
+    inputs = np.broadcast_to(rng.random((200, 1, 1, 1), np.float32), (200, height, width, 1))
+    statistics = make(window, inputs, inputs)
+
+    def measure(penalty):
+        return jnp.sum(window_statistics.solve(statistics, window, penalty).bias)
+
+    expected = float(jax.grad(measure)(0.4))
+    window_statistics._solve.clear_cache()
+    monkeypatch.setattr(window_ridge, "_CACHED_PIXELS", 1)
+    assert window_ridge.plan(window, 1, width).rows < height, "there are several strips"
+    assert float(jax.grad(measure)(0.4)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_new_statistics_can_be_given_away():
+    inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"]))
+    empty = window_statistics.init(WINDOWS["pixel"], *SIZES["small"])
+    update = jax.jit(window_statistics.update, donate_argnums=0)
+    assert float(update(empty, inputs, targets).num_pairs) == 4
+
+
 def test_larger_systems_are_solved_some_at_a_time(monkeypatch, compiled_anew, x64):
     pairs = problem(NUM, *SIZES["odd"])
     window = WINDOWS["large"]
