@@ -21,7 +21,7 @@ def test_library_use():
 
 def test_files_exist():
     root = Path(__file__).parents[1]
-    names = re.findall(r"(?:docs|tests|experiments|mlr_jax)/[\w/]+\.\w+|\w+\.sh", README)
+    names = re.findall(r"(?:docs|tests|experiments|mlr_jax)/[\w/]+\.\w+|\w+\.sh\b", README)
     assert len(names) > 3
     for name in names:
         assert (root / name).is_file(), name
