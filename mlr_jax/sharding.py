@@ -156,20 +156,9 @@ def synthesize(
     where = "sharding.synthesize"
     split = _split(where, mesh, pairs, rows)
     images = _pictures(where, "images", images, split)
-    out_channels, _, in_channels, height, width = model.weights.shape
-    if images.shape[1:3] != (height, width):
-        raise checks.InputError(
-            f"{where}: the model is for pictures of {height} x {width}, not "
-            f"{images.shape[1]} x {images.shape[2]}; resize them"
-        )
-    masks.check_window(model.window, where, height, width)  # type: ignore[arg-type]
-    if max(out_channels, in_channels) not in (1, images.shape[3]):
-        raise checks.InputError(f"{where}: the model is for {out_channels} channels, not {images.shape[3]}")
-    if np.shape(intensity) not in ((), (len(images),)):
-        raise checks.InputError(
-            f"{where}: intensity must be a scalar or ({len(images)},), not {np.shape(intensity)}"
-        )
-    checks.finite(where, "images", images)
+    synthesis.check_images(model, where, images, intensity)
+    if not isinstance(model.window, masks.Window):
+        raise TypeError(f"{where}: the model must be of a masks.Window, not a {type(model.window).__name__}")
     amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
     model = model._replace(
         weights=_place(model.weights, _WEIGHTS, split), bias=_place(model.bias, _PLANES, split)
@@ -211,19 +200,7 @@ def update(
     split = _split(where, mesh, pairs, rows)
     inputs = _pictures(where, "inputs", inputs, split)
     targets = _pictures(where, "targets", targets, split)
-    if len(inputs) != len(targets):
-        raise checks.InputError(f"{where}: there are {len(inputs)} inputs, but {len(targets)} targets")
-    for name, array, centre in (
-        ("inputs", inputs, statistics.input_centre),
-        ("targets", targets, statistics.target_centre),
-    ):
-        channels, height, width = centre.shape
-        if array.shape[1:] != (height, width, channels):
-            raise checks.InputError(
-                f"{where}: the statistics are for {name} of {(height, width, channels)}, not "
-                f"{array.shape[1:]}"
-            )
-        checks.finite(where, name, array)
+    window_statistics.check_pairs(statistics, where, inputs, targets)
     dtype = statistics.num_pairs.dtype
     statistics = _place_statistics(statistics, split)
     return _update(statistics, inputs.astype(dtype), targets.astype(dtype), split=split)

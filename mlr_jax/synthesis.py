@@ -300,6 +300,13 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
     """
     where = "synthesis.synthesize"
     images = checks.as_floating(where, "images", images, _AXES)
+    check_images(model, where, images, intensity)
+    amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
+    return _synthesize(model, images, amount)
+
+
+def check_images(model: ExpressionModel, where: str, images: jax.Array, intensity: ArrayLike) -> None:
+    """Raises InputError unless the model can be put on `images` with that intensity."""
     out_channels, _, _, height, width = model.weights.shape
     if images.shape[1:3] != (height, width):
         raise checks.InputError(
@@ -313,8 +320,6 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
             f"{where}: intensity must be a scalar or ({len(images)},), not {np.shape(intensity)}"
         )
     checks.finite(where, "images", images)
-    amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
-    return _synthesize(model, images, amount)
 
 
 @partial(jax.jit, static_argnames=("channels", "penalize_bias", "solver", "batch_size"))

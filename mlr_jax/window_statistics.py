@@ -134,6 +134,13 @@ def update(statistics: WindowStatistics, inputs: ArrayLike, targets: ArrayLike) 
     axes = ("num", "height", "width", "channels")
     inputs = checks.as_floating(where, "inputs", inputs, axes)
     targets = checks.as_floating(where, "targets", targets, axes)
+    check_pairs(statistics, where, inputs, targets)
+    dtype = statistics.num_pairs.dtype
+    return _update(statistics, inputs.astype(dtype), targets.astype(dtype))
+
+
+def check_pairs(statistics: WindowStatistics, where: str, inputs: jax.Array, targets: jax.Array) -> None:
+    """Raises InputError unless `inputs` and `targets` are pairs that the statistics can be updated with."""
     if len(inputs) != len(targets):
         raise checks.InputError(f"{where}: there are {len(inputs)} inputs, but {len(targets)} targets")
     for name, array, centre in (
@@ -147,8 +154,6 @@ def update(statistics: WindowStatistics, inputs: ArrayLike, targets: ArrayLike) 
                 f"{array.shape[1:]}"
             )
         checks.finite(where, name, array)
-    dtype = statistics.num_pairs.dtype
-    return _update(statistics, inputs.astype(dtype), targets.astype(dtype))
 
 
 def plan(window: masks.Window, width: int) -> strips.Plan:
