@@ -52,6 +52,25 @@ def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[F
     """
     if len(tried) == 1:
         return Selection(tried[0], [])
+    scored = errors(method, tried, folds)
+    if not np.isfinite([error for _, error in scored]).any():
+        raise checks.InputError(
+            f"{name} has no finite solution on these pairs, whatever its hyper-parameters"
+        )
+    return Selection(min(scored, key=lambda each: each[1])[0], scored)
+
+
+def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> list[tuple[Choice, float]]:
+    """Measures every candidate.
+
+    Args:
+      method: what is fitted.
+      tried: the candidates, all of them `possible`.
+      folds: (pairs to fit on, pairs to measure on).
+
+    Returns:
+      (candidate, mean squared error over the pictures of all folds); infinite where a picture is not finite.
+    """
     # Dispatched one after the other, and waited for in the end.
     totals: list[jax.Array] = []
     for train, held_out in folds:
@@ -61,14 +80,9 @@ def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[F
         else:
             totals.append(jnp.stack([_error(method, *_static_and_traced(each), *arrays) for each in tried]))
     num_pictures = sum(len(held_out.subjects) for _, held_out in folds)
-    errors = np.sum([np.asarray(total, np.float64) for total in totals], axis=0) / num_pictures
-    errors = np.where(np.isfinite(errors), errors, np.inf)
-    if not np.isfinite(errors).any():
-        raise checks.InputError(
-            f"{name} has no finite solution on these pairs, whatever its hyper-parameters"
-        )
-    scored = [(choice, float(error)) for choice, error in zip(tried, errors, strict=True)]
-    return Selection(tried[int(np.argmin(errors))], scored)
+    means = np.sum([np.asarray(total, np.float64) for total in totals], axis=0) / num_pictures
+    means = np.where(np.isfinite(means), means, np.inf)
+    return [(choice, float(error)) for choice, error in zip(tried, means, strict=True)]
 
 
 def possible(method: Method, grid: Grid, folds: Sequence[Fold]) -> list[Choice]:

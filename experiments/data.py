@@ -56,18 +56,19 @@ def seeds(num_seeds: int) -> tuple[int, ...]:
     return tuple(range(_SEED.value, _SEED.value + num_seeds))
 
 
-def load_split(seed: int, *, cache_dir: Path) -> tuple[Pairs, Pairs]:
+def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs, Pairs]:
     """Loads the pairs that the flags name, and splits them into `(train, test)`.
 
     Args:
       seed: of the split and of the synthetic faces, one of `seeds`.
       cache_dir: where decoded pictures are kept.
+      **options: `image_size`, `source` or `target`, in place of the flag.
 
     Raises:
       InputError: the data are not as they should be, the test list cannot be read, or one of the two sets
         would be empty.
     """
-    return _split(_load(seed, cache_dir), seed)
+    return _split(_load(seed, cache_dir, **options), seed)
 
 
 def load(*, cache_dir: Path) -> Pairs:
@@ -111,9 +112,9 @@ def resolved_flags() -> dict[str, object]:
     return {"data_dir": _data_dir(), "channels": int(_CHANNELS.value)}
 
 
-def title() -> str:
-    """The data set and what is learned from it, for figures."""
-    return f"{_DATASET.value}: {_SOURCE.value} to {_TARGET.value}"
+def title(*, target: str | None = None) -> str:
+    """The data set and what is learned from it, for figures; `target` in place of the flag."""
+    return f"{_DATASET.value}: {_SOURCE.value} to {target or _TARGET.value}"
 
 
 def _options(seed: int) -> dict[str, object]:
@@ -129,9 +130,9 @@ def _options(seed: int) -> dict[str, object]:
     return options
 
 
-def _load(seed: int, cache_dir: Path) -> Pairs:
+def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
     """The pairs that the flags name."""
-    options = _options(seed)
+    options = _options(seed) | instead
     # Shown only where it takes long enough for someone to wonder, and wiped away before any message.
     with tqdm(desc="reading pictures", unit="pair", delay=2, mininterval=1, leave=False) as bar:
 

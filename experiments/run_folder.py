@@ -59,7 +59,7 @@ def start(folder: Path, configuration: Mapping[str, Any], *, outputs: Sequence[s
     """Replaces config.json, and removes an earlier run's `outputs`, so that all files belong together."""
     for name in outputs:
         (folder / name).unlink(missing_ok=True)
-    write_bytes(folder / "config.json", (json.dumps(configuration, indent=2, default=str) + "\n").encode())
+    write_json(folder / "config.json", configuration)
 
 
 def describe_run(resolved: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +82,11 @@ def describe_run(resolved: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[
         },
         **extra,
     }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes what JSON can hold; the rest as text."""
+    write_bytes(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

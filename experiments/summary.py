@@ -2,11 +2,13 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
 from scipy import stats
+
+from experiments.trials import Trial
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -25,20 +27,6 @@ HEADER = (
     "num_people",
     "reference",
 )
-
-
-class Trial(NamedTuple):
-    """One method on one split.
-
-    Attributes:
-      row: of results.csv.
-      people: for each test picture, who it shows, the same name in every split.
-      errors: `(num_pictures,)`, the mean squared error of each.
-    """
-
-    row: Mapping[str, Any]
-    people: Sequence[str]
-    errors: np.ndarray
 
 
 def summarize(trials: Mapping[str, Sequence[Trial]], reference: str) -> list[dict[str, Any]]:

@@ -1,0 +1,83 @@
+"""What a run has finished, kept on disk piece by piece, so that it goes on where it was stopped.
+
+A piece is found again by everything that it depends on, pictures, code and device included: a run that was
+stopped goes on where it was, one that asks for more computes only that, and nothing is found that would come
+out otherwise today.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import mlr_jax
+from mlr_jax import array_file, checks
+from mlr_jax.array_file import ArrayFile
+from mlr_jax.datasets.pairs import Pairs
+
+_KIND = "finished piece of an experiment"
+_VERSION = 1
+
+# The modules beside this one that determine results; the scripts themselves only arrange them.
+_MODULES = ("cross_validation", "kept", "memory", "methods", "timing", "trials")
+
+
+def recall_or_compute(
+    folder: Path,
+    name: str,
+    what: Mapping[str, Any],
+    pairs: Sequence[Pairs],
+    compute: Callable[[], ArrayFile],
+) -> ArrayFile:
+    """Returns what `compute` gave an earlier time, or now.
+
+    Args:
+      folder: where finished pieces are; made where needed.
+      name: of the piece, with which its file begins.
+      what: it depends on, besides `pairs`, the code and the device; of what JSON can hold.
+      pairs: of pictures that it depends on.
+      compute: makes it.
+
+    Raises:
+      Whatever `compute` raises; then nothing is kept.
+    """
+    path = folder / f"{name}-{_digest(name, what, pairs)}.npz"
+    try:
+        return array_file.load(path, _KIND, _VERSION)
+    except checks.InputError:  # There is none, or a damaged one, which is made anew.
+        pass
+    arrays, header = compute()
+    folder.mkdir(parents=True, exist_ok=True)
+    array_file.save(path, _KIND, _VERSION, arrays, header)
+    return ArrayFile({key: np.asarray(array) for key, array in arrays.items()}, header)
+
+
+def _digest(name: str, what: Mapping[str, Any], pairs: Sequence[Pairs]) -> str:
+    device = jax.devices()[0]
+    context = {
+        "device": [device.platform, device.device_kind],
+        "dtype": jnp.zeros(()).dtype.name,
+        "jax": jax.__version__,
+        "code": _code(),
+    }
+    digest = hashlib.sha256(json.dumps([name, what, context], sort_keys=True).encode())
+    for each in pairs:
+        digest.update(json.dumps([each.neutral.shape, each.subjects]).encode())
+        for pictures in each[:2]:
+            digest.update(np.ascontiguousarray(pictures).tobytes())
+    return digest.hexdigest()[:24]
+
+
+@cache
+def _code() -> str:
+    here = [Path(__file__).with_name(f"{name}.py") for name in _MODULES]
+    digest = hashlib.sha256()
+    for file in [*here, *sorted(Path(str(mlr_jax.__file__)).parent.rglob("*.py"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,62 @@
+r"""How large should a receptive field be? (Khan et al., IJCV 2020, the choice of a 3 x 3 window)
+
+Trains each method that has a window with windows of growing size, and tests it on people that it has not
+seen. Its other hyper-parameters are chosen by cross-validation over people for each size (--select=cv), or
+are fixed:
+
+    python -m experiments.receptive_field
+    python -m experiments.receptive_field --dataset=london --data_dir=... --channels=1 --num_seeds=5
+
+Writes into --output_dir: config.json; results.csv, a row for each window, method and split; summary.csv,
+means and standard errors over splits; selection.csv and errors.csv, as compare_baselines does; and
+receptive_field.png, error, SSIM, parameters and time against the window's size. Stopped, the same command
+goes on where it was.
+
+Expected: EXPECTED
+"""
+
+from absl import flags
+
+from experiments import comparison, curves, run_folder, script
+from experiments.comparison import Point
+from experiments.curves import Panel
+from experiments.hyperparameters import GRIDS
+from experiments.methods import METHODS
+
+FIGURE = "receptive_field.png"
+
+_WINDOWS = flags.DEFINE_multi_integer(
+    "windows", [1, 3, 5, 7, 9, 11, 15], "Sides of the windows in pixels, odd.", lower_bound=1
+)
+flags.adopt_module_key_flags(comparison)
+
+
+def measure() -> None:
+    """The experiment."""
+    windows = [1, 3] if comparison.is_fast() and not _WINDOWS.present else sorted(set(_WINDOWS.value))
+    names = comparison.methods([name for name in METHODS if "window" in GRIDS[name]])
+    points = [Point({"window": "none"}, methods=["copy_input"])]
+    for size in windows:
+        points.append(Point({"window": size}, grids={name: {"window": (size,)} for name in names}))
+    done = comparison.run("receptive_field", points, names, figures=[FIGURE])
+
+    (copied,) = done.outcomes[0].trials.values()
+    panels = [
+        Panel(label, comparison.curves(done, "window", column, scale=scale), is_log=is_log)
+        for label, column, scale, is_log in (
+            ("mean squared error x 1e3", "mse", 1e3, False),
+            ("SSIM", "ssim", 1, False),
+            ("parameters", "num_parameters", 1, True),
+            ("seconds for one fit", "fit_seconds", 1, True),
+        )
+    ]
+    for place, column, scale in ((0, "mse", 1e3), (1, "ssim", 1)):
+        value = sum(trial.row[column] for trial in copied) / len(copied) * scale
+        panels[place] = panels[place]._replace(references={"copy_input": value})
+    figure = curves.draw(panels, "side of the window, pixels", done.title)
+    run_folder.write_bytes(done.output_dir / FIGURE, figure)
+    comparison.report(done)
+
+
+if __name__ == "__main__":
+    script.run(measure)

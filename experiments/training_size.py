@@ -1,0 +1,65 @@
+r"""How many pairs does each method need? (Khan et al., IJCV 2020, claim d)
+
+Trains every method on 5, 10, 20, 40 and all training pairs, the smaller sets being parts of the larger ones,
+and tests it on the same people:
+
+    python -m experiments.training_size
+    python -m experiments.training_size --dataset=london --data_dir=... --channels=1 --num_seeds=5
+
+Every method's hyper-parameters are chosen by cross-validation over the people of each training set
+(--select=cv), or are fixed. Candidates that the pairs are too few for, such as higher ranks, are left out.
+
+Writes into --output_dir: config.json; results.csv, a row for each size, method and split; summary.csv, means
+and standard errors over splits; selection.csv and errors.csv, as compare_baselines does; and
+training_size.png, the error against the number of pairs. Stopped, the same command goes on where it was.
+
+Expected: EXPECTED
+"""
+
+from functools import partial
+
+import numpy as np
+from absl import flags
+
+from experiments import comparison, curves, data, run_folder, script
+from experiments.comparison import Point
+from experiments.curves import Panel
+from mlr_jax.datasets.pairs import Pairs, take
+
+FIGURE = "training_size.png"
+
+_SIZES = flags.DEFINE_multi_integer(
+    "sizes", [5, 10, 20, 40], "Numbers of pairs to train on, besides all.", lower_bound=1
+)
+flags.adopt_module_key_flags(comparison)
+
+
+def measure() -> None:
+    """The experiment."""
+    sizes = [5, 10] if comparison.is_fast() and not _SIZES.present else sorted(set(_SIZES.value))
+    (seed,) = data.seeds(1)
+    train, _ = data.load_split(seed, cache_dir=run_folder.chosen("training_size") / "cache")
+    num_pairs = len(train.subjects)
+    sizes = [size for size in sizes if size < num_pairs] + [num_pairs]
+    points = [Point({"num_pairs": size}, subset=partial(_first_pairs, size)) for size in sizes]
+    done = comparison.run("training_size", points, comparison.methods(), figures=[FIGURE])
+
+    panels = [
+        Panel(label, comparison.curves(done, "num_pairs", column, scale=scale))
+        for label, column, scale in (("mean squared error x 1e3", "mse", 1e3), ("SSIM", "ssim", 1))
+    ]
+    figure = curves.draw(panels, "pairs to train on", done.title, is_log=True)
+    run_folder.write_bytes(done.output_dir / FIGURE, figure)
+    comparison.report(done)
+
+
+def _first_pairs(num_pairs: int, train: Pairs, test: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """So many pairs of people in a random order, which is the same for all numbers."""
+    people = sorted(set(train.subjects))
+    rank = dict(zip(np.random.default_rng(seed).permutation(people), range(len(people)), strict=True))
+    chosen = sorted(range(len(train.subjects)), key=lambda pair: rank[train.subjects[pair]])[:num_pairs]
+    return take(train, sorted(chosen)), test
+
+
+if __name__ == "__main__":
+    script.run(measure)

@@ -1,0 +1,215 @@
+"""One method on one split of a data set: chosen, fitted, measured, and kept on disk."""
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import cross_validation, kept, memory, timing
+from experiments.cross_validation import Choice, Grid
+from experiments.methods import METHODS, Method, Settings
+from mlr_jax import checks, metrics
+from mlr_jax.array_file import ArrayFile
+from mlr_jax.datasets.pairs import Pairs, folds
+
+HEADER = (
+    "method",
+    "mse",
+    "psnr",
+    "ssim",
+    "num_parameters",
+    "fit_seconds",
+    "predict_seconds",
+    "compile_seconds",
+    "select_seconds",
+    "seed",
+    "choice",
+)
+
+# Below so many numbers in the training pictures no method needs a gigabyte, and asking takes time.
+_MANY_NUMBERS = 2**20
+
+
+class Trial(NamedTuple):
+    """What one method did on one split.
+
+    Attributes:
+      row: of results.csv.
+      people: for each test picture, who it shows, the same name in every split.
+      errors: `(num_pictures,)`, the mean squared error of each.
+      pictures: `(num_shown, height, width, channels)` uint8, the first test pictures as predicted.
+      candidates: (hyper-parameters in words, error on held-out people), where there was a choice.
+      shortfall: how the fit fell short of what was asked for, or None.
+    """
+
+    row: Mapping[str, Any]
+    people: Sequence[str]
+    errors: np.ndarray
+    pictures: np.ndarray = np.zeros((0, 1, 1, 1), np.uint8)
+    candidates: Sequence[tuple[str, float]] = ()
+    shortfall: str | None = None
+
+
+class Protocol(NamedTuple):
+    """How methods are compared, the same for all of a run.
+
+    Attributes:
+      settings: what holds for all methods.
+      num_folds: of the cross-validation, fewer where there are fewer people; None where nothing is chosen.
+      num_pictures: how many test pictures are kept.
+    """
+
+    settings: Settings = Settings()
+    num_folds: int | None = None
+    num_pictures: int = 6
+
+
+def run(
+    name: str, grid: Grid, train: Pairs, test: Pairs, seed: int, *, protocol: Protocol, folder: Path
+) -> Trial:
+    """Finds the trial in `folder`, or runs and keeps it.
+
+    Args:
+      name: of the method, in `METHODS`.
+      grid: the values of its hyper-parameters to choose from.
+      train: pairs to choose and fit on.
+      test: pairs to measure on.
+      seed: of the folds.
+      protocol: how it is done.
+      folder: where finished trials are kept; made where needed.
+
+    Returns:
+      The trial, people being the subjects of `test`.
+
+    Raises:
+      InputError: the method does not suit the pairs, needs more memory than there is, or has no finite
+        solution.
+    """
+    what = {
+        "grid": {key: list(values) for key, values in grid.items()},
+        "seed": seed,
+        "protocol": protocol,
+    }
+    arrays, header = kept.recall_or_compute(
+        folder,
+        name,
+        what,
+        (train, test),
+        lambda: _as_file(_run(name, grid, train, test, seed, protocol)),
+    )
+    return Trial(
+        row=header["row"],
+        people=tuple(test.subjects),
+        errors=arrays["errors"],
+        pictures=arrays["pictures"],
+        candidates=[(choice, error) for choice, error in header["candidates"]],
+        shortfall=header["shortfall"],
+    )
+
+
+def words(choice: Choice) -> str:
+    """Hyper-parameters as "name=value name=value"."""
+    return " ".join(f"{key}={_text(value)}" for key, value in choice.items())
+
+
+def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str | None:
+    """Says so if a method would not fit into memory: it would be killed in the middle of its work."""
+    height, width, _ = train.neutral.shape[1:]
+    available = memory.available_bytes()
+    if available is None or train.neutral.size < _MANY_NUMBERS:
+        return None
+    arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
+    needed = memory.needed_bytes(partial(method.fit, **cross_validation.largest(tried)), *arrays)
+    if method.fit_path is not None and len(tried) > 1:
+        path = partial(method.fit_path, **cross_validation.columns(tried))
+        needed = max(needed, memory.needed_bytes(path, *arrays))
+    if needed <= available:
+        return None
+    return (
+        f"would need {needed / 2**30:.1f} GiB of memory at {height} x {width}, and "
+        f"{available / 2**30:.1f} GiB are free; choose a smaller --image_size, or other --methods"
+    )
+
+
+def _run(name: str, grid: Grid, train: Pairs, test: Pairs, seed: int, protocol: Protocol) -> Trial:
+    method = METHODS[name](protocol.settings)
+    parts = _folds(train, seed, protocol.num_folds)
+    try:
+        tried = cross_validation.possible(method, grid, parts)
+    except checks.InputError as error:
+        raise checks.InputError(f"{name}: {error}") from error
+    problem = memory_problem(method, tried, train)
+    if problem:
+        raise checks.InputError(f"{name} {problem}")
+    start = time.perf_counter()
+    selection = cross_validation.select(name, method, tried, parts)
+    select_seconds = time.perf_counter() - start
+    trial = _evaluate(name, method, selection.choice, train, test, protocol.num_pictures)
+    return trial._replace(
+        row={**trial.row, "select_seconds": select_seconds, "seed": seed, "choice": words(selection.choice)},
+        candidates=[(words(choice), error) for choice, error in selection.errors],
+    )
+
+
+def _folds(train: Pairs, seed: int, num_folds: int | None) -> list[cross_validation.Fold]:
+    """The folds of the cross-validation, as many as there are people if these are few."""
+    if num_folds is None:
+        return [(train, train)]  # Nothing is measured on it.
+    num_people = len(set(train.subjects))
+    if num_people < 2:
+        raise checks.InputError("cross-validation needs two people to train on; use --select=fixed")
+    return folds(train, num_folds=min(num_folds, num_people), seed=seed)
+
+
+def _evaluate(
+    name: str, method: Method, choice: Choice, train: Pairs, test: Pairs, num_pictures: int
+) -> Trial:
+    """Fits a method with the given hyper-parameters on `train` and measures it on `test`."""
+    neutral, expressive = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
+    fit = partial(method.fit, **choice)
+    params, fit_seconds, fit_compile = timing.compile_and_run(fit, neutral, expressive)
+    pictures, predict_seconds, predict_compile = timing.compile_and_run(
+        method.predict, params, jnp.asarray(test.neutral)
+    )
+    if not np.isfinite(pictures).all():
+        raise checks.InputError(
+            f"{name} has no finite solution on these pairs in {pictures.dtype}; its systems are singular, "
+            "or a number is too large for it; more regularisation may help"
+        )
+    truth = jnp.asarray(test.expressive)
+    errors = np.asarray(metrics.mse(pictures, truth))
+    row = {
+        "method": name,
+        "mse": float(errors.mean()),
+        "psnr": float(metrics.psnr(pictures, truth).mean()),
+        "ssim": float(metrics.ssim(pictures, truth).mean()),
+        "num_parameters": method.num_parameters(params),
+        "fit_seconds": fit_seconds,
+        "predict_seconds": predict_seconds,
+        "compile_seconds": fit_compile + predict_compile,
+    }
+    shown = np.clip(np.asarray(pictures[:num_pictures]), 0, 1)
+    return Trial(
+        row,
+        test.subjects,
+        errors,
+        pictures=np.round(shown * 255).astype(np.uint8),
+        shortfall=method.shortfall(params),
+    )
+
+
+def _as_file(trial: Trial) -> ArrayFile:
+    header = {
+        "row": dict(trial.row),
+        "candidates": [list(each) for each in trial.candidates],
+        "shortfall": trial.shortfall,
+    }
+    return ArrayFile({"errors": trial.errors, "pictures": trial.pictures}, header)
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
