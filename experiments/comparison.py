@@ -61,11 +61,12 @@ _RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever trials an e
 _FAST = flags.DEFINE_bool(
     "fast",
     False,
-    "A few small grey faces and fixed values, but where flags say otherwise: seconds, not minutes.",
+    "A few small grey faces, fixed values, few methods, but where flags say otherwise: a first look.",
 )
 flags.adopt_module_key_flags(data)
 flags.adopt_module_key_flags(run_folder)
 
+_FEW = ("copy_input", "masked_ridge", "l2_ridge")
 _SMALL = {"num_subjects": 24, "image_size": 16, "channels": "1", "select": "fixed"}
 
 
@@ -168,9 +169,9 @@ def methods(suitable: Sequence[str] = tuple(METHODS), *, usual: Sequence[str] | 
     Raises:
       InputError: the flag names a method twice, or one that does not exist or does not suit.
     """
-    names = _METHODS.value or list(usual or suitable)
-    if _METHODS.value == []:
-        names = []
+    names = list(usual or suitable) if _METHODS.value is None else _METHODS.value
+    if _FAST.value and _METHODS.value is None:
+        names = [name for name in _FEW if name in names]
     for name in names:
         if name not in METHODS:
             raise checks.InputError(f"--methods: there is no method {name!r}; there are {', '.join(METHODS)}")

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt, ticker
 from matplotlib.lines import Line2D
 
 # Masked ridge is red in every figure.
-_OWN_COLOUR = "tab:red"
+_OWN, _OWN_COLOUR = "masked_ridge", "tab:red"
 _COLOURS = [
     f"tab:{name}" for name in ("blue", "green", "orange", "purple", "brown", "pink", "olive", "cyan", "gray")
 ]
@@ -61,19 +61,17 @@ def draw(panels: Sequence[Panel], axis_label: str, title: str, *, is_log: bool =
         layout="constrained",
     )
     names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
-    others = [name for name in names if name != "masked_ridge"]
     handles: dict[str, Line2D] = {}
     for axis, panel in zip(axes.flat, panels, strict=False):
         for name, curve in panel.curves.items():
             places = np.array(sorted(curve))
             means = np.array([np.mean(curve[place]) for place in places])
-            own = name not in others
-            colour = _OWN_COLOUR if own else _COLOURS[others.index(name) % len(_COLOURS)]
+            own = name == _OWN
             marker = _MARKERS[names.index(name) % len(_MARKERS)]
             (line,) = axis.plot(
                 places,
                 means,
-                color=colour,
+                color=colour(name, names),
                 marker=marker,
                 markersize=5,
                 linewidth=2.2 if own else 1.4,
@@ -84,7 +82,7 @@ def draw(panels: Sequence[Panel], axis_label: str, title: str, *, is_log: bool =
             spread = np.array([standard_error(curve[place]) for place in places])
             if spread.any():
                 band = means - spread, means + spread
-                axis.fill_between(places, *band, color=colour, alpha=0.15, linewidth=0)
+                axis.fill_between(places, *band, color=colour(name, names), alpha=0.15, linewidth=0)
         for name, value in panel.references.items():
             line = axis.axhline(value, color="grey", linestyle=":", label=name.replace("_", " "))
             handles.setdefault(name, line)
@@ -115,6 +113,14 @@ def _finish(axis: plt.Axes, panel: Panel, axis_label: str, is_log: bool) -> None
     axis.set_ylabel(panel.label)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def colour(name: str, names: Sequence[str]) -> str:
+    """Of one of several curves, the same wherever `names` are the same."""
+    if name == _OWN:
+        return _OWN_COLOUR
+    others = [other for other in names if other != _OWN]
+    return _COLOURS[others.index(name) % len(_COLOURS)]
 
 
 def standard_error(values: Sequence[float]) -> float:

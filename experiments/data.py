@@ -97,6 +97,24 @@ def stream() -> Source:
     return take(source, train.neutral)
 
 
+def available_targets(targets: Sequence[str]) -> list[str]:
+    """Those of the expressions that the data set has, as far as its file names tell.
+
+    Raises:
+      InputError: there is none; it says why there is not the first.
+    """
+    found, problems = [], []
+    for target in targets:
+        try:
+            STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | {"target": target})
+            found.append(target)
+        except checks.InputError as error:
+            problems.append(error)
+    if not found:
+        raise problems[0] if problems else checks.InputError("there is no expression to learn")
+    return found
+
+
 def settings() -> dict[str, object]:
     """The data set and what is learned from it, in words that do not depend on where it lies."""
     return {"dataset": _DATASET.value, "source": _SOURCE.value, "target": _TARGET.value}

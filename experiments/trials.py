@@ -111,6 +111,34 @@ def run(
     )
 
 
+def choose(
+    name: str, method: Method, grid: Grid, train: Pairs, seed: int, num_folds: int | None
+) -> cross_validation.Selection:
+    """Chooses a method's hyper-parameters on the training pairs.
+
+    Args:
+      name: of the method, for messages.
+      method: what is fitted.
+      grid: the values to choose from, those left out that do not suit the pairs.
+      train: the pairs.
+      seed: of the folds.
+      num_folds: fewer where there are fewer people; None where the grid leaves no choice.
+
+    Raises:
+      InputError: nothing in the grid suits the pairs, needs no more memory than there is, and has a finite
+        solution.
+    """
+    parts = _folds(train, seed, num_folds)
+    try:
+        tried = cross_validation.possible(method, grid, parts)
+    except checks.InputError as error:
+        raise checks.InputError(f"{name}: {error}") from error
+    problem = memory_problem(method, tried, train)
+    if problem:
+        raise checks.InputError(f"{name} {problem}")
+    return cross_validation.select(name, method, tried, parts)
+
+
 def words(choice: Choice) -> str:
     """Hyper-parameters as "name=value name=value"."""
     return " ".join(f"{key}={_text(value)}" for key, value in choice.items())
@@ -137,16 +165,8 @@ def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str
 
 def _run(name: str, grid: Grid, train: Pairs, test: Pairs, seed: int, protocol: Protocol) -> Trial:
     method = METHODS[name](protocol.settings)
-    parts = _folds(train, seed, protocol.num_folds)
-    try:
-        tried = cross_validation.possible(method, grid, parts)
-    except checks.InputError as error:
-        raise checks.InputError(f"{name}: {error}") from error
-    problem = memory_problem(method, tried, train)
-    if problem:
-        raise checks.InputError(f"{name} {problem}")
     start = time.perf_counter()
-    selection = cross_validation.select(name, method, tried, parts)
+    selection = choose(name, method, grid, train, seed, protocol.num_folds)
     select_seconds = time.perf_counter() - start
     trial = _evaluate(name, method, selection.choice, train, test, protocol.num_pictures)
     return trial._replace(

@@ -1,0 +1,103 @@
+r"""Which expressions can be learned? (Khan et al., IJCV 2020, claim a, for six expressions)
+
+Learns each expression from the neutral face, by every method, and tests on people that have not been seen:
+
+    python -m experiments.expressions
+    python -m experiments.expressions --dataset=ck_plus --data_dir=... --channels=1 --num_seeds=5
+
+Expressions that the data set lacks are left out.
+
+Writes into --output_dir: config.json; results.csv, a row for each expression, method and split; summary.csv,
+means and standard errors over splits, and paired tests; selection.csv and errors.csv, as compare_baselines
+does; expressions.png, the errors; and faces.png, one test person with all expressions. Stopped, the same
+command goes on where it was.
+
+Expected: EXPECTED
+"""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from absl import flags
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from experiments import comparison, curves, data, face_sheet, run_folder, script
+from experiments.comparison import Outcome, Point, Run
+
+FIGURES = ("expressions.png", "faces.png")
+
+_TARGETS = flags.DEFINE_list(
+    "targets", ["happy", "sad", "surprised", "angry", "disgusted", "afraid"], "Expressions to learn."
+)
+flags.adopt_module_key_flags(comparison)
+
+
+def measure() -> None:
+    """The experiment."""
+    targets = _TARGETS.value
+    if comparison.is_fast() and not _TARGETS.present:
+        targets = targets[:2]
+    targets = data.available_targets(targets)
+    points = [Point({"expression": target}, {"target": target}) for target in targets]
+    done = comparison.run("expressions", points, comparison.methods(), figures=FIGURES, on_pairs=_draw_faces)
+    run_folder.write_bytes(done.output_dir / "expressions.png", _draw_errors(done))
+    comparison.report(done)
+
+
+def _draw_faces(begun: Run) -> None:
+    """The first test person, a row for each expression."""
+    shown = [
+        (outcome, test) for outcome, test in zip(begun.outcomes, begun.tests, strict=True) if outcome.trials
+    ]
+    names = [name for name in shown[0][0].trials if all(name in outcome.trials for outcome, _ in shown)]
+    columns = {"input": np.stack([test.neutral[0] for _, test in shown])}
+    for name in names:
+        if name != "copy_input":
+            first = [comparison.pictures(outcome.trials[name][0])[0] for outcome, _ in shown]
+            columns[name] = np.stack(first)
+    columns["truth"] = np.stack([test.expressive[0] for _, test in shown])
+    rows = [outcome.columns["expression"] for outcome, _ in shown]
+    title = f"{begun.title}: {shown[0][1].subjects[0]}"
+    run_folder.write_bytes(begun.output_dir / "faces.png", face_sheet.draw(columns, rows, title))
+
+
+def _draw_errors(done: Run) -> bytes:
+    """A group of bars for each expression."""
+    outcomes = [outcome for outcome in done.outcomes if outcome.trials]
+    names = list(dict.fromkeys(name for outcome in outcomes for name in outcome.trials))
+    figure, axis = plt.subplots(figsize=(1.6 * len(outcomes) + 2, 3.8), layout="constrained")
+    width = 0.8 / len(names)
+    for place, name in enumerate(names):
+        means, spreads = zip(*(_mean_error(outcome, name) for outcome in outcomes), strict=True)
+        axis.bar(
+            np.arange(len(outcomes)) + (place - (len(names) - 1) / 2) * width,
+            means,
+            width,
+            yerr=spreads if any(spreads) else None,
+            color=curves.colour(name, names),
+            error_kw={"elinewidth": 0.8},
+            label=name.replace("_", " "),
+        )
+    axis.set_xticks(range(len(outcomes)), [outcome.columns["expression"] for outcome in outcomes])
+    axis.set_ylabel("mean squared error x 1e3")
+    axis.grid(axis="y", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_title(done.title, fontsize=11)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    plt.close(figure)
+    return content.getvalue()
+
+
+def _mean_error(outcome: Outcome, name: str) -> tuple[float, float]:
+    values: Sequence[float] = [trial.row["mse"] * 1e3 for trial in outcome.trials.get(name, [])]
+    return (float(np.mean(values)), curves.standard_error(values)) if values else (0.0, 0.0)
+
+
+if __name__ == "__main__":
+    script.run(measure)
