@@ -55,7 +55,7 @@ def page(runs: Sequence[Run], title: str) -> str:
 
 
 def _overview(runs: Sequence[Run]) -> ET.Element:
-    header = ["run", "experiment", "flags given", "started, UTC", "seconds", "tables", "figures", "wrong"]
+    header = ["run", "experiment", "started, UTC", "seconds", "tables", "figures", "wrong", "flags given"]
     rows: list[list[Content]] = []
     for place, run in enumerate(runs):
         started, seconds = _started(run), _seconds(run)
@@ -64,12 +64,12 @@ def _overview(runs: Sequence[Run]) -> ET.Element:
             [
                 element("a", web_page.breakable(run.name), href=f"#{_anchor(place)}"),
                 _experiment(run),
-                shlex.join(_command(run)[1:]),
                 _moment(started) if started else "",
                 "" if seconds is None else f"{seconds:.0f}",
                 str(len(run.tables)),
                 str(len(run.figures)),
                 problems if run.problems else "",
+                _arguments(_command(run)[1:]),
             ]
         )
     return web_page.table("all runs", header, rows)
@@ -126,8 +126,8 @@ def _facts(run: Run) -> dict[str, Content]:
     started, seconds, command = _started(run), _seconds(run), _command(run)
     facts: dict[str, Content] = {
         "Started": f"{_moment(started)} UTC" if started else "",
-        "Took": "" if seconds is None else f"{_duration(seconds)}, to its newest file",
-        "Command": element("code", _command_line(command)) if command else "",
+        "Took": "" if seconds is None else f"{_duration(seconds)}, until its newest file was written",
+        "Command": _arguments(_command_line(command)) if command else "",
         "Data": _data(run.configuration),
         "Machine": _machine(_mapping(run.configuration, "device")),
         "Other files": ", ".join(run.others),
@@ -159,11 +159,16 @@ def _command(run: Run) -> list[str]:
     return [str(each) for each in command] if isinstance(command, list) else []
 
 
-def _command_line(command: Sequence[str]) -> str:
-    script_name, *arguments = command
-    if _question(Path(script_name).stem):
-        return shlex.join(["python", "-m", f"experiments.{Path(script_name).stem}", *arguments])
-    return shlex.join(command)
+def _command_line(command: Sequence[str]) -> list[str]:
+    """As it was typed, of which a run only keeps the script's file name."""
+    name = Path(command[0]).stem
+    return ["python", "-m", f"experiments.{name}", *command[1:]] if _question(name) else list(command)
+
+
+def _arguments(words: Sequence[str]) -> Content:
+    """Words of a command line, none of them torn apart if there is room."""
+    parts = [element("span", shlex.quote(word)) for word in words]
+    return element("code", *(each for part in parts for each in (part, " "))) if parts else ""
 
 
 def _started(run: Run) -> datetime.datetime | None:
