@@ -44,7 +44,8 @@ def page(runs: Sequence[Run], title: str) -> str:
     Returns:
       A document that refers to nothing outside itself.
     """
-    collected = f"{_count(len(runs), 'run')}, collected {_moment(datetime.datetime.now(datetime.UTC))}"
+    now = _moment(datetime.datetime.now(datetime.UTC))
+    collected = f"{_count(len(runs), 'run')}, collected {now} UTC"
     body = [
         element("h1", title, id="top"),
         element("p", collected, class_="quiet"),
@@ -182,8 +183,9 @@ def _started(run: Run) -> datetime.datetime | None:
 def _seconds(run: Run) -> float | None:
     """From the start to the newest file, which a copy may have made newer still."""
     started = _started(run)
-    seconds = (run.written - started).total_seconds() if started else -1
-    return None if seconds < 0 else seconds
+    if started is None or run.written < started:
+        return None
+    return (run.written - started).total_seconds()
 
 
 def _data(configuration: Mapping[str, Any]) -> str:

@@ -188,7 +188,8 @@ def test_says_what_a_run_was(page):
     assert "abacus, wood, 2 cores" in words
     assert "skipped: c needs more people" in words
     assert "model.npz" in words
-    assert "image_size_of_old" in text(section(page, "deep/er/sizes")).splitlines()[0]
+    (heading,) = section(page, "deep/er/sizes").iter("h2")
+    assert text(heading).startswith("image_size_of_old")
 
 
 def test_every_flag_and_version_is_folded_away(page):
