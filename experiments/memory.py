@@ -16,7 +16,12 @@ def needed_bytes(function: Callable[..., Any], *args: Any) -> int:
       function: pure and jittable. It is compiled, not run.
       *args: its arguments; their values do not matter.
     """
-    analysis = jax.jit(function).lower(*args).compile().memory_analysis()
+    return compiled_bytes(jax.jit(function).lower(*args).compile())
+
+
+def compiled_bytes(compiled: jax.stages.Compiled) -> int:
+    """Returns the memory that a compiled function takes on the device, arguments and results included."""
+    analysis = compiled.memory_analysis()
     if analysis is None:
         return 0  # This device does not tell.
     return (

@@ -1,0 +1,176 @@
+r"""How large can the pictures be? (Khan et al., IJCV 2020, claims b and c)
+
+Fits every method to pictures of growing size, with fixed hyper-parameters, and writes down its parameters,
+the memory and time that one fit takes, and its error on the test people:
+
+    python -m experiments.image_size
+    python -m experiments.image_size --dataset=london --data_dir=... --channels=1
+
+Before a fit the compiler says how much memory it takes, pictures and results included. One that needs more
+than --memory_gib, or than there is, is not tried; nor is one that would take more than --seconds if it grew
+as over the last two sizes; nor any larger one. dense_gib is what the parameters would take if they were
+stored as they are counted, in float32: the dense regressions here never store their D x D weights, but two
+factors with as many rows as there are pairs, which the paper's did not.
+
+Writes into --output_dir: config.json; results.csv, a row for each size and method, with what stopped it; and
+image_size.png, parameters, memory, time and error against the size. Stopped, the same command goes on where
+it was.
+
+Expected: EXPECTED
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from experiments import comparison, curves, kept, memory, run_folder, script, timing
+from experiments.comparison import Begun
+from experiments.curves import Panel
+from experiments.hyperparameters import FIXED
+from experiments.methods import METHODS
+from mlr_jax import checks, metrics
+from mlr_jax.array_file import ArrayFile
+from mlr_jax.datasets.pairs import Pairs
+
+HEADER = (
+    "image_size",
+    "method",
+    "num_parameters",
+    "dense_gib",
+    "memory_gib",
+    "fit_seconds",
+    "mse",
+    "ssim",
+    "seed",
+    "stopped_by",
+)
+OUTPUTS = ("results.csv", "image_size.png")
+
+# Below, a time says little about how it grows.
+_SHORT_SECONDS = 0.1
+
+_SIZES = flags.DEFINE_multi_integer(
+    "sizes", [32, 64, 128, 256, 512, 1024], "Sides of the faces in pixels.", lower_bound=16
+)
+_MEMORY_GIB = flags.DEFINE_float("memory_gib", 24, "Memory that a fit may take, in GiB.", lower_bound=0)
+_SECONDS = flags.DEFINE_float("seconds", 300, "Time that a fit may be expected to take.", lower_bound=0)
+flags.adopt_module_key_flags(comparison)
+
+
+def measure() -> None:
+    """The experiment."""
+    sizes = [16, 32] if comparison.is_fast() and not _SIZES.present else sorted(set(_SIZES.value))
+    names = comparison.methods()
+    described = {"sizes": sizes, "hyper-parameters": {name: FIXED[name] for name in names}}
+    first = comparison.Point(options={"image_size": sizes[0]})
+    begun = comparison.begin("image_size", OUTPUTS, described, first=first)
+    rows: list[dict[str, Any]] = []
+    with tqdm(total=len(begun.seeds) * len(sizes) * len(names), unit="fit", delay=2, leave=False) as progress:
+        for seed in begun.seeds:
+            for size in sizes:
+                train, test = begun.load(seed, {"image_size": size})
+                for name in names:
+                    progress.set_description(f"{name}, {size} x {size}", refresh=False)
+                    before = [row for row in rows if (row["method"], row["seed"]) == (name, seed)]
+                    row = {"image_size": size, "method": name, "seed": seed}
+                    rows.append(row | _measure(begun, name, train, test, seed, before))
+                    run_folder.write_csv(begun.output_dir / "results.csv", HEADER, rows)
+                    progress.update()
+    run_folder.write_bytes(begun.output_dir / "image_size.png", _draw(rows, begun.title))
+    print(f"{begun.title}\n")
+    for row in rows:
+        print(_line(row))
+    print(f"\nTable, figure and configuration: {begun.output_dir}")
+
+
+def _measure(
+    begun: Begun, name: str, train: Pairs, test: Pairs, seed: int, before: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The rest of a row: what a fit took, or what stopped it."""
+    limits = {"memory_gib": _MEMORY_GIB.value, "seconds": _SECONDS.value}
+    expected = _expected_seconds(before, train.neutral.shape[1])
+    what = {"choice": FIXED[name], "settings": comparison.settings(), "limits": limits, "expected": expected}
+    compute = partial(_fit, name, train, test, expected)
+    try:
+        return kept.recall_or_compute(begun.kept, f"{name}-size", what, (train, test), compute).header
+    except checks.InputError as error:
+        return {"stopped_by": str(error)}
+
+
+def _expected_seconds(before: Sequence[Mapping[str, Any]], size: int) -> float:
+    """Of a fit, if it grows as over the last two sizes; infinite if the last one was stopped."""
+    if before and before[-1]["stopped_by"]:
+        return np.inf
+    if len(before) < 2:
+        return 0.0
+    (small, short), (large, long) = ((row["image_size"], row["fit_seconds"]) for row in before[-2:])
+    # Short times say little: nothing grows faster than the square of the number of pixels.
+    power = min(max(np.log(long / short) / np.log(large / small), 2), 4) if long > _SHORT_SECONDS else 2
+    return float(f"{long * (size / large) ** power:.2g}")
+
+
+def _fit(name: str, train: Pairs, test: Pairs, expected: float) -> ArrayFile:
+    """Compiles, and fits if time and memory allow."""
+    method = METHODS[name](comparison.settings())
+    arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
+    compiled = jax.jit(partial(method.fit, **FIXED[name])).lower(*arrays).compile()
+    needed = memory.compiled_bytes(compiled)
+    row: dict[str, Any] = dict.fromkeys(HEADER[2:-2], "") | {"memory_gib": needed / 2**30, "stopped_by": ""}
+    available = memory.available_bytes() or np.inf
+    if needed > min(_MEMORY_GIB.value * 2**30, available):
+        return ArrayFile({}, row | {"stopped_by": "memory"})
+    if expected > _SECONDS.value:
+        return ArrayFile({}, row | {"stopped_by": "time"})
+    params, seconds = timing.run(compiled, *arrays)
+    del compiled
+    pictures = jax.jit(method.predict)(params, jnp.asarray(test.neutral))
+    truth = jnp.asarray(test.expressive)
+    num_parameters = method.num_parameters(params)
+    row |= {
+        "num_parameters": num_parameters,
+        "dense_gib": 4 * num_parameters / 2**30,
+        "fit_seconds": seconds,
+        "mse": float(metrics.mse(pictures, truth).mean()),
+        "ssim": float(metrics.ssim(pictures, truth).mean()),
+    }
+    return ArrayFile({}, row)
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    panels = []
+    for label, column, scale, is_log in (
+        ("parameters", "num_parameters", 1, True),
+        ("memory of one fit, GiB", "memory_gib", 1, True),
+        ("seconds for one fit", "fit_seconds", 1, True),
+        ("mean squared error x 1e3", "mse", 1e3, False),
+    ):
+        found: dict[str, dict[float, list[float]]] = {}
+        for row in rows:
+            value = row.get(column, "")
+            if value != "" and not (is_log and value == 0):
+                curve = found.setdefault(row["method"], {})
+                curve.setdefault(row["image_size"], []).append(value * scale)
+        limits = {f"{_MEMORY_GIB.value:g} GiB": _MEMORY_GIB.value} if column == "memory_gib" else {}
+        panels.append(Panel(label, found, references=limits, is_log=is_log))
+    return curves.draw(panels, "side of the picture, pixels", title, is_log=True)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    what = f"{row['image_size']:>5}  {row['method']:<12}"
+    if row["stopped_by"]:
+        needed = f", {row['memory_gib']:.1f} GiB" if row.get("memory_gib") else ""
+        return f"{what}  stopped by {row['stopped_by']}{needed}"
+    return (
+        f"{what}  {row['num_parameters']:>15,} parameters  {row['memory_gib']:8.3f} GiB  "
+        f"{row['fit_seconds']:9.4f} s  MSE x 1e3 {row['mse'] * 1e3:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    script.run(measure)
