@@ -33,10 +33,10 @@ def shape(sequence: str, frame: int) -> np.ndarray:
 
 
 def write_landmarks(path, points) -> None:
-    """All 68: those of an eye lie around its middle; the others are anywhere."""
+    """All 68: those of an eye have their mean in its middle; the others are anywhere."""
     every = np.random.default_rng(0).uniform(0, drawn.SIDE, (68, 2))
-    ring = np.stack([np.cos(np.arange(6) * np.pi / 3), np.sin(np.arange(6) * np.pi / 3)], axis=-1)
-    every[36:42], every[42:48] = points[0] + 4 * ring, points[1] + 4 * ring
+    around = np.array([[-10, 15], [2, 0], [2, 0], [-2, 0], [-2, 0], [10, -15]])
+    every[36:42], every[42:48] = points[0] + around, points[1] + around
     every[48], every[54] = points[2:]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"   {x:.7e}   {y:.7e}\n" for x, y in every))
