@@ -79,7 +79,7 @@ def stream(
 
     A sequence's last frame has its expression, and its first frame is neutral. From neutral to an
     expression, or back, each sequence of this expression is a pair. From one expression to another, a
-    subject's first sequence of the one goes with her first of the other, and so on; what is left over is
+    subject's first sequence of the one goes with the first of the other, and so on; what is left over is
     left out. Every picture's resting distance from eyes to mouth is that of its own sequence.
 
     Args:
