@@ -9,27 +9,36 @@ from absl import flags
 from tqdm import tqdm
 
 from mlr_jax import checks
-from mlr_jax.datasets import folder, london, synthetic
+from mlr_jax.datasets import ck_plus, folder, jaffe, london, manifest, synthetic
 from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
 from mlr_jax.datasets.source import Source, take
 
 LOADERS: Mapping[str, Callable[..., Pairs]] = {
     "synthetic": synthetic.load,
     "london": london.load,
+    "jaffe": jaffe.load,
+    "ck_plus": ck_plus.load,
     "folder": folder.load,
+    "manifest": manifest.load,
 }
 STREAMS: Mapping[str, Callable[..., Source]] = {
     "synthetic": synthetic.stream,
     "london": london.stream,
+    "jaffe": jaffe.stream,
+    "ck_plus": ck_plus.stream,
     "folder": folder.stream,
+    "manifest": manifest.stream,
 }
+
+# Sets that have one layout, so that all of them may lie side by side.
+_PUBLISHED = ("london", "jaffe", "ck_plus")
 
 _DATASET = flags.DEFINE_enum("dataset", "synthetic", list(LOADERS), "The data set.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Folder of the data set; synthetic faces need none. Without it, london is looked for in "
-    "$MLR_JAX_DATA/london.",
+    "Folder of the data set, or the table of a manifest; synthetic faces need none. Without it, "
+    f"{', '.join(_PUBLISHED)} are looked for in the folder of their name in $MLR_JAX_DATA.",
 )
 _SOURCE = flags.DEFINE_string("source", "neutral", "Expression to start from.")
 _TARGET = flags.DEFINE_string("target", "happy", "Expression to reach.")
@@ -187,13 +196,13 @@ def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 def _data_dir() -> str | None:
     if _DATA_DIR.value is not None:
         if _DATASET.value == "synthetic":
-            raise checks.InputError("--data_dir needs --dataset=folder or --dataset=london")
+            raise checks.InputError(f"--data_dir needs --dataset: {', '.join([*LOADERS][1:])}")
         return str(Path(_DATA_DIR.value).expanduser())
     if _DATASET.value == "synthetic":
         return None
-    if _DATASET.value == "london" and os.environ.get("MLR_JAX_DATA"):
-        return str(Path(os.environ["MLR_JAX_DATA"]) / "london")
+    if _DATASET.value in _PUBLISHED and os.environ.get("MLR_JAX_DATA"):
+        return str(Path(os.environ["MLR_JAX_DATA"]) / _DATASET.value)
     raise checks.InputError(
         f"--dataset={_DATASET.value} needs --data_dir, the folder it lies in"
-        + (" (or MLR_JAX_DATA, the folder above it)" if _DATASET.value == "london" else "")
+        + (" (or MLR_JAX_DATA, the folder above it)" if _DATASET.value in _PUBLISHED else "")
     )

@@ -10,10 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from mlr_jax import checks, images
-from mlr_jax.datasets import cache, source as sources
+from mlr_jax.datasets import faces, source as sources
 from mlr_jax.datasets.pairs import Pairs
 
 # Raised by whoever changes what is made of the same files, so that no old pictures are reused.
@@ -30,24 +28,13 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[Sequence], Iterable] = iter,
 ) -> Pairs:
-    """Loads pairs of pictures of one size.
+    """Reads all pairs of `stream` into memory; arguments as there.
 
-    Args:
-      data_dir: the root folder.
-      image_size: length in pixels that the shorter side is scaled to; None keeps the pictures' own size.
-      channels: 1 (grey) or 3.
-      source: the expression to start from, the name of its folder. In the layout with `trainA` and
-        `trainB`, "neutral" is A and any other name is B.
-      target: the expression to reach.
-      cache_dir: where decoded pictures are kept for the next time, if anywhere.
-      progress: wraps the names of the pairs that are read, such as `tqdm.tqdm`.
-
-    Returns:
-      One pair for each name, in alphabetical order; subjects are the names.
+    Decoded pictures are kept in `cache_dir` for the next time, if it is given. `progress` wraps the names of
+    the pairs that are read, such as `tqdm.tqdm`.
 
     Raises:
-      InputError: a folder is missing or empty, a picture has no partner, cannot be read, or differs in
-        size from the others; the message names it.
+      InputError: as for `stream`, or a picture cannot be read or differs in size; the message names it.
     """
     opened = stream(data_dir, image_size=image_size, channels=channels, source=source, target=target)
     return sources.load(opened, f"the data set {data_dir}", cache_dir=cache_dir, progress=progress)
@@ -64,21 +51,22 @@ def stream(
     """Opens pairs of pictures of one size, to be read one by one.
 
     Args:
-      data_dir: as for `load`, like all that follow.
-      image_size: as there.
-      channels: as there.
-      source: as there.
-      target: as there.
+      data_dir: the root folder.
+      image_size: length in pixels that the shorter side is scaled to; None keeps the pictures' own size.
+      channels: 1 (grey) or 3.
+      source: the expression to start from, the name of its folder. In the layout with `trainA` and
+        `trainB`, "neutral" is A and any other name is B.
+      target: the expression to reach.
 
     Returns:
-      The pairs that `load` would load, of which the first source picture has been read to know its size.
+      One pair for each name, in alphabetical order; subjects are the names. The first source picture has
+      been read to know its size.
 
     Raises:
       InputError: a folder is missing or empty, a picture has no partner, or the first one cannot be read.
         Whoever reads another one that cannot be read, or differs in size, gets an InputError that names it.
     """
-    if image_size is not None:
-        checks.positive_integer("folder", "image_size", image_size)
+    faces.check_options("folder", image_size=image_size, channels=channels, source=source, target=target)
     folders = _folders(Path(data_dir), source, target)
     endings = [_pictures(folder) for folder in folders]
     for own, other in ((0, 1), (1, 0)):
@@ -97,39 +85,11 @@ def stream(
         folder, suffixes = files[side]
         return os.path.join(folder, names[index] + suffixes[index])
 
-    first = images.to_channels(images.read(path(0, 0)), channels)
-
-    def scale(picture: np.ndarray) -> np.ndarray:
-        if image_size in (None, min(picture.shape[:2])):
-            return picture  # As it is, without a way over the device.
-        return images.resize(picture, image_size)
-
-    def read_one(side: int, index: int) -> np.ndarray:
-        picture = images.to_channels(images.read(path(side, index)), channels)
-        if picture.shape != size:
-            raise checks.InputError(
-                f"{path(side, index)} is {picture.shape[1]} x {picture.shape[0]} pixels, but {path(0, 0)} is "
-                f"{size[1]} x {size[0]}; all pictures must be of one size"
-            )
-        return scale(picture)
-
-    size = first.shape
-    height, width, _ = scale(first).shape
-    key = {
-        "loader": ("folder", _VERSION),
-        "files": cache.fingerprint(path(side, index) for side in (0, 1) for index in range(len(names))),
-        "image_size": image_size,
-        "channels": channels,
-    }
-    return sources.Source(
-        names, (height, width, channels), lambda index: (read_one(0, index), read_one(1, index)), key
-    )
+    return faces.whole(names, path, loader=("folder", _VERSION), image_size=image_size, channels=channels)
 
 
 def _folders(root: Path, source: str, target: str) -> tuple[Path, Path]:
     """The folders of the two expressions, in whichever layout the root has."""
-    if source == target:
-        raise checks.InputError(f"source and target are both {source!r}; they must differ")
     if (root / "trainA").is_dir() and (root / "trainB").is_dir():
         if "neutral" not in (source, target):
             raise checks.InputError(

@@ -114,7 +114,7 @@ def _edit(path, old, new):
         ),
         (
             lambda root: _edit(root / "landmarks5.csv", "107_08.jpg,", "107_08.jpg,x"),
-            "no number in the row of smiling_front/107_08.jpg",
+            "the row of smiling_front/107_08.jpg has no number in the column left_eye_x",
         ),
         (
             lambda root: _edit(root / "landmarks5.csv", "107_08.jpg,1", "107_08.jpg,91"),
@@ -126,7 +126,7 @@ def _edit(path, old, new):
         ),
         (
             lambda root: _edit(root / "landmarks5.csv", "mouth_left_y", "unused"),
-            "a landmark is missing or no number in the row of neutral_front/001_03.jpg",
+            "the row of neutral_front/001_03.jpg has no number in the column mouth_left_y",
         ),
         (
             lambda root: (root / "landmarks5.csv").write_bytes(b"file\xff"),
@@ -158,9 +158,9 @@ def test_a_table_saved_by_a_spreadsheet(root):
 def test_expressions(root):
     with pytest.raises(InputError, match="image_size must be 1 or more, not 0"):
         london.load(root, image_size=0)
-    with pytest.raises(InputError, match="has no expression 'sad' for target; it has neutral and happy"):
+    with pytest.raises(InputError, match="has no expression 'sad' for target; it has neutral, happy"):
         london.load(root, target="sad")
-    with pytest.raises(InputError, match="the same expression"):
+    with pytest.raises(InputError, match="source and target are both 'happy'; they must differ"):
         london.load(root, source="happy", target="smiling")
 
 

@@ -328,7 +328,7 @@ def broken_folder(tmp_path_factory) -> Path:
         (["--test_fraction=2"], "--test_fraction must be between 0 and 1, not 2"),
         (["--test_list=/nowhere/list.txt"], "--test_list: cannot read /nowhere/list.txt"),
         (["--dataset=folder"], "--dataset=folder needs --data_dir"),
-        (["--data_dir=here"], "--data_dir needs --dataset=folder or --dataset=london"),
+        (["--data_dir=here"], "--data_dir needs --dataset: london, jaffe, ck_plus, folder, manifest"),
         (["--dataset=folder", "--data_dir=/nowhere"], "there is no folder /nowhere"),
         (["--dataset=london", "--data_dir=/nowhere"], "there is no folder /nowhere/neutral_front"),
         (["extra"], "unexpected argument 'extra'"),

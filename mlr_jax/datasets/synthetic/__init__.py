@@ -79,21 +79,7 @@ def load(
     num_subjects: int = 100,
     seed: int = 0,
 ) -> Pairs:
-    """Draws pictures of people with two expressions.
-
-    A person's face is the same whatever the other arguments are, as long as the seed is.
-
-    Args:
-      data_dir: must be left out; the other data sets have it.
-      image_size: height and width in pixels, at least 16.
-      channels: 3 for colour or 1 for grey (luminance of Rec. 601).
-      source: the expression to start from, one of `EXPRESSIONS`.
-      target: the expression to reach, another one of `EXPRESSIONS`.
-      num_subjects: number of people, one pair each; by default as many as sets of real people have.
-      seed: of everything random.
-
-    Returns:
-      The pairs, `neutral` holding the source expression and `expressive` the target.
+    """Draws all pairs of `stream` into memory; arguments as there.
 
     Raises:
       InputError: an argument is not as described.
@@ -112,19 +98,21 @@ def stream(
     num_subjects: int = 100,
     seed: int = 0,
 ) -> sources.Source:
-    """Opens the data set, to be drawn person by person.
+    """Opens pictures of people with two expressions, to be drawn person by person.
+
+    A person's face is the same whatever the other arguments are, as long as the seed is.
 
     Args:
-      data_dir: as for `load`, like all that follow.
-      image_size: as there.
-      channels: as there.
-      source: as there.
-      target: as there.
-      num_subjects: as there.
-      seed: as there.
+      data_dir: must be left out; the other data sets have it.
+      image_size: height and width in pixels, at least 16.
+      channels: 3 for colour or 1 for grey (luminance of Rec. 601).
+      source: the expression to start from, one of `EXPRESSIONS`.
+      target: the expression to reach, another one of `EXPRESSIONS`.
+      num_subjects: number of people, one pair each; by default as many as sets of real people have.
+      seed: of everything random.
 
     Returns:
-      The pairs that `load` would draw.
+      The pairs, `neutral` holding the source expression and `expressive` the target.
 
     Raises:
       InputError: an argument is not as described.
