@@ -159,6 +159,11 @@ def num_folds() -> int:
     return _NUM_FOLDS.value
 
 
+def num_faces() -> int:
+    """How many test faces figures show."""
+    return _NUM_FACES.value
+
+
 def methods(suitable: Sequence[str] = tuple(METHODS), *, usual: Sequence[str] | None = None) -> list[str]:
     """The methods that are to be compared.
 

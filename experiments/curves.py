@@ -67,12 +67,11 @@ def draw(panels: Sequence[Panel], axis_label: str, title: str, *, is_log: bool =
             places = np.array(sorted(curve))
             means = np.array([np.mean(curve[place]) for place in places])
             own = name == _OWN
-            marker = _MARKERS[names.index(name) % len(_MARKERS)]
             (line,) = axis.plot(
                 places,
                 means,
                 color=colour(name, names),
-                marker=marker,
+                marker=marker(name, names),
                 markersize=5,
                 linewidth=2.2 if own else 1.4,
                 zorder=3 if own else 2,
@@ -121,6 +120,11 @@ def colour(name: str, names: Sequence[str]) -> str:
         return _OWN_COLOUR
     others = [other for other in names if other != _OWN]
     return _COLOURS[others.index(name) % len(_COLOURS)]
+
+
+def marker(name: str, names: Sequence[str]) -> str:
+    """Of one of several curves."""
+    return _MARKERS[names.index(name) % len(_MARKERS)]
 
 
 def standard_error(values: Sequence[float]) -> float:

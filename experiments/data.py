@@ -1,5 +1,6 @@
 """The flags that choose a data set, and what they load. Every experiment shares them."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,37 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
         would be empty.
     """
     return _split(_load(seed, cache_dir, **options), seed)
+
+
+def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
+    """Loads pairs from another data set than the one that the flags name, of the same size and expressions.
+
+    Args:
+      seed: of the synthetic faces.
+      cache_dir: where decoded pictures are kept.
+
+    Returns:
+      Name -> pairs: synthetic faces, or London where MLR_JAX_DATA has it; none if it lacks the expressions.
+
+    Raises:
+      InputError: a picture cannot be read.
+    """
+    options = {key: value for key, value in _options(seed).items() if key not in ("num_subjects", "seed")}
+    if _DATASET.value != "synthetic":
+        if {_SOURCE.value, _TARGET.value} <= set(synthetic.EXPRESSIONS):
+            return {"synthetic": LOADERS["synthetic"](None, num_subjects=20, seed=seed, **options)}
+        return {}
+    folder = Path(os.environ.get("MLR_JAX_DATA", "")) / "london"
+    if os.environ.get("MLR_JAX_DATA") and folder.is_dir():
+        with contextlib.suppress(checks.InputError):  # It has two expressions only.
+            STREAMS["london"](folder, **options)
+            return {"london": LOADERS["london"](folder, cache_dir=cache_dir, **options)}
+    return {}
+
+
+def name() -> str:
+    """Of the data set."""
+    return _DATASET.value
 
 
 def load(*, cache_dir: Path) -> Pairs:

@@ -34,8 +34,8 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     },
     "reduced_rank": {"rank": (4, 8, 16, 32, 56), "penalty": _geometric(1e4, 1, 9)},
     "pca_ridge": {
-        "input_rank": (10, 20, 40, 56),
-        "output_rank": (10, 20, 40, 56),
+        "input_rank": (3, 10, 20, 40, 56),
+        "output_rank": (3, 10, 20, 40, 56),
         "penalty": _geometric(1e3, 0.1, 5),
     },
 }

@@ -1,0 +1,266 @@
+r"""What does each method make of faces unlike those it has learned from? (Khan et al., IJCV 2020, claim e)
+
+Trains every method on one data set and shows it what it never saw: people of another data set, its own test
+people through a pencil sketch and an oil paint filter, averaged faces, an astronaut and a cat:
+
+    python -m experiments.out_of_dataset
+    python -m experiments.out_of_dataset --dataset=london --data_dir=... --num_seeds=5
+
+Where the true expression is known (its own test people, plain and filtered in the same way, and the other
+data set) the error is measured against it, and relative to that of leaving the picture as it is: below 1 the
+method does some good. For every picture, ssim_to_input says how much of it is left.
+
+The other data set is synthetic faces for one trained on people, and London, where MLR_JAX_DATA has it, for
+one trained on synthetic faces. The composite faces (DeBruine 2016, CC BY 4.0) are looked for in
+$MLR_JAX_DATA/composites.
+
+Writes into --output_dir: config.json; results.csv, a row for each method, kind of picture and split;
+summary.csv, means and standard errors over splits; out_of_dataset.png, relative errors; faces.png, all
+portraits and the first --num_faces of every other kind, as every method sees them; and public_faces.png,
+those of them that show no real person of a data set. Stopped, the same command goes on where it was.
+
+Expected: EXPECTED
+"""
+
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt, ticker
+
+from experiments import comparison, curves, data, face_sheet, kept, outsiders, run_folder, script, trials
+from experiments.comparison import Begun
+from experiments.methods import METHODS
+from mlr_jax import checks, metrics
+from mlr_jax.array_file import ArrayFile
+from mlr_jax.datasets.pairs import Pairs
+
+HEADER = ("method", "pictures", "num_pictures", "mse", "relative_mse", "ssim", "ssim_to_input", "seed")
+OUTPUTS = ("results.csv", "summary.csv", "out_of_dataset.png", "faces.png", "public_faces.png")
+
+flags.adopt_module_key_flags(comparison)
+
+
+class Kind(NamedTuple):
+    """Pictures of one kind.
+
+    Attributes:
+      inputs: `(num, height, width, channels)` float32.
+      truth: the same people with the expression, or None if nobody knows.
+      names: of each picture.
+      is_public: whether no real person of a data set is shown.
+    """
+
+    inputs: np.ndarray
+    truth: np.ndarray | None
+    names: Sequence[str]
+    is_public: bool
+
+
+def measure() -> None:
+    """The experiment."""
+    comparison.is_fast()
+    names = comparison.methods()
+    begun = comparison.begin("out_of_dataset", OUTPUTS, {"methods": names})
+    rows: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    with tqdm(total=len(begun.seeds) * len(names), unit="method", delay=2, leave=False) as progress:
+        for seed in begun.seeds:
+            train, test = begun.load(seed, {})
+            kinds = _kinds(test, begun.output_dir / "cache", seed)
+            pictures: dict[str, dict[str, np.ndarray]] = {}
+            for name in names:
+                progress.set_description(f"{name}, seed {seed}", refresh=False)
+                try:
+                    pictures[name] = _predict(begun, name, train, kinds, seed)
+                except checks.InputError as error:
+                    skipped[f"{name}, seed {seed}"] = str(error)
+                    tqdm.write(f"skipped: {error}", file=sys.stderr)
+                    continue
+                finally:
+                    progress.update()
+                for label, kind in kinds.items():
+                    measured = _errors(kind, pictures[name][label])
+                    rows.append({"method": name, "pictures": label} | measured | {"seed": seed})
+                run_folder.write_csv(begun.output_dir / "results.csv", HEADER, rows)
+            if seed == begun.seeds[0] and pictures:
+                for file, public in (("faces.png", False), ("public_faces.png", True)):
+                    sheet = _draw_faces(kinds, pictures, begun.title, public_only=public)
+                    run_folder.write_bytes(begun.output_dir / file, sheet)
+    if not rows:
+        raise checks.InputError(next(iter(skipped.values())))
+    summaries = _summarize(rows)
+    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
+    run_folder.write_bytes(begun.output_dir / "out_of_dataset.png", _draw_errors(summaries, begun.title))
+    comparison.end(begun, {"skipped": skipped})
+    _report(summaries, begun)
+
+
+def _kinds(test: Pairs, cache_dir: Path, seed: int) -> dict[str, Kind]:
+    """Every kind of picture, the data set's own first."""
+    size, channels = test.neutral.shape[1], test.neutral.shape[3]
+    is_public = data.name() == "synthetic"
+    kinds = {"own test people": Kind(test.neutral, test.expressive, test.subjects, is_public)}
+    for label, paint in (("sketches", outsiders.pencil_sketch), ("oil paintings", outsiders.oil_painting)):
+        painted = paint(test.neutral), paint(test.expressive)
+        kinds[label] = Kind(*painted, [f"{name}, {label[:-1]}" for name in test.subjects], is_public)
+    for name, other in data.load_others(seed, cache_dir=cache_dir).items():
+        known = Kind(other.neutral, other.expressive, other.subjects, name == "synthetic")
+        kinds[f"{name} people"] = known
+    portraits = {"astronaut": outsiders.astronaut(), "cat": outsiders.cat()}
+    for name, portrait in portraits.items():
+        kinds[name] = Kind(outsiders.align(portrait, size, channels)[None], None, [name], True)
+    averaged = outsiders.composites(Path(os.environ.get("MLR_JAX_DATA", "")) / "composites")
+    if averaged and os.environ.get("MLR_JAX_DATA"):
+        crops = [outsiders.align(portrait, size, channels) for portrait in averaged.values()]
+        kinds["composite faces"] = Kind(np.stack(crops), None, list(averaged), False)
+    return kinds
+
+
+def _predict(
+    begun: Begun, name: str, train: Pairs, kinds: Mapping[str, Kind], seed: int
+) -> dict[str, np.ndarray]:
+    """What a method makes of the pictures of every kind."""
+    grid, folds = comparison.grid(name), comparison.num_folds() if comparison.is_searched() else None
+    every = np.concatenate([kind.inputs for kind in kinds.values()])
+    # Of the pictures that it is shown, no truth is needed.
+    shown = Pairs(every, every[:0], ())
+    settings = comparison.settings()
+    what = {
+        "grid": {key: list(values) for key, values in grid.items()},
+        "seed": seed,
+        "settings": settings,
+        "folds": folds,
+    }
+
+    def compute() -> ArrayFile:
+        method = METHODS[name](settings)
+        choice = trials.choose(name, method, grid, train, seed, folds).choice
+        params = jax.jit(partial(method.fit, **choice))(
+            jnp.asarray(train.neutral), jnp.asarray(train.expressive)
+        )
+        predicted = np.asarray(jax.jit(method.predict)(params, jnp.asarray(every)))
+        if not np.isfinite(predicted).all():
+            raise checks.InputError(f"{name} has no finite solution on these pairs")
+        return ArrayFile({"pictures": predicted}, {"choice": trials.words(choice)})
+
+    found = kept.recall_or_compute(begun.kept, f"{name}-outside", what, (train, shown), compute)
+    ends = np.cumsum([len(kind.inputs) for kind in kinds.values()])[:-1]
+    return dict(zip(kinds, np.split(found.arrays["pictures"], ends), strict=True))
+
+
+def _errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
+    shown = np.clip(pictures, 0, 1)
+    row: dict[str, Any] = {
+        "num_pictures": len(pictures),
+        "ssim_to_input": float(metrics.ssim(shown, kind.inputs).mean()),
+    }
+    if kind.truth is None:
+        return row | {"mse": "", "relative_mse": "", "ssim": ""}
+    error, unchanged = (float(metrics.mse(each, kind.truth).mean()) for each in (pictures, kind.inputs))
+    ssim = float(metrics.ssim(pictures, kind.truth).mean())
+    return row | {"mse": error, "relative_mse": error / unchanged, "ssim": ssim}
+
+
+def _summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Means and standard errors over splits."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["pictures"], row["method"]), []).append(row)
+    summaries = []
+    for (label, name), group in groups.items():
+        summary: dict[str, Any] = {"pictures": label, "method": name, "num_seeds": len(group)}
+        for column in ("mse", "relative_mse", "ssim", "ssim_to_input"):
+            values = [row[column] for row in group if row[column] != ""]
+            summary[f"{column}_mean"] = float(np.mean(values)) if values else ""
+            summary[f"{column}_se"] = curves.standard_error(values) if len(values) > 1 else ""
+        summaries.append(summary)
+    return summaries
+
+
+def _draw_faces(
+    kinds: Mapping[str, Kind],
+    pictures: Mapping[str, Mapping[str, np.ndarray]],
+    title: str,
+    *,
+    public_only: bool,
+) -> bytes:
+    """Every portrait, and the first faces of the other kinds."""
+    shown = {label: kind for label, kind in kinds.items() if kind.is_public or not public_only}
+    counts = {
+        label: len(kind.inputs) if kind.truth is None else min(comparison.num_faces(), len(kind.inputs))
+        for label, kind in shown.items()
+    }
+    columns = {"input": np.concatenate([kind.inputs[: counts[label]] for label, kind in shown.items()])}
+    for name, each in pictures.items():
+        if name != "copy_input":
+            columns[name] = np.concatenate([each[label][: counts[label]] for label in shown])
+    # White where nobody knows.
+    truths = [np.ones_like(kind.inputs) if kind.truth is None else kind.truth for kind in shown.values()]
+    columns["truth"] = np.concatenate(
+        [truth[:count] for truth, count in zip(truths, counts.values(), strict=True)]
+    )
+    rows = [name for label, kind in shown.items() for name in list(kind.names)[: counts[label]]]
+    return face_sheet.draw(columns, rows, title)
+
+
+def _draw_errors(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Relative errors: a row for each kind of picture, a dot for each method."""
+    known = [summary for summary in summaries if summary["relative_mse_mean"] != ""]
+    labels = list(dict.fromkeys(summary["pictures"] for summary in known))
+    names = list(dict.fromkeys(summary["method"] for summary in known))
+    figure, axis = plt.subplots(figsize=(7.5, 0.9 * len(labels) + 1.6), layout="constrained")
+    for place, name in enumerate(names):
+        own = [summary for summary in known if summary["method"] == name]
+        heights = [labels.index(row["pictures"]) + 0.07 * (place - (len(names) - 1) / 2) for row in own]
+        axis.errorbar(
+            [row["relative_mse_mean"] for row in own],
+            heights,
+            xerr=[row["relative_mse_se"] or 0 for row in own],
+            fmt=curves.marker(name, names),
+            color=curves.colour(name, names),
+            capsize=3,
+            label=name.replace("_", " "),
+        )
+    axis.axvline(1, color="grey", linewidth=1, linestyle=":", zorder=0)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.set_yticks(range(len(labels)), labels)
+    axis.invert_yaxis()
+    axis.set_xlabel("mean squared error, relative to leaving the picture as it is")
+    axis.grid(axis="x", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_title(title, fontsize=11)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    plt.close(figure)
+    return content.getvalue()
+
+
+def _report(summaries: Sequence[Mapping[str, Any]], begun: Begun) -> None:
+    print(f"{begun.title}\n")
+    for row in summaries:
+        relative = row["relative_mse_mean"]
+        error = f"{relative:8.3f}" if relative != "" else "        "
+        print(f"{row['pictures']:<16}  {row['method']:<12} {error}  {row['ssim_to_input_mean']:.3f}")
+    print("\nThe numbers: error relative to leaving the picture as it is, and SSIM to the input.")
+    print(f"Tables, figures and configuration: {begun.output_dir}")
+
+
+if __name__ == "__main__":
+    script.run(measure)
