@@ -1,0 +1,259 @@
+r"""Are the paper's claims so? (Khan et al., IJCV 2020) Every experiment, and a verdict on each claim.
+
+    python -m experiments.reproduce --dataset=london --data_dir=...
+    python -m experiments.reproduce --fast
+
+Every script runs as a command of its own with full settings, and writes into a folder of its own in
+--output_dir. Stopped, the same command goes on where it was. When all are through, verdicts.md has a table of
+the claims with the numbers that speak for and against each, and report.html all tables and figures.
+--publish copies what may be shown to everyone, tables and plots but no face of a real person, into a folder,
+with a page README.md.
+
+Expected: EXPECTED
+"""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from experiments import data, run_folder, script, verdicts
+from mlr_jax import checks
+
+
+class Job(NamedTuple):
+    """One command.
+
+    Attributes:
+      name: of its folder.
+      question: a heading.
+      experiment: the script.
+      flags: besides those of the data set.
+      figures: that show no real person of a data set.
+      is_synthetic: whether it is about synthetic faces, whatever the data set.
+    """
+
+    name: str
+    question: str
+    experiment: str
+    flags: Sequence[str]
+    figures: Sequence[str]
+    is_synthetic: bool = False
+
+
+_GREY = ("--channels=1",)
+_FIVE_SPLITS = ("--num_seeds=5",)
+JOBS = (
+    Job(
+        "compare_baselines",
+        "How close does each method come to the real expression?",
+        "compare_baselines",
+        [*_GREY, *_FIVE_SPLITS],
+        ["summary.png"],
+    ),
+    Job(
+        "compare_changes",
+        "And if every regression learns the change instead?",
+        "compare_baselines",
+        [*_GREY, *_FIVE_SPLITS, "--learn=change"],
+        ["summary.png"],
+    ),
+    Job(
+        "receptive_field",
+        "How large should a receptive field be?",
+        "receptive_field",
+        [*_GREY, *_FIVE_SPLITS],
+        ["receptive_field.png"],
+    ),
+    Job(
+        "penalty",
+        "How strong should the penalty be?",
+        "penalty",
+        [*_GREY, *_FIVE_SPLITS],
+        ["penalty.png"],
+    ),
+    Job(
+        "training_size",
+        "How many pairs does each method need?",
+        "training_size",
+        [*_GREY, *_FIVE_SPLITS],
+        ["training_size.png"],
+    ),
+    Job(
+        "image_size",
+        "How large can the pictures be?",
+        "image_size",
+        _GREY,
+        ["image_size.png"],
+    ),
+    Job(
+        "out_of_dataset",
+        "What does each method make of faces unlike those it has learned from?",
+        "out_of_dataset",
+        _FIVE_SPLITS,
+        ["out_of_dataset.png", "public_faces.png"],
+    ),
+    Job(
+        "expressions",
+        "Which expressions can be learned? (Synthetic faces)",
+        "expressions",
+        [*_GREY, "--num_seeds=3"],
+        ["expressions.png", "faces.png"],
+        is_synthetic=True,
+    ),
+)
+
+_ONLY = flags.DEFINE_list("only", None, f"Some of: {', '.join(job.name for job in JOBS)}.")
+_FAST = flags.DEFINE_bool("fast", False, "Every script with --fast: a first look.")
+_PUBLISH = flags.DEFINE_string("publish", None, "Folder for what may be shown to everyone.")
+flags.adopt_module_key_flags(data)
+flags.adopt_module_key_flags(run_folder)
+
+
+def reproduce() -> None:
+    """Runs all jobs, and writes the verdicts."""
+    jobs = _chosen()
+    output_dir = run_folder.chosen("reproduce")
+    seconds = _read_seconds(output_dir)
+    for place, job in enumerate(jobs):
+        command = [*_command(job), *_given_flags(job)]
+        print(f"[{place + 1} of {len(jobs)}] {shlex.join(command)}", flush=True)
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, *command[1:], f"--output_dir={output_dir / job.name}"])
+        # What earlier runs have finished counts, too.
+        seconds[job.name] = seconds.get(job.name, 0.0) + time.perf_counter() - start
+        run_folder.write_json(output_dir / "seconds.json", seconds)
+        if done.returncode:
+            raise checks.InputError(
+                f"{job.name} failed, as it says above; the same command goes on from there"
+            )
+    found = verdicts.judge(output_dir)
+    run_folder.write_bytes(output_dir / "verdicts.md", verdicts.table(found).encode())
+    report = [sys.executable, "-m", "experiments.report", f"--runs={output_dir}"]
+    subprocess.run([*report, f"--output={output_dir / 'report.html'}"], check=True)
+    for each in found:
+        print(f"\n{each.claim}: {each.verdict}\n  {each.evidence}")
+    print(f"\nVerdicts and report: {output_dir}")
+    if _PUBLISH.value:
+        _publish(output_dir, Path(_PUBLISH.value).expanduser(), found, seconds)
+
+
+def _chosen() -> list[Job]:
+    names = [job.name for job in JOBS]
+    for name in _ONLY.value or ():
+        if name not in names:
+            raise checks.InputError(f"--only: there is no {name!r}; there are {', '.join(names)}")
+    return [job for job in JOBS if _ONLY.value is None or job.name in _ONLY.value]
+
+
+def _command(job: Job) -> list[str]:
+    fast = ["--fast"] if _FAST.value else []
+    # A first look has one split.
+    own = [flag for flag in job.flags if not (_FAST.value and flag.startswith("--num_seeds"))]
+    return ["python", "-m", f"experiments.{job.experiment}", *own, *fast]
+
+
+def _given_flags(job: Job) -> list[str]:
+    """The flags of the data set that are given here."""
+    given = flags.FLAGS.get_flags_for_module(data.__name__)
+    if job.is_synthetic:
+        given = [flag for flag in given if flag.name in ("image_size", "num_subjects", "seed")]
+    return [flag.serialize() for flag in given if flag.present]
+
+
+def _read_seconds(output_dir: Path) -> dict[str, float]:
+    try:
+        return json.loads((output_dir / "seconds.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _publish(
+    output_dir: Path, folder: Path, found: Sequence[verdicts.Verdict], seconds: dict[str, float]
+) -> None:
+    """Copies summaries and plots, and writes the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# Results",
+        "",
+        "Made by one command, which is given with each experiment below, too:",
+        "",
+        f"    {shlex.join(_public_command())}",
+        "",
+        _machine(output_dir),
+        "",
+        "## The paper's claims",
+        "",
+        verdicts.table(found),
+        "Made from the tables below by `experiments/verdicts.py`. The claim about GANs waits for its experiment.",
+        "",
+    ]
+    for job in JOBS:
+        source, target = output_dir / job.name, folder / job.name
+        if not (source / "config.json").exists():
+            continue
+        target.mkdir(exist_ok=True)
+        tables = [name for name in ("summary.csv", "results.csv") if (source / name).exists()]
+        figures = [name for name in job.figures if (source / name).exists()]
+        for name in (*tables, *figures):
+            shutil.copyfile(source / name, target / name)
+        links = ", ".join(f"[{name}]({job.name}/{name})" for name in tables)
+        lines += [f"## {job.question}", "", f"    {shlex.join(_command(job) + _public_flags(job))}", ""]
+        if job.name in seconds:
+            lines += [f"{seconds[job.name] / 60:.1f} minutes. Tables: {links}.", ""]
+        lines += [f"![{job.question}]({job.name}/{name})" for name in figures] + [""]
+    lines += [_CREDIT]
+    run_folder.write_bytes(folder / "README.md", ("\n".join(lines)).encode())
+    print(f"Published: {folder / 'README.md'}")
+
+
+def _public_command() -> list[str]:
+    return [
+        "python",
+        "-m",
+        "experiments.reproduce",
+        *(["--fast"] if _FAST.value else []),
+        *_public_flags(None),
+    ]
+
+
+def _public_flags(job: Job | None) -> list[str]:
+    """The flags of the data set, but for where it lies."""
+    if job is None:
+        given = [flag for flag in flags.FLAGS.get_flags_for_module(data.__name__) if flag.present]
+        given_flags = [flag.serialize() for flag in given]
+    else:
+        given_flags = _given_flags(job)
+    return ["--data_dir=FOLDER" if flag.startswith("--data_dir") else flag for flag in given_flags]
+
+
+def _machine(output_dir: Path) -> str:
+    """What the first run says of the machine."""
+    for job in JOBS:
+        try:
+            configuration = json.loads((output_dir / job.name / "config.json").read_text())
+        except (OSError, ValueError):
+            continue
+        device, versions = configuration["device"], configuration["versions"]
+        machine = f"{device['kind']} ({device['machine']}, {device['cores']} cores)"
+        names = ("python", "jax", "mlr_jax")
+        return f"On {machine}, " + ", ".join(f"{name} {versions[name]}" for name in names) + "."
+    return ""
+
+
+_CREDIT = """Data: Face Research Lab London Set (DeBruine and Jones 2017, doi:10.6084/m9.figshare.5047666, CC
+BY 4.0), aligned by landmarks; young adult composite faces (DeBruine 2016, doi:10.6084/m9.figshare.4055130, CC BY 4.0);
+the astronaut (NASA) and the cat that scikit-image carries; synthetic faces by `mlr_jax.datasets.synthetic`.
+What methods make of them is synthetic.
+"""
+
+
+if __name__ == "__main__":
+    script.run(reproduce)

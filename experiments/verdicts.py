@@ -1,0 +1,217 @@
+"""What the tables of the experiments say on each claim of the paper (Khan et al., IJCV 2020)."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+Row = Mapping[str, str]
+
+OWN = "masked_ridge"
+# The regressions that the paper compares with; SVD in two forms.
+OTHERS = ("l0_omp", "l1_lasso", "l2_ridge", "kernel_ridge", "reduced_rank", "pca_ridge")
+
+# "Far fewer" is taken for a tenth.
+_FAR_FEWER = 10
+_SIGNIFICANT = 0.05
+_GIB = 24
+
+
+class Verdict(NamedTuple):
+    """On one claim.
+
+    Attributes:
+      claim: its letter and what it says.
+      verdict: whether it holds.
+      evidence: the numbers that speak for and against it.
+    """
+
+    claim: str
+    verdict: str
+    evidence: str
+
+
+def judge(folder: Path) -> list[Verdict]:
+    """The verdicts on all claims.
+
+    Args:
+      folder: holds the folders of the runs, by the names in `reproduce.JOBS`.
+
+    Returns:
+      A verdict for each claim; where a run is missing, that is the verdict.
+    """
+    claims: Sequence[tuple[str, Callable[[Path], tuple[str, str]]]] = (
+        ("(a) lower error than l0, l1, l2, kernel and SVD regression", _error),
+        ("(b) far fewer parameters", _parameters),
+        ("(c) larger pictures", _size),
+        ("(d) better from few pairs", _few_pairs),
+        ("(e) outside its data set", _outside),
+    )
+    verdicts = []
+    for claim, judge_one in claims:
+        try:
+            verdicts.append(Verdict(claim, *judge_one(folder)))
+        except FileNotFoundError as error:
+            missing = Path(error.filename).parent.name
+            verdicts.append(Verdict(claim, "not tested", f"there is no run of {missing}"))
+    return verdicts
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as a Markdown table."""
+    lines = ["| claim | verdict | numbers |", "|---|---|---|"]
+    lines += [f"| {each.claim} | **{each.verdict}** | {each.evidence} |" for each in verdicts]
+    return "\n".join(lines) + "\n"
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _error(folder: Path) -> tuple[str, str]:
+    verdict, evidence = _lowest(_by_method(read(folder / "compare_baselines" / "summary.csv")))
+    try:
+        changes = _by_method(read(folder / "compare_changes" / "summary.csv"))
+    except FileNotFoundError:
+        return verdict, evidence
+    other, learned = _lowest(changes)
+    if other != verdict:
+        verdict += f"; if the change is learned: {other}"
+    return verdict, f"{evidence}. If every regression learns the change: {learned}"
+
+
+def _lowest(rows: Mapping[str, Row]) -> tuple[str, str]:
+    """Whether our error is the lowest of a comparison."""
+    own = float(rows[OWN]["mse_mean"])
+    others = {name: rows[name] for name in OTHERS if name in rows}
+    best = min(others, key=lambda name: float(others[name]["mse_mean"]))
+    below = [name for name, row in others.items() if float(row["mse_mean"]) <= own]
+    values = [float(row["p_value"]) for row in others.values() if row["p_value"]]
+    unsure = [
+        name for name, row in others.items() if not row["p_value"] or float(row["p_value"]) > _SIGNIFICANT
+    ]
+    verdict = "does not hold" if below else "holds" if not unsure else "holds, but may be chance"
+    least = float(others[best]["mse_mean"])
+    evidence = (
+        f"MSE x 1e3 {_with_error(rows[OWN], 'mse')}; the best of the others, {best}, "
+        f"{_with_error(others[best], 'mse')}, {_percent(least / own - 1)}"
+    )
+    return verdict, evidence + (f"; p at most {max(values):.1g}" if values else "")
+
+
+def _parameters(folder: Path) -> tuple[str, str]:
+    rows = _by_method(read(folder / "compare_baselines" / "summary.csv"))
+    own = float(rows[OWN]["num_parameters"])
+    ratios = {name: float(rows[name]["num_parameters"]) / own for name in OTHERS if name in rows}
+    far = [name for name, ratio in ratios.items() if ratio >= _FAR_FEWER]
+    rest = [name for name in ratios if name not in far]
+    if not rest:
+        verdict = "holds"
+    elif not far:
+        verdict = "does not hold"
+    else:
+        verdict = f"holds against {_list(far)}, not against {_list(rest)}"
+    times = ", ".join(f"{name} {ratio:.3g}" for name, ratio in ratios.items())
+    return verdict, f"{own:,.0f} parameters; the others have so many times as many: {times}"
+
+
+def _size(folder: Path) -> tuple[str, str]:
+    rows = read(folder / "image_size" / "results.csv")
+    sizes = sorted({int(row["image_size"]) for row in rows})
+    reached = {
+        name: max((int(row["image_size"]) for row in rows if row["method"] == name and row["mse"]), default=0)
+        for name in (OWN, *OTHERS)
+        if any(row["method"] == name for row in rows)
+    }
+    stopped = {row["method"]: row["stopped_by"] for row in rows if row["stopped_by"]}
+    beaten = [name for name in reached if name != OWN and reached[name] < reached[OWN]]
+    equal = [name for name in reached if name != OWN and reached[name] >= reached[OWN]]
+    if not beaten:
+        verdict = "does not hold"
+    elif not equal:
+        verdict = "holds"
+    else:
+        verdict = f"holds against {_list(beaten)}, not against {_list(equal)} as written here"
+    limits = [f"{name} up to {reached[name]} (then {stopped.get(name, 'not tried')})" for name in beaten]
+    evidence = f"tried to {sizes[-1]} x {sizes[-1]}; masked_ridge reaches {reached[OWN]}"
+    evidence += "".join(f"; {limit}" for limit in limits)
+    dense = [row for row in rows if row["method"] == "l2_ridge" and row["dense_gib"]]
+    too_large = [row for row in dense if float(row["dense_gib"]) > _GIB]
+    if too_large:
+        first = too_large[0]
+        size, gib = first["image_size"], float(first["dense_gib"])
+        evidence += f". Stored in full as in the paper, l2's matrix takes {gib:,.0f} GiB at {size} x {size}"
+    return verdict, evidence
+
+
+def _few_pairs(folder: Path) -> tuple[str, str]:
+    rows = read(folder / "training_size" / "summary.csv")
+    sizes = sorted({int(row["num_pairs"]) for row in rows})
+    won, pieces = [], []
+    for size in sizes:
+        here = _by_method([row for row in rows if int(row["num_pairs"]) == size])
+        others = {name: float(here[name]["mse_mean"]) for name in OTHERS if name in here}
+        best = min(others, key=others.__getitem__)
+        own = float(here[OWN]["mse_mean"])
+        won.append(own < others[best])
+        pieces.append(f"{size} pairs {own * 1e3:.2f} against {others[best] * 1e3:.2f} ({best})")
+    copied = float(next(row["mse_mean"] for row in rows if row["method"] == "copy_input"))
+    helpful = [
+        int(row["num_pairs"]) for row in rows if row["method"] == OWN and float(row["mse_mean"]) < copied
+    ]
+    evidence = "MSE x 1e3 against the best of the others: " + ", ".join(pieces)
+    evidence += f"; leaving the picture as it is, {copied * 1e3:.2f}"
+    if helpful:
+        evidence += f", which is beaten from {min(helpful)} pairs on"
+    losses = [f"{size}" for size, is_won in zip(sizes, won, strict=True) if not is_won]
+    if not losses:
+        return "holds", evidence
+    return "does not hold" if not any(won) else f"holds, but not with {_list(losses)} pairs", evidence
+
+
+def _outside(folder: Path) -> tuple[str, str]:
+    rows = read(folder / "out_of_dataset" / "summary.csv")
+    kinds = list(dict.fromkeys(row["pictures"] for row in rows if row["relative_mse_mean"]))
+    lost, useless, pieces = [], [], []
+    for kind in kinds:
+        if kind == "own test people":
+            continue
+        here = _by_method([row for row in rows if row["pictures"] == kind])
+        others = {name: float(here[name]["relative_mse_mean"]) for name in OTHERS if name in here}
+        best = min(others, key=others.__getitem__)
+        own = float(here[OWN]["relative_mse_mean"])
+        if own >= others[best]:
+            lost.append(kind)
+        if own >= 1:
+            useless.append(kind)
+        pieces.append(f"{kind} {own:.2f} against {others[best]:.2f} ({best})")
+    evidence = "error relative to leaving the picture as it is, against the best of the others: "
+    evidence += ", ".join(pieces)
+    left = [row for row in rows if not row["relative_mse_mean"] and row["method"] in (OWN, "l2_ridge")]
+    if left:
+        shares = (f"{row['pictures']} {row['method']} {float(row['ssim_to_input_mean']):.2f}" for row in left)
+        evidence += ". SSIM to the input where no truth is known: " + ", ".join(shares)
+    if lost:
+        return f"does not hold on {_list(lost)}", evidence
+    if useless:
+        return f"holds beside the others; on {_list(useless)} it is worse than no change", evidence
+    return "holds", evidence
+
+
+def _by_method(rows: Sequence[Row]) -> dict[str, Row]:
+    return {row["method"]: row for row in rows}
+
+
+def _with_error(row: Row, column: str) -> str:
+    mean, error = float(row[f"{column}_mean"]), row[f"{column}_se"]
+    return f"{mean * 1e3:.2f}" + (f" ± {float(error) * 1e3:.2f}" if error else "")
+
+
+def _percent(excess: float) -> str:
+    return f"{abs(excess):.0%} {'more' if excess >= 0 else 'less'}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
