@@ -192,7 +192,7 @@ def _publish(
         "## The paper's claims",
         "",
         verdicts.table(found),
-        "Made from the tables below by `experiments/verdicts.py`. The claim about GANs waits for its experiment.",
+        "Made from the tables below by `experiments/verdicts.py`. The claim about GANs waits for its script.",
         "",
     ]
     for job in JOBS:
@@ -249,8 +249,8 @@ def _machine(output_dir: Path) -> str:
 
 
 _CREDIT = """Data: Face Research Lab London Set (DeBruine and Jones 2017, doi:10.6084/m9.figshare.5047666, CC
-BY 4.0), aligned by landmarks; young adult composite faces (DeBruine 2016, doi:10.6084/m9.figshare.4055130, CC BY 4.0);
-the astronaut (NASA) and the cat that scikit-image carries; synthetic faces by `mlr_jax.datasets.synthetic`.
+BY 4.0), aligned by landmarks; young adult composite faces (DeBruine 2016,
+doi:10.6084/m9.figshare.4055130, CC BY 4.0); the astronaut (NASA) and the cat that scikit-image carries; synthetic faces by `mlr_jax.datasets.synthetic`.
 What methods make of them is synthetic.
 """
 

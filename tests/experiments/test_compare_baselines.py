@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from experiments import compare_baselines, run_folder, summary, timing
+from experiments import compare_baselines, comparison, run_folder, summary, timing
 from experiments.hyperparameters import FIXED, GRIDS
 from experiments.methods import METHODS
 from mlr_jax import images, metrics, synthesis
@@ -249,7 +249,7 @@ def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
 def test_a_mistake_costs_no_results(small_run):
     folder, _ = small_run
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    written = {"config.json", *compare_baselines.OUTPUTS}
+    written = {"config.json", *comparison.TABLES, *compare_baselines.FIGURES}
     assert {".gitignore", *written} == set(before)
     for mistake in ("--window=4", "--dataset=folder", "--test_fraction=7"):
         flags = ("--num_subjects=24", "--image_size=16", "--methods=copy_input,masked_ridge", mistake)

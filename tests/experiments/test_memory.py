@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import compare_baselines, memory
+from experiments import memory, trials
 from experiments.methods import METHODS, Settings
 from mlr_jax.datasets import synthetic
 
@@ -21,14 +21,14 @@ def test_knows_what_is_left():
 def test_a_method_that_does_not_fit_says_so(monkeypatch):
     train = synthetic.load(image_size=96, channels=1, num_subjects=3)
     method = METHODS["l2_ridge"](Settings())
-    monkeypatch.setattr(compare_baselines, "_MANY_NUMBERS", 1)
+    monkeypatch.setattr(trials, "_MANY_NUMBERS", 1)
     tried = [{"penalty": 1.0}]
-    assert compare_baselines._memory_problem(method, tried, train) is None
+    assert trials.memory_problem(method, tried, train) is None
     monkeypatch.setattr(memory, "available_bytes", lambda: 2**18)
-    problem = compare_baselines._memory_problem(method, tried, train)
+    problem = trials.memory_problem(method, tried, train)
     assert "would need 0.0 GiB of memory at 96 x 96, and 0.0 GiB are free" in problem
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
-    assert compare_baselines._memory_problem(method, tried, train) is None
+    assert trials.memory_problem(method, tried, train) is None
 
 
 def test_the_peak_covers_what_is_held():
