@@ -250,8 +250,8 @@ def _machine(output_dir: Path) -> str:
 
 _CREDIT = """Data: Face Research Lab London Set (DeBruine and Jones 2017, doi:10.6084/m9.figshare.5047666, CC
 BY 4.0), aligned by landmarks; young adult composite faces (DeBruine 2016,
-doi:10.6084/m9.figshare.4055130, CC BY 4.0); the astronaut (NASA) and the cat that scikit-image carries; synthetic faces by `mlr_jax.datasets.synthetic`.
-What methods make of them is synthetic.
+doi:10.6084/m9.figshare.4055130, CC BY 4.0); the astronaut (NASA) and the cat that scikit-image carries;
+synthetic faces by `mlr_jax.datasets.synthetic`. What methods make of them is synthetic.
 """
 
 

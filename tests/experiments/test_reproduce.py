@@ -1,0 +1,222 @@
+"""Every experiment with --fast, through the one command that runs them all."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import pytest
+
+from experiments.verdicts import OWN
+from mlr_jax import metrics, synthesis
+from mlr_jax.datasets import synthetic
+from mlr_jax.datasets.pairs import Pairs, split
+
+ROOT = Path(__file__).parents[2]
+NAMES = (
+    "compare_baselines",
+    "compare_changes",
+    "receptive_field",
+    "penalty",
+    "training_size",
+    "image_size",
+    "out_of_dataset",
+    "expressions",
+)
+# What --fast compares.
+METHODS = ["copy_input", "masked_ridge", "l2_ridge"]
+
+pytestmark = pytest.mark.long
+
+
+def run(script: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{script}", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={key: value for key, value in os.environ.items() if key != "MLR_JAX_DATA"} | environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> dict[str, str]:
+    """Where the scripts share what they compile."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory, compiled) -> Path:
+    """The folder of a run of all experiments; what it publishes is in `public`."""
+    folder = tmp_path_factory.mktemp("everything")
+    done = run("reproduce", "--fast", f"--output_dir={folder}", f"--publish={folder / 'public'}", **compiled)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n[") == len(NAMES) - 1
+    assert "(a) lower error" in done.stdout
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def pairs() -> tuple[Pairs, Pairs]:
+    """What --fast trains and tests on."""
+    return split(synthetic.load(image_size=16, channels=1, num_subjects=24))
+
+
+def error(train: Pairs, test: Pairs, **options: float) -> float:
+    model = synthesis.fit(*train[:2], **options)
+    return float(metrics.mse(synthesis.synthesize(model, test.neutral), test.expressive).mean())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_writes_configuration_tables_and_figures(everything, name):
+    config = json.loads((everything / name / "config.json").read_text())
+    assert config["experiment"] == (name if name != "compare_changes" else "compare_baselines")
+    assert config["flags"]["fast"] is True
+    assert rows(everything / name / "results.csv")
+    figures = list((everything / name).glob("*.png"))
+    assert figures
+    for figure in figures:
+        assert iio.imread(figure)[..., :3].std() > 5, figure
+
+
+def test_receptive_field(everything, pairs):
+    found = {row["window"]: row for row in rows(everything / "receptive_field" / "results.csv")}
+    assert list(found) == ["none", "1", "3"]
+    assert found["none"]["method"] == "copy_input"
+    for window in (1, 3):
+        expected = error(*pairs, window=window, penalty=0.4)
+        assert float(found[str(window)]["mse"]) == pytest.approx(expected, rel=1e-3)
+    assert int(found["1"]["num_parameters"]) == 2 * 16 * 16
+
+
+def test_penalty(everything, pairs):
+    train, test = pairs
+    found = [row for row in rows(everything / "penalty" / "results.csv") if row["window"] == "3"]
+    by_penalty = {float(row["penalty"]): row for row in found}
+    assert len(found) == len(by_penalty) > 8
+    for penalty in (0.003, 0.4, 100):
+        row = by_penalty[penalty]
+        assert float(row["test_mse"]) == pytest.approx(error(train, test, penalty=penalty), rel=1e-3)
+        assert float(row["train_mse"]) == pytest.approx(error(train, train, penalty=penalty), rel=1e-2)
+    fitted = [float(row["train_mse"]) for _, row in sorted(by_penalty.items())]
+    assert fitted == sorted(fitted), "the training error grows with the penalty"
+    assert all(float(row["held_out_mse"]) > float(row["train_mse"]) for row in found)
+
+
+def test_training_size(everything, pairs):
+    found = rows(everything / "training_size" / "results.csv")
+    own = {int(row["num_pairs"]): float(row["mse"]) for row in found if row["method"] == OWN}
+    assert list(own) == [5, 10, 22]
+    assert own[22] == pytest.approx(error(*pairs, penalty=0.4), rel=1e-3)
+    assert own[22] < own[10] < own[5]
+
+
+def test_image_size(everything):
+    found = rows(everything / "image_size" / "results.csv")
+    assert [(row["image_size"], row["method"]) for row in found] == [
+        (size, name) for size in ("16", "32") for name in METHODS
+    ]
+    for row in found:
+        size = int(row["image_size"])
+        number = {"copy_input": 0, OWN: (3 * size - 2) ** 2 + size**2, "l2_ridge": size**4 + size**2}
+        assert int(row["num_parameters"]) == number[row["method"]]
+        assert float(row["dense_gib"]) == pytest.approx(4 * number[row["method"]] / 2**30, rel=1e-4)
+        # At least the pictures that it learns from.
+        assert float(row["memory_gib"]) >= (row["method"] != "copy_input") * 2 * 22 * 4 * size**2 / 2**30
+        assert row["stopped_by"] == ""
+
+
+def test_image_size_says_what_stopped_it(tmp_path, compiled):
+    flags = ("--fast", "--sizes=16", "--sizes=24", "--methods=l2_ridge", f"--output_dir={tmp_path}")
+    done = run("image_size", *flags, "--memory_gib=1e-6", **compiled)
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "results.csv")
+    assert [row["stopped_by"] for row in found] == ["memory", "memory"]
+    assert float(found[0]["memory_gib"]) > 1e-6
+    assert found[0]["mse"] == ""
+
+
+def test_expressions(everything):
+    found = rows(everything / "expressions" / "results.csv")
+    assert [(row["expression"], row["method"]) for row in found] == [
+        (target, name) for target in ("happy", "sad") for name in METHODS
+    ]
+    sad = synthetic.load(image_size=16, channels=1, num_subjects=24, target="sad")
+    row = next(row for row in found if (row["expression"], row["method"]) == ("sad", OWN))
+    assert float(row["mse"]) == pytest.approx(error(*split(sad), penalty=0.4), rel=1e-3)
+
+
+def test_out_of_dataset(everything):
+    found = rows(everything / "out_of_dataset" / "results.csv")
+    kinds = list(dict.fromkeys(row["pictures"] for row in found))
+    assert kinds == ["own test people", "sketches", "oil paintings", "astronaut", "cat"]
+    for row in found:
+        if row["method"] == "copy_input":
+            assert float(row["ssim_to_input"]) == pytest.approx(1)
+            assert row["relative_mse"] in ("", "1")
+        assert (row["mse"] == "") == (row["pictures"] in ("astronaut", "cat"))
+    kept = {row["method"]: float(row["ssim_to_input"]) for row in found if row["pictures"] == "cat"}
+    assert kept["masked_ridge"] > kept["l2_ridge"]
+
+
+def test_verdicts_and_report(everything):
+    table = (everything / "verdicts.md").read_text()
+    assert re.findall(r"^\| \((\w)\)", table, re.MULTILINE) == list("abcde")
+    assert "not tested" not in table
+    report = (everything / "report.html").read_text()
+    assert all(f">{name}<" in report for name in NAMES)
+
+
+def test_publishes_no_face_of_a_data_set(everything):
+    public = everything / "public"
+    page = (public / "README.md").read_text()
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        assert (public / link).is_file(), link
+    assert (everything / "verdicts.md").read_text() in page
+    published = {path.name for path in public.rglob("*.png")}
+    assert "comparison.png" not in published
+    assert str(everything) not in page
+
+
+def test_goes_on_where_it_was(everything, compiled, tmp_path):
+    """One more method: only this is computed, and the tables are those of a run that was never stopped."""
+    folder = everything / "training_size"
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
+    before = rows(folder / "results.csv")
+    flags = ("--fast", "--channels=1", f"--output_dir={folder}")
+    done = run("training_size", *flags, f"--methods={','.join(METHODS)},mean_change", **compiled)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(list((folder / "trials").iterdir())) == len(kept) + 3
+    after = rows(folder / "results.csv")
+    assert [row for row in after if row["method"] != "mean_change"] == before
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "words"),
+    [
+        ("receptive_field", ["--methods=l2_ridge"], "not about l2_ridge, but about masked_ridge"),
+        ("expressions", ["--targets=bored"], "bored"),
+        ("reproduce", ["--only=magic"], "--only: there is no 'magic'; there are compare_baselines"),
+    ],
+)
+def test_mistakes_get_one_line(tmp_path, script, flags, words):
+    done = run(script, "--fast", f"--output_dir={tmp_path}", *flags)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -1,0 +1,123 @@
+"""Verdicts on tables made up for the purpose."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments import run_folder, verdicts
+from experiments.verdicts import OTHERS, OWN
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run_folder.write_csv(path, tuple(rows[0]), rows)
+
+
+def compared(
+    folder: Path, errors: dict[str, float], p: float = 0.001, run: str = "compare_baselines"
+) -> None:
+    rows = [
+        {
+            "method": name,
+            "mse_mean": error,
+            "mse_se": 0.0001,
+            "p_value": "" if name == OWN else p,
+            "num_parameters": 100 if name == OWN else 50 if name == "l0_omp" else 5000,
+        }
+        for name, error in errors.items()
+    ]
+    write(folder / run / "summary.csv", rows)
+
+
+def verdict(folder: Path, letter: str) -> verdicts.Verdict:
+    return next(each for each in verdicts.judge(folder) if each.claim.startswith(f"({letter})"))
+
+
+def errors(own: float) -> dict[str, float]:
+    return {"copy_input": 0.006, OWN: own} | dict.fromkeys(OTHERS, 0.007) | {"l1_lasso": 0.0055}
+
+
+def test_what_was_not_run_is_not_judged(tmp_path):
+    found = verdicts.judge(tmp_path)
+    assert [each.verdict for each in found] == ["not tested"] * 5
+    assert found[3].evidence == "there is no run of training_size"
+    assert verdicts.table(found).count("\n") == 2 + 5
+
+
+def test_lower_error(tmp_path):
+    compared(tmp_path, errors(0.005))
+    found = verdict(tmp_path, "a")
+    assert found.verdict == "holds"
+    assert "5.00 ± 0.10" in found.evidence
+    assert "l1_lasso, 5.50 ± 0.10, 10% more" in found.evidence
+    compared(tmp_path, errors(0.005), p=0.2)
+    assert verdict(tmp_path, "a").verdict == "holds, but may be chance"
+    compared(tmp_path, errors(0.0056))
+    assert verdict(tmp_path, "a").verdict == "does not hold"
+
+
+def test_lower_error_of_learned_changes_is_told(tmp_path):
+    compared(tmp_path, errors(0.005))
+    compared(tmp_path, errors(0.0056), run="compare_changes")
+    assert verdict(tmp_path, "a").verdict == "holds; if the change is learned: does not hold"
+
+
+def test_fewer_parameters(tmp_path):
+    compared(tmp_path, errors(0.005))
+    found = verdict(tmp_path, "b")
+    assert found.verdict.endswith("reduced_rank and pca_ridge, not against l0_omp")
+    assert "l0_omp 0.5" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [(None, "does not hold"), ("l1_lasso", "holds against l1_lasso, not against l0_omp, l2_ridge")],
+)
+def test_larger_pictures(tmp_path, stop, words):
+    rows = []
+    for size in (64, 512):
+        for name in (OWN, *OTHERS):
+            stopped = "time" if name == stop and size == 512 else ""
+            mse = "" if stopped else 0.005
+            gib = size**4 * 4 / 2**30 if name == "l2_ridge" else 0.1
+            row = {"image_size": size, "method": name, "mse": mse, "dense_gib": gib, "stopped_by": stopped}
+            rows.append(row)
+    write(tmp_path / "image_size" / "results.csv", rows)
+    found = verdict(tmp_path, "c")
+    assert found.verdict.startswith(words)
+    assert "256 GiB at 512 x 512" in found.evidence
+    assert ("l1_lasso up to 64 (then time)" in found.evidence) == (stop is not None)
+
+
+def test_few_pairs(tmp_path):
+    rows = []
+    for size, own in ((5, 0.008), (20, 0.005)):
+        for name, error in errors(own).items():
+            rows.append({"num_pairs": size, "method": name, "mse_mean": error})
+    write(tmp_path / "training_size" / "summary.csv", rows)
+    found = verdict(tmp_path, "d")
+    assert found.verdict == "holds, but not with 5 pairs"
+    assert "20 pairs 5.00 against 5.50 (l1_lasso)" in found.evidence
+    assert "6.00, which is beaten from 20 pairs on" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("sketches", "words"),
+    [
+        (0.9, "holds"),
+        (1.1, "holds beside the others; on sketches it is worse than no change"),
+        (2.5, "does not hold on sketches"),
+    ],
+)
+def test_outside(tmp_path, sketches, words):
+    rows = []
+    for kind, own in (("own test people", 0.8), ("sketches", sketches), ("cat", None)):
+        for name in (OWN, *OTHERS):
+            relative = "" if own is None else own if name == OWN else 2.0
+            row = {"pictures": kind, "method": name, "relative_mse_mean": relative}
+            rows.append(row | {"ssim_to_input_mean": 0.7})
+    write(tmp_path / "out_of_dataset" / "summary.csv", rows)
+    found = verdict(tmp_path, "e")
+    assert found.verdict == words
+    assert "cat masked_ridge 0.70" in found.evidence
+    assert "own test people" not in found.evidence
