@@ -23,12 +23,20 @@ extensions = [
     "plain_docstrings",
     "complete_reference",
     "included_links",
+    "mathml",
 ]
 documented_package = "mlr_jax"
 exclude_patterns = ["examples", "extensions"]
 
 html_theme = "furo"
+html_theme_options = {
+    # Lines of 110 characters.
+    "light_css_variables": {"code-font-size": "0.7rem"},
+}
 html_title = f"mlr_jax {version}"
+html_math_renderer = "mathml"
+# Most blocks are formulas and tables; code says that it is code.
+highlight_language = "none"
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_substitutions = {"version": version}
 myst_heading_anchors = 3
@@ -39,5 +47,4 @@ autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 90
 napoleon_numpy_docstring = False
-# Fields come as a list in the class, since a NamedTuple's are no methods.
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Fields", "params_style")]

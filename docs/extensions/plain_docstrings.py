@@ -2,15 +2,23 @@
 
 In plain text, a name or a shape stands between backticks, a formula is an indented block, and `|` or `*` mean
 themselves. This is turned into reStructuredText before Napoleon reads the sections.
+
+The fields of a NamedTuple stay in its docstring, as a list of their own.
 """
 
 import inspect
 import re
 from typing import Any
 
+from jax.typing import ArrayLike, DTypeLike
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
-_SECTIONS = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
+# Types that Python knows only by what they stand for, which is long.
+_LONG_TYPES = {
+    stringify_annotation(ArrayLike, "smart"): "ArrayLike",
+    stringify_annotation(DTypeLike, "smart"): "DTypeLike",
+}
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -35,6 +43,9 @@ def _convert_paragraph(text: str, not_names: frozenset[str]) -> str:
     if head in ("Returns", "Yields") and colon:
         # Napoleon takes what is before a colon for a type; here the type is in the signature.
         text = re.sub(r"\n( +)", r"\n\1: ", text, count=1)
+    if head == "Attributes" and colon:
+        # What Napoleon would make of these repeats the types.
+        text = text.replace("Attributes:", "Fields:", 1)
     # Every other part is between backticks.
     parts = re.split(r"`([^`]+)`", text)
     parts[::2] = map(_escape, parts[::2])
@@ -65,6 +76,20 @@ def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: l
     lines[:] = convert("\n".join(lines), not_names=arguments).split("\n")
 
 
+def _shorten_types(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: Any,
+    options: Any,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    for long, short in _LONG_TYPES.items():
+        signature, returns = (each and each.replace(long, short) for each in (signature, returns))
+    return signature, returns
+
+
 def _skip_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
     """A NamedTuple's fields are in its docstring already."""
     return True if what == "class" and inspect.isdatadescriptor(obj) else None
@@ -73,5 +98,6 @@ def _skip_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options
 def setup(app: Sphinx) -> dict[str, Any]:
     """Comes before Napoleon, whose priority is the default of 500."""
     app.connect("autodoc-process-docstring", _process, priority=400)
+    app.connect("autodoc-process-signature", _shorten_types)
     app.connect("autodoc-skip-member", _skip_field)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
