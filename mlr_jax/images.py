@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from mlr_jax import checks
 
-# What `datasets.folder` takes for a picture.
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp")
+"""What `datasets.folder` takes for a picture."""
 
 # Luma of Rec. 601, as in every common "convert to grey".
 _LUMA = (0.299, 0.587, 0.114)

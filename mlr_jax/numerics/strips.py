@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 Planes = TypeVar("Planes")
+"""A pytree of arrays, each with the rows of a picture along its last but one axis."""
 
 
 class Plan(NamedTuple):

@@ -258,3 +258,4 @@ def backdrop(who: Identity, at: Point) -> Array:
 BACK_TO_FRONT = (
     _hair_behind, _neck, _cloth, _ears, _skin, _eyes, _lashes, _mouth_inside, _hair, _glasses,
 )  # fmt: skip
+"""The parts of a picture, in the order in which they are laid over each other."""

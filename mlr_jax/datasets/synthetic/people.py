@@ -134,6 +134,7 @@ _SPREAD = Expression(
 )  # fmt: skip
 
 EXPRESSIONS = tuple(_TYPICAL)
+"""The names of all expressions, "neutral" first."""
 
 
 def sample_identity(key: Array) -> Identity:
