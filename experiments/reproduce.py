@@ -14,17 +14,17 @@ Expected: EXPECTED
 
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
 
-from experiments import data, run_folder, script, verdicts
+from experiments import data, results_page, run_folder, script, verdicts
+from experiments.results_page import Section
 from mlr_jax import checks
 
 
@@ -162,10 +162,14 @@ def _command(job: Job) -> list[str]:
 
 def _given_flags(job: Job) -> list[str]:
     """The flags of the data set that are given here."""
-    given = flags.FLAGS.get_flags_for_module(data.__name__)
+    given = _flags_of_data()
     if job.is_synthetic:
         given = [flag for flag in given if flag.name in ("image_size", "num_subjects", "seed")]
     return [flag.serialize() for flag in given if flag.present]
+
+
+def _flags_of_data() -> list[flags.Flag]:
+    return flags.FLAGS.get_flags_for_module(data.__name__)
 
 
 def _read_seconds(output_dir: Path) -> dict[str, float]:
@@ -176,83 +180,30 @@ def _read_seconds(output_dir: Path) -> dict[str, float]:
 
 
 def _publish(
-    output_dir: Path, folder: Path, found: Sequence[verdicts.Verdict], seconds: dict[str, float]
+    output_dir: Path, folder: Path, found: Sequence[verdicts.Verdict], seconds: Mapping[str, float]
 ) -> None:
     """Copies summaries and plots, and writes the page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "# Results",
-        "",
-        "Made by one command, which is given with each experiment below, too:",
-        "",
-        f"    {shlex.join(_public_command())}",
-        "",
-        _machine(output_dir),
-        "",
-        "## The paper's claims",
-        "",
-        verdicts.table(found),
-        "Made from the tables below by `experiments/verdicts.py`. The claim about GANs waits for its script.",
-        "",
+    sections = [
+        Section(
+            job.name,
+            job.question,
+            shlex.join([*_command(job), *_public(_given_flags(job))]),
+            job.figures,
+            seconds.get(job.name),
+        )
+        for job in JOBS
+        if (output_dir / job.name / "config.json").exists()
     ]
-    for job in JOBS:
-        source, target = output_dir / job.name, folder / job.name
-        if not (source / "config.json").exists():
-            continue
-        target.mkdir(exist_ok=True)
-        tables = [name for name in ("summary.csv", "results.csv") if (source / name).exists()]
-        figures = [name for name in job.figures if (source / name).exists()]
-        for name in (*tables, *figures):
-            shutil.copyfile(source / name, target / name)
-        links = ", ".join(f"[{name}]({job.name}/{name})" for name in tables)
-        lines += [f"## {job.question}", "", f"    {shlex.join(_command(job) + _public_flags(job))}", ""]
-        if job.name in seconds:
-            lines += [f"{seconds[job.name] / 60:.1f} minutes. Tables: {links}.", ""]
-        lines += [f"![{job.question}]({job.name}/{name})" for name in figures] + [""]
-    lines += [_CREDIT]
-    run_folder.write_bytes(folder / "README.md", ("\n".join(lines)).encode())
+    fast = ["--fast"] if _FAST.value else []
+    given = [flag.serialize() for flag in _flags_of_data() if flag.present]
+    command = shlex.join(["python", "-m", "experiments.reproduce", *fast, *_public(given)])
+    results_page.publish(output_dir, folder, command, sections, found)
     print(f"Published: {folder / 'README.md'}")
 
 
-def _public_command() -> list[str]:
-    return [
-        "python",
-        "-m",
-        "experiments.reproduce",
-        *(["--fast"] if _FAST.value else []),
-        *_public_flags(None),
-    ]
-
-
-def _public_flags(job: Job | None) -> list[str]:
-    """The flags of the data set, but for where it lies."""
-    if job is None:
-        given = [flag for flag in flags.FLAGS.get_flags_for_module(data.__name__) if flag.present]
-        given_flags = [flag.serialize() for flag in given]
-    else:
-        given_flags = _given_flags(job)
-    return ["--data_dir=FOLDER" if flag.startswith("--data_dir") else flag for flag in given_flags]
-
-
-def _machine(output_dir: Path) -> str:
-    """What the first run says of the machine."""
-    for job in JOBS:
-        try:
-            configuration = json.loads((output_dir / job.name / "config.json").read_text())
-        except (OSError, ValueError):
-            continue
-        device, versions = configuration["device"], configuration["versions"]
-        machine = f"{device['kind']} ({device['machine']}, {device['cores']} cores)"
-        names = ("python", "jax", "mlr_jax")
-        return f"On {machine}, " + ", ".join(f"{name} {versions[name]}" for name in names) + "."
-    return ""
-
-
-_CREDIT = """Data: Face Research Lab London Set (DeBruine and Jones 2017, doi:10.6084/m9.figshare.5047666, CC
-BY 4.0), aligned by landmarks; young adult composite faces (DeBruine 2016,
-doi:10.6084/m9.figshare.4055130, CC BY 4.0); the astronaut (NASA) and the cat that scikit-image carries;
-synthetic faces by `mlr_jax.datasets.synthetic`. What methods make of them is synthetic.
-"""
+def _public(given: Sequence[str]) -> list[str]:
+    """Flags, but for where the data lie."""
+    return ["--data_dir=FOLDER" if flag.startswith("--data_dir") else flag for flag in given]
 
 
 if __name__ == "__main__":
