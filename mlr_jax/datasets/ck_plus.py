@@ -32,6 +32,7 @@ EXPRESSIONS = (
     "sad",
     "surprised",
 )
+"""By the number that the set's emotion files have for them."""
 
 _NUM_LANDMARKS = 68
 _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)  # as seen in the picture, like all landmarks here

@@ -23,6 +23,7 @@ from mlr_jax.datasets.source import Source
 COLUMNS = tuple(
     f"{point}_{axis}" for point in ("left_eye", "right_eye", "mouth_left", "mouth_right") for axis in "xy"
 )
+"""Of a table of landmarks."""
 
 _LEAST_EYE_DISTANCE = 8
 
