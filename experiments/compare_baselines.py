@@ -23,7 +23,7 @@ from absl import flags
 
 from experiments import comparison, cross_validation, face_sheet, run_folder, script, summary
 from experiments.comparison import Point, Run
-from experiments.methods import METHODS
+from experiments.methods import make_method
 from mlr_jax.datasets.pairs import Pairs
 
 FIGURES = ("summary.png", "comparison.png")
@@ -48,7 +48,7 @@ def compare() -> None:
     def check(train: Pairs) -> None:
         """What was asked for by a flag of its own is possible."""
         if given and "masked_ridge" in names:
-            method = METHODS["masked_ridge"](comparison.settings())
+            method = make_method("masked_ridge", comparison.settings())
             cross_validation.possible(method, comparison.grid("masked_ridge", given), [(train, train)])
 
     done = comparison.run(

@@ -33,7 +33,7 @@ from experiments import comparison, curves, kept, memory, run_folder, script, ti
 from experiments.comparison import Begun
 from experiments.curves import Panel
 from experiments.hyperparameters import FIXED
-from experiments.methods import METHODS
+from experiments.methods import make_method
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -117,7 +117,7 @@ def _expected_seconds(before: Sequence[Mapping[str, Any]], size: int) -> float:
 
 def _fit(name: str, train: Pairs, test: Pairs, expected: float) -> ArrayFile:
     """Compiles, and fits if time and memory allow."""
-    method = METHODS[name](comparison.settings())
+    method = make_method(name, comparison.settings())
     arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
     compiled = jax.jit(partial(method.fit, **FIXED[name])).lower(*arrays).compile()
     needed = memory.compiled_bytes(compiled)

@@ -6,7 +6,7 @@ pass take it from there.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -228,6 +228,12 @@ METHODS: Mapping[str, Callable[[Settings], Method]] = {
         pca_ridge,
     )
 }
+
+
+@cache
+def make_method(name: str, settings: Settings) -> Method:
+    """The method of that name, always the same one: what JAX has compiled for it serves again."""
+    return METHODS[name](settings)
 
 
 def _of_planes(

@@ -42,7 +42,7 @@ from matplotlib import pyplot as plt, ticker
 
 from experiments import comparison, curves, data, face_sheet, kept, outsiders, run_folder, script, trials
 from experiments.comparison import Begun
-from experiments.methods import METHODS
+from experiments.methods import make_method
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -146,7 +146,7 @@ def _predict(
     }
 
     def compute() -> ArrayFile:
-        method = METHODS[name](settings)
+        method = make_method(name, settings)
         choice = trials.choose(name, method, grid, train, seed, folds).choice
         params = jax.jit(partial(method.fit, **choice))(
             jnp.asarray(train.neutral), jnp.asarray(train.expressive)

@@ -28,7 +28,7 @@ from experiments import comparison, cross_validation, curves, kept, run_folder, 
 from experiments.cross_validation import Grid
 from experiments.curves import Panel
 from experiments.hyperparameters import FIXED
-from experiments.methods import METHODS
+from experiments.methods import METHODS, make_method
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs, folds
 
@@ -96,7 +96,7 @@ def _errors(
     name: str, grid: Grid, train: Pairs, test: Pairs, parts: Sequence[cross_validation.Fold]
 ) -> ArrayFile:
     """The error of every penalty on each of the three kinds of people."""
-    method = METHODS[name](comparison.settings())
+    method = make_method(name, comparison.settings())
     tried = cross_validation.possible(method, grid, parts)
     arrays = {}
     for key, sides in zip(MEASURES, ([(train, train)], parts, [(train, test)]), strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import cross_validation, kept, memory, timing
 from experiments.cross_validation import Choice, Grid
-from experiments.methods import METHODS, Method, Settings
+from experiments.methods import Method, Settings, make_method
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs, folds
@@ -74,7 +74,7 @@ def run(
     """Finds the trial in `folder`, or runs and keeps it.
 
     Args:
-      name: of the method, in `METHODS`.
+      name: of the method, in `methods.METHODS`.
       grid: the values of its hyper-parameters to choose from.
       train: pairs to choose and fit on.
       test: pairs to measure on.
@@ -164,7 +164,7 @@ def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str
 
 
 def _run(name: str, grid: Grid, train: Pairs, test: Pairs, seed: int, protocol: Protocol) -> Trial:
-    method = METHODS[name](protocol.settings)
+    method = make_method(name, protocol.settings)
     start = time.perf_counter()
     selection = choose(name, method, grid, train, seed, protocol.num_folds)
     select_seconds = time.perf_counter() - start
