@@ -313,7 +313,6 @@ def run(
                     except checks.InputError as error:
                         # The other methods' results are worth having.
                         skipped[where] = str(error)
-                        tqdm.write(f"skipped: {error} ({where})", file=sys.stderr)
                     else:
                         people = [data.person(subject, seed) for subject in test.subjects]
                         outcome.trials.setdefault(name, []).append(trial._replace(people=people))
@@ -324,7 +323,9 @@ def run(
             if seed == begun.seeds[0] and any(outcome.trials for outcome in done.outcomes):
                 on_pairs(done)
     if not any(outcome.trials for outcome in done.outcomes):
-        raise checks.InputError(next(iter(skipped.values())))
+        raise checks.InputError(": ".join(next(iter(skipped.items()))))
+    for where, problem in skipped.items():
+        print(f"skipped: {where}: {problem}", file=sys.stderr)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     end(begun, {"skipped": skipped, "notes": notes})

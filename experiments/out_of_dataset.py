@@ -87,7 +87,6 @@ def measure() -> None:
                     pictures[name] = _predict(begun, name, train, kinds, seed)
                 except checks.InputError as error:
                     skipped[f"{name}, seed {seed}"] = str(error)
-                    tqdm.write(f"skipped: {error}", file=sys.stderr)
                     continue
                 finally:
                     progress.update()
@@ -100,7 +99,9 @@ def measure() -> None:
                     sheet = _draw_faces(kinds, pictures, begun.title, public_only=public)
                     run_folder.write_bytes(begun.output_dir / file, sheet)
     if not rows:
-        raise checks.InputError(next(iter(skipped.values())))
+        raise checks.InputError(": ".join(next(iter(skipped.items()))))
+    for where, problem in skipped.items():
+        print(f"skipped: {where}: {problem}", file=sys.stderr)
     summaries = _summarize(rows)
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
     run_folder.write_bytes(begun.output_dir / "out_of_dataset.png", _draw_errors(summaries, begun.title))

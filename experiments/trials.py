@@ -129,10 +129,7 @@ def choose(
         solution.
     """
     parts = _folds(train, seed, num_folds)
-    try:
-        tried = cross_validation.possible(method, grid, parts)
-    except checks.InputError as error:
-        raise checks.InputError(f"{name}: {error}") from error
+    tried = cross_validation.possible(method, grid, parts)
     problem = memory_problem(method, tried, train)
     if problem:
         raise checks.InputError(f"{name} {problem}")

@@ -145,12 +145,12 @@ def test_what_cannot_be_run_is_skipped_in_words(tmp_path):
     flags = ("--num_subjects=4", "--image_size=16", "--channels=1", f"--output_dir={tmp_path}")
     done = run(*flags, "--methods=copy_input,pca_ridge")
     assert done.returncode == 0, done.stderr
-    assert "skipped: pca_ridge: reduced_rank.fit_pca: input_rank must be at most 2" in done.stderr
+    assert "skipped: pca_ridge, seed 0: reduced_rank.fit_pca: input_rank must be at most 2" in done.stderr
     assert list(results(tmp_path)) == ["copy_input"]
     assert list(json.loads((tmp_path / "config.json").read_text())["skipped"]) == ["pca_ridge, seed 0"]
     done = run(*flags, "--methods=pca_ridge")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: pca_ridge: ")
+    assert done.stderr.startswith("error: pca_ridge, seed 0: ")
 
 
 def test_seconds_are_those_of_a_finished_run():
