@@ -141,7 +141,7 @@ class Begun(NamedTuple):
 
 
 def is_fast() -> bool:
-    """Whether --fast is given; makes the flags that it stands for small, but those that are given, too."""
+    """Whether --fast is given. If so, sets the flags that it stands for, where they are not given."""
     if _FAST.value:
         for name, value in _SMALL.items():
             if not flags.FLAGS[name].present:
@@ -212,8 +212,9 @@ def begin(
     outputs: Sequence[str],
     described: Mapping[str, Any],
     *,
-    first: Point = _HERE,
+    at: Point = _HERE,
     check: Callable[[Pairs], None] = lambda train: None,
+    about: str | None = None,
 ) -> Begun:
     """Finds the output folder and the pairs, and replaces what an earlier run has written there.
 
@@ -221,8 +222,9 @@ def begin(
       experiment: its name.
       outputs: file names that it will write.
       described: what config.json is to say besides the usual.
-      first: where it begins.
+      at: the point whose pairs config.json and title describe.
       check: raises InputError if flags do not suit the training pairs; called before anything is replaced.
+      about: what is learned, for the title, where it is not what the flags say.
 
     Raises:
       InputError: the data are not as they should be, or the folder cannot be written to.
@@ -230,7 +232,7 @@ def begin(
     seeds = data.seeds(_NUM_SEEDS.value)
     output_dir = run_folder.chosen(experiment)
     load = _loader(output_dir / "cache")
-    train, test = first.subset(*load(seeds[0], first.options), seeds[0])
+    train, test = at.subset(*load(seeds[0], at.options), seeds[0])
     check(train)
     kept = output_dir / "trials"
     if _RESTART.value:
@@ -247,7 +249,7 @@ def begin(
         },
     )
     run_folder.start(output_dir, configuration, outputs=outputs)
-    title = f"{data.title()}, {len(train.subjects)} pairs to train, {len(test.subjects)} to test"
+    title = f"{about or data.title()}, {len(train.subjects)} pairs to train, {len(test.subjects)} to test"
     if len(seeds) > 1:
         title += f", {len(seeds)} splits"
     return Begun(output_dir, kept, seeds, load, title, configuration)
@@ -266,6 +268,7 @@ def run(
     figures: Sequence[str],
     check: Callable[[Pairs], None] = lambda train: None,
     on_pairs: Callable[[Run], None] = lambda begun: None,
+    about: str | None = None,
 ) -> Run:
     """Tries every method at every point on every split, and writes the tables.
 
@@ -278,6 +281,7 @@ def run(
       figures: file names that the experiment will write; what an earlier run left of them is removed.
       check: raises InputError if flags do not suit the training pairs; called before anything is replaced.
       on_pairs: draws what can be drawn when the first split is through.
+      about: what is learned, for the title, where it is not what the flags say.
 
     Returns:
       What came out.
@@ -285,12 +289,12 @@ def run(
     Raises:
       InputError: the data are not as they should be, or nothing could be tried.
     """
-    first = points[0]
+    last = points[-1]
     described = {
         "points": [dict(point.columns) for point in points],
-        "grids": {name: grid(name, first.grids.get(name, {})) for name in names},
+        "grids": {name: grid(name, last.grids.get(name, {})) for name in names},
     }
-    begun = begin(experiment, (*TABLES, *figures), described, first=first, check=check)
+    begun = begin(experiment, (*TABLES, *figures), described, at=last, check=check, about=about)
     protocol = Protocol(settings(), num_folds() if is_searched() else None, _NUM_FACES.value)
     done = Run(begun.output_dir, [Outcome(each.columns, {}) for each in points], begun.title, [])
     skipped: dict[str, str] = {}

@@ -43,7 +43,9 @@ def measure() -> None:
         targets = targets[:2]
     targets = data.available_targets(targets)
     points = [Point({"expression": target}, {"target": target}) for target in targets]
-    done = comparison.run("expressions", points, comparison.methods(), figures=FIGURES, on_pairs=_draw_faces)
+    names = comparison.methods()
+    learned = data.title(target=targets[0] if len(targets) == 1 else f"{len(targets)} expressions")
+    done = comparison.run("expressions", points, names, figures=FIGURES, on_pairs=_draw_faces, about=learned)
     run_folder.write_bytes(done.output_dir / "expressions.png", _draw_errors(done))
     comparison.report(done)
 

@@ -68,8 +68,8 @@ def measure() -> None:
     sizes = [16, 32] if comparison.is_fast() and not _SIZES.present else sorted(set(_SIZES.value))
     names = comparison.methods()
     described = {"sizes": sizes, "hyper-parameters": {name: FIXED[name] for name in names}}
-    first = comparison.Point(options={"image_size": sizes[0]})
-    begun = comparison.begin("image_size", OUTPUTS, described, first=first)
+    smallest = comparison.Point(options={"image_size": sizes[0]})
+    begun = comparison.begin("image_size", OUTPUTS, described, at=smallest)
     rows: list[dict[str, Any]] = []
     with tqdm(total=len(begun.seeds) * len(sizes) * len(names), unit="fit", delay=2, leave=False) as progress:
         for seed in begun.seeds:
