@@ -1,7 +1,7 @@
 """What the tables of the experiments say on each claim of the paper (Khan et al., IJCV 2020)."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,10 @@ class Verdict(NamedTuple):
     evidence: str
 
 
+class _NothingToCompareError(Exception):
+    """A table lacks masked ridge or all of the others."""
+
+
 def judge(folder: Path) -> list[Verdict]:
     """The verdicts on all claims.
 
@@ -38,7 +42,8 @@ def judge(folder: Path) -> list[Verdict]:
       folder: holds the folders of the runs, by the names in `reproduce.JOBS`.
 
     Returns:
-      A verdict for each claim; where a run is missing, that is the verdict.
+      A verdict for each claim; where a run, masked ridge or all other regressions are missing, that is the
+      verdict, and where some of the others are, it says so.
     """
     claims: Sequence[tuple[str, Callable[[Path], tuple[str, str]]]] = (
         ("(a) lower error than l0, l1, l2, kernel and SVD regression", _error),
@@ -54,6 +59,8 @@ def judge(folder: Path) -> list[Verdict]:
         except FileNotFoundError as error:
             missing = Path(error.filename).parent.name
             verdicts.append(Verdict(claim, "not tested", f"there is no run of {missing}"))
+        except _NothingToCompareError as error:
+            verdicts.append(Verdict(claim, "not tested", str(error)))
     return verdicts
 
 
@@ -84,27 +91,26 @@ def _error(folder: Path) -> tuple[str, str]:
 
 def _lowest(rows: Mapping[str, Row]) -> tuple[str, str]:
     """Whether our error is the lowest of a comparison."""
-    own = float(rows[OWN]["mse_mean"])
-    others = {name: rows[name] for name in OTHERS if name in rows}
+    reference, others = _compared(rows)
+    own = float(reference["mse_mean"])
     best = min(others, key=lambda name: float(others[name]["mse_mean"]))
     below = [name for name, row in others.items() if float(row["mse_mean"]) <= own]
     values = [float(row["p_value"]) for row in others.values() if row["p_value"]]
-    unsure = [
-        name for name, row in others.items() if not row["p_value"] or float(row["p_value"]) > _SIGNIFICANT
-    ]
-    verdict = "does not hold" if below else "holds" if not unsure else "holds, but may be chance"
+    verdict = "does not hold" if below else "holds, but may be chance" if _unsure(others) else "holds"
     least = float(others[best]["mse_mean"])
     evidence = (
-        f"MSE x 1e3 {_with_error(rows[OWN], 'mse')}; the best of the others, {best}, "
+        f"MSE x 1e3 {_with_error(reference, 'mse')}; the best of the others, {best}, "
         f"{_with_error(others[best], 'mse')}, {_percent(least / own - 1)}"
     )
-    return verdict, evidence + (f"; p at most {max(values):.1g}" if values else "")
+    evidence += f"; p at most {max(values):.1g}" if values else ""
+    return verdict + _untried(others), evidence
 
 
 def _parameters(folder: Path) -> tuple[str, str]:
     rows = _by_method(read(folder / "compare_baselines" / "summary.csv"))
-    own = float(rows[OWN]["num_parameters"])
-    ratios = {name: float(rows[name]["num_parameters"]) / own for name in OTHERS if name in rows}
+    reference, others = _compared(rows)
+    own = float(reference["num_parameters"])
+    ratios = {name: float(row["num_parameters"]) / own for name, row in others.items()}
     far = [name for name, ratio in ratios.items() if ratio >= _FAR_FEWER]
     rest = [name for name in ratios if name not in far]
     if not rest:
@@ -114,7 +120,8 @@ def _parameters(folder: Path) -> tuple[str, str]:
     else:
         verdict = f"holds against {_list(far)}, not against {_list(rest)}"
     times = ", ".join(f"{name} {ratio:.3g}" for name, ratio in ratios.items())
-    return verdict, f"{own:,.0f} parameters; the others have so many times as many: {times}"
+    evidence = f"{own:,.0f} parameters; the others have so many times as many: {times}"
+    return verdict + _untried(others), evidence
 
 
 def _size(folder: Path) -> tuple[str, str]:
@@ -122,19 +129,29 @@ def _size(folder: Path) -> tuple[str, str]:
     sizes = sorted({int(row["image_size"]) for row in rows})
     reached = {
         name: max((int(row["image_size"]) for row in rows if row["method"] == name and row["mse"]), default=0)
-        for name in (OWN, *OTHERS)
-        if any(row["method"] == name for row in rows)
+        for name in _compared(_by_method(rows))[1].keys() | {OWN}
     }
-    stopped = {row["method"]: row["stopped_by"] for row in rows if row["stopped_by"]}
-    beaten = [name for name in reached if name != OWN and reached[name] < reached[OWN]]
-    equal = [name for name in reached if name != OWN and reached[name] >= reached[OWN]]
+    stopped: dict[str, str] = {}
+    for row in rows:
+        if row["stopped_by"]:
+            stopped.setdefault(row["method"], row["stopped_by"])
+    equal = [name for name in OTHERS if reached.get(name, -1) >= reached[OWN]]
+    # Whatever else stops a method, such as too few pairs for its rank, says nothing about its size.
+    beaten = [
+        name
+        for name in OTHERS
+        if name in reached and name not in equal and stopped.get(name, "").startswith(("memory", "time"))
+    ]
+    if not beaten and not equal:
+        raise _NothingToCompareError("neither memory nor time stopped any of the others")
     if not beaten:
         verdict = "does not hold"
     elif not equal:
         verdict = "holds"
     else:
         verdict = f"holds against {_list(beaten)}, not against {_list(equal)} as written here"
-    limits = [f"{name} up to {reached[name]} (then {stopped.get(name, 'not tried')})" for name in beaten]
+    verdict += _untried([*beaten, *equal])
+    limits = [f"{name} up to {reached[name]} (then {stopped[name]})" for name in beaten]
     evidence = f"tried to {sizes[-1]} x {sizes[-1]}; masked_ridge reaches {reached[OWN]}"
     evidence += "".join(f"; {limit}" for limit in limits)
     dense = [row for row in rows if row["method"] == "l2_ridge" and row["dense_gib"]]
@@ -149,26 +166,34 @@ def _size(folder: Path) -> tuple[str, str]:
 def _few_pairs(folder: Path) -> tuple[str, str]:
     rows = read(folder / "training_size" / "summary.csv")
     sizes = sorted({int(row["num_pairs"]) for row in rows})
-    won, pieces = [], []
+    lost, unsure, untried, pieces = [], [], [], []
     for size in sizes:
-        here = _by_method([row for row in rows if int(row["num_pairs"]) == size])
-        others = {name: float(here[name]["mse_mean"]) for name in OTHERS if name in here}
-        best = min(others, key=others.__getitem__)
-        own = float(here[OWN]["mse_mean"])
-        won.append(own < others[best])
-        pieces.append(f"{size} pairs {own * 1e3:.2f} against {others[best] * 1e3:.2f} ({best})")
-    copied = float(next(row["mse_mean"] for row in rows if row["method"] == "copy_input"))
-    helpful = [
-        int(row["num_pairs"]) for row in rows if row["method"] == OWN and float(row["mse_mean"]) < copied
-    ]
+        reference, others = _compared(_by_method([row for row in rows if int(row["num_pairs"]) == size]))
+        errors = {name: float(row["mse_mean"]) for name, row in others.items()}
+        best = min(errors, key=errors.__getitem__)
+        own = float(reference["mse_mean"])
+        if own >= errors[best]:
+            lost.append(str(size))
+        elif _unsure(others):
+            unsure.append(str(size))
+        untried += [name for name in OTHERS if name not in others and name not in untried]
+        pieces.append(f"{size} pairs {own * 1e3:.2f} against {errors[best] * 1e3:.2f} ({best})")
     evidence = "MSE x 1e3 against the best of the others: " + ", ".join(pieces)
-    evidence += f"; leaving the picture as it is, {copied * 1e3:.2f}"
-    if helpful:
-        evidence += f", which is beaten from {min(helpful)} pairs on"
-    losses = [f"{size}" for size, is_won in zip(sizes, won, strict=True) if not is_won]
-    if not losses:
-        return "holds", evidence
-    return "does not hold" if not any(won) else f"holds, but not with {_list(losses)} pairs", evidence
+    copied = [float(row["mse_mean"]) for row in rows if row["method"] == "copy_input"]
+    if copied:
+        evidence += f"; leaving the picture as it is, {copied[0] * 1e3:.2f}"
+        ours = {int(row["num_pairs"]): float(row["mse_mean"]) for row in rows if row["method"] == OWN}
+        helpful = [size for size, error in ours.items() if error < copied[0]]
+        if helpful:
+            evidence += f", which is beaten from {min(helpful)} pairs on"
+    if len(lost) == len(sizes):
+        return "does not hold", evidence
+    verdict = f"holds, but not with {_list(lost)} pairs" if lost else "holds"
+    if unsure:
+        verdict += f", but may be chance with {_list(unsure)}"
+    if untried:
+        verdict += f"; not tried with every number of pairs: {_list(untried)}"
+    return verdict, evidence
 
 
 def _outside(folder: Path) -> tuple[str, str]:
@@ -178,10 +203,10 @@ def _outside(folder: Path) -> tuple[str, str]:
     for kind in kinds:
         if kind == "own test people":
             continue
-        here = _by_method([row for row in rows if row["pictures"] == kind])
-        others = {name: float(here[name]["relative_mse_mean"]) for name in OTHERS if name in here}
+        reference, compared = _compared(_by_method([row for row in rows if row["pictures"] == kind]))
+        others = {name: float(row["relative_mse_mean"]) for name, row in compared.items()}
         best = min(others, key=others.__getitem__)
-        own = float(here[OWN]["relative_mse_mean"])
+        own = float(reference["relative_mse_mean"])
         if own >= others[best]:
             lost.append(kind)
         if own >= 1:
@@ -193,11 +218,33 @@ def _outside(folder: Path) -> tuple[str, str]:
     if left:
         shares = (f"{row['pictures']} {row['method']} {float(row['ssim_to_input_mean']):.2f}" for row in left)
         evidence += ". SSIM to the input where no truth is known: " + ", ".join(shares)
+    untried = _untried(_by_method(rows))
     if lost:
-        return f"does not hold on {_list(lost)}", evidence
+        return f"does not hold on {_list(lost)}{untried}", evidence
     if useless:
-        return f"holds beside the others; on {_list(useless)} it is worse than no change", evidence
-    return "holds", evidence
+        verdict = f"holds beside the others; on {_list(useless)} it is worse than no change"
+        return verdict + untried, evidence
+    return "holds" + untried, evidence
+
+
+def _compared(rows: Mapping[str, Row]) -> tuple[Row, dict[str, Row]]:
+    """Our row, and those of the other regressions that there are."""
+    others = {name: rows[name] for name in OTHERS if name in rows}
+    if OWN not in rows or not others:
+        missing = OWN if OWN not in rows else "any of " + ", ".join(OTHERS)
+        raise _NothingToCompareError(f"the run has no result of {missing}")
+    return rows[OWN], others
+
+
+def _unsure(others: Mapping[str, Row]) -> bool:
+    """Whether one of the differences may be chance."""
+    return any(not row["p_value"] or float(row["p_value"]) > _SIGNIFICANT for row in others.values())
+
+
+def _untried(tried: Collection[str]) -> str:
+    """Says against which of the paper's regressions nothing was found."""
+    missing = [name for name in OTHERS if name not in tried]
+    return f"; not tried: {_list(missing)}" if missing else ""
 
 
 def _by_method(rows: Sequence[Row]) -> dict[str, Row]:

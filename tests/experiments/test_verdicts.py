@@ -89,14 +89,22 @@ def test_larger_pictures(tmp_path, stop, words):
     assert ("l1_lasso up to 64 (then time)" in found.evidence) == (stop is not None)
 
 
-def test_few_pairs(tmp_path):
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        (0.001, "holds, but not with 5 pairs"),
+        (0.2, "holds, but not with 5 pairs, but may be chance with 20"),
+        ("", "holds, but not with 5 pairs, but may be chance with 20"),
+    ],
+)
+def test_few_pairs(tmp_path, p, words):
     rows = []
     for size, own in ((5, 0.008), (20, 0.005)):
         for name, error in errors(own).items():
-            rows.append({"num_pairs": size, "method": name, "mse_mean": error})
+            rows.append({"num_pairs": size, "method": name, "mse_mean": error, "p_value": p})
     write(tmp_path / "training_size" / "summary.csv", rows)
     found = verdict(tmp_path, "d")
-    assert found.verdict == "holds, but not with 5 pairs"
+    assert found.verdict == words
     assert "20 pairs 5.00 against 5.50 (l1_lasso)" in found.evidence
     assert "6.00, which is beaten from 20 pairs on" in found.evidence
 
@@ -121,3 +129,35 @@ def test_outside(tmp_path, sketches, words):
     assert found.verdict == words
     assert "cat masked_ridge 0.70" in found.evidence
     assert "own test people" not in found.evidence
+
+
+def test_what_was_not_tried_is_not_beaten(tmp_path):
+    """One other method proves little, and none proves nothing."""
+    compared(tmp_path, {OWN: 0.005, "l2_ridge": 0.007})
+    left = "; not tried: l0_omp, l1_lasso, kernel_ridge, reduced_rank and pca_ridge"
+    assert verdict(tmp_path, "a").verdict == "holds" + left
+    assert verdict(tmp_path, "b").verdict == "holds" + left
+    for errors in ({OWN: 0.005, "copy_input": 0.006}, {"copy_input": 0.006, "l2_ridge": 0.007}):
+        compared(tmp_path, errors)
+        for letter in "ab":
+            assert verdict(tmp_path, letter).verdict == "not tested"
+
+
+def test_pictures_that_a_method_is_not_suited_to_are_no_limit_of_its_size(tmp_path):
+    """A rank above the number of pairs fails at every size; the first limit is the one that counts."""
+    rows = []
+    for size in (64, 128, 256):
+        for name in (OWN, "l1_lasso", "pca_ridge"):
+            stopped = "rank must be smaller" if name == "pca_ridge" else ""
+            if name == "l1_lasso" and size > 64:
+                stopped = "time" if size == 128 else "memory"
+            mse = "" if stopped else 0.005
+            row = {"image_size": size, "method": name, "mse": mse, "dense_gib": "", "stopped_by": stopped}
+            rows.append(row)
+    path = tmp_path / "image_size" / "results.csv"
+    write(path, rows)
+    found = verdict(tmp_path, "c")
+    assert found.verdict == "holds; not tried: l0_omp, l2_ridge, kernel_ridge, reduced_rank and pca_ridge"
+    assert "l1_lasso up to 64 (then time)" in found.evidence
+    write(path, [row for row in rows if row["method"] != "l1_lasso"])
+    assert verdict(tmp_path, "c").verdict == "not tested"
