@@ -121,6 +121,7 @@ def reproduce() -> None:
     """Runs all jobs, and writes the verdicts."""
     jobs = _chosen()
     output_dir = run_folder.chosen("reproduce")
+    _check_others(output_dir, jobs)
     seconds = _read_seconds(output_dir)
     for place, job in enumerate(jobs):
         command = [*_command(job), *_given_flags(job)]
@@ -150,13 +151,36 @@ def _chosen() -> list[Job]:
     for name in _ONLY.value or ():
         if name not in names:
             raise checks.InputError(f"--only: there is no {name!r}; there are {', '.join(names)}")
+    if _ONLY.value == []:
+        raise checks.InputError(f"--only must name one at least of {', '.join(names)}")
     return [job for job in JOBS if _ONLY.value is None or job.name in _ONLY.value]
+
+
+def _check_others(output_dir: Path, jobs: Sequence[Job]) -> None:
+    """Raises InputError if a run that is left as it is was about other data: verdicts are on all together."""
+    for job in JOBS:
+        path = output_dir / job.name / "config.json"
+        if job in jobs or not path.exists():
+            continue
+        try:
+            # But for the script and its folder.
+            arguments = json.loads(path.read_text())["command"][1:]
+            given = [each for each in arguments if not each.startswith("--output_dir=")]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise checks.InputError(f"{path} is damaged; run {job.name} again") from error
+        wanted = [*_command(job)[3:], *_given_flags(job)]
+        if given != wanted:
+            raise checks.InputError(
+                f"{path.parent} was run with {shlex.join(given)}, not with {shlex.join(wanted)}; give the "
+                "same flags again, or another --output_dir"
+            )
 
 
 def _command(job: Job) -> list[str]:
     fast = ["--fast"] if _FAST.value else []
-    # A first look has one split.
-    own = [flag for flag in job.flags if not (_FAST.value and flag.startswith("--num_seeds"))]
+    # A first look has one split, and so has a list of people to test on.
+    one_split = _FAST.value or flags.FLAGS.test_list is not None
+    own = [flag for flag in job.flags if not (one_split and flag.startswith("--num_seeds"))]
     return ["python", "-m", f"experiments.{job.experiment}", *own, *fast]
 
 
@@ -202,8 +226,12 @@ def _publish(
 
 
 def _public(given: Sequence[str]) -> list[str]:
-    """Flags, but for where the data lie."""
-    return ["--data_dir=FOLDER" if flag.startswith("--data_dir") else flag for flag in given]
+    """Flags, but for where files lie."""
+    places = {"--data_dir": "FOLDER", "--test_list": "FILE"}
+    names = [flag.partition("=")[0] for flag in given]
+    return [
+        f"{name}={places[name]}" if name in places else flag for name, flag in zip(names, given, strict=True)
+    ]
 
 
 if __name__ == "__main__":

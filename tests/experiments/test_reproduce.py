@@ -206,12 +206,23 @@ def test_goes_on_where_it_was(everything, compiled, tmp_path):
     assert [row for row in after if row["method"] != "mean_change"] == before
 
 
+def test_runs_with_other_flags_are_not_judged_together(everything):
+    before = (everything / "verdicts.md").read_text()
+    done = run("reproduce", "--fast", "--seed=1", "--only=penalty", f"--output_dir={everything}")
+    assert done.returncode == 1
+    assert "compare_baselines was run with --channels=1 --fast, not with --channels=1 --fast --seed=1" in (
+        done.stderr
+    )
+    assert (everything / "verdicts.md").read_text() == before
+
+
 @pytest.mark.parametrize(
     ("script", "flags", "words"),
     [
         ("receptive_field", ["--methods=l2_ridge"], "not about l2_ridge, but about masked_ridge"),
         ("expressions", ["--targets=bored"], "bored"),
         ("reproduce", ["--only=magic"], "--only: there is no 'magic'; there are compare_baselines"),
+        ("reproduce", ["--only="], "--only must name one at least"),
     ],
 )
 def test_mistakes_get_one_line(tmp_path, script, flags, words):
