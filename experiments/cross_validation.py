@@ -16,6 +16,8 @@ from mlr_jax.datasets.pairs import Pairs
 Choice = Mapping[str, Any]
 Grid = Mapping[str, Sequence[Any]]
 Fold = tuple[Pairs, Pairs]
+# Hyper-parameters that a program is compiled for, name and value.
+Static = tuple[tuple[str, Any], ...]
 
 
 class Selection(NamedTuple):
@@ -78,7 +80,7 @@ def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> li
         if method.fit_path is not None:
             totals.append(_path_errors(method, tuple(columns(tried).items()), *arrays))
         else:
-            totals.append(jnp.stack([_error(method, *_static_and_traced(each), *arrays) for each in tried]))
+            totals.append(jnp.stack([_error(method, *static_and_traced(each), *arrays) for each in tried]))
     num_pictures = sum(len(held_out.subjects) for _, held_out in folds)
     means = np.sum([np.asarray(total, np.float64) for total in totals], axis=0) / num_pictures
     means = np.where(np.isfinite(means), means, np.inf)
@@ -96,14 +98,14 @@ def possible(method: Method, grid: Grid, folds: Sequence[Fold]) -> list[Choice]:
     # Only sizes can be unsuitable: one candidate speaks for all that differ from it in other numbers.
     problems: dict[Any, checks.InputError | None] = {}
     for choice in tried:
-        static, _ = _static_and_traced(choice)
+        static, _ = static_and_traced(choice)
         if static not in problems:
             try:
                 jax.eval_shape(partial(method.fit, **choice), train.neutral, train.expressive)
                 problems[static] = None
             except checks.InputError as error:
                 problems[static] = error
-    suitable = [choice for choice in tried if problems[_static_and_traced(choice)[0]] is None]
+    suitable = [choice for choice in tried if problems[static_and_traced(choice)[0]] is None]
     if not suitable:
         raise next(problem for problem in problems.values() if problem is not None)
     return suitable
@@ -119,7 +121,7 @@ def columns(choices: Sequence[Choice]) -> dict[str, tuple[Any, ...]]:
     return {name: tuple(choice[name] for choice in choices) for name in choices[0]}
 
 
-def _static_and_traced(choice: Choice) -> tuple[tuple[tuple[str, Any], ...], dict[str, float]]:
+def static_and_traced(choice: Choice) -> tuple[Static, dict[str, float]]:
     """Sizes and names are part of the program; a floating-point number changes without a compilation."""
     static = tuple((name, value) for name, value in choice.items() if not isinstance(value, float))
     return static, {name: value for name, value in choice.items() if isinstance(value, float)}
@@ -128,7 +130,7 @@ def _static_and_traced(choice: Choice) -> tuple[tuple[tuple[str, Any], ...], dic
 @partial(jax.jit, static_argnums=(0, 1))
 def _error(
     method: Method,
-    static: tuple[tuple[str, Any], ...],
+    static: Static,
     traced: dict[str, jax.Array],
     neutral: jax.Array,
     expressive: jax.Array,

@@ -26,12 +26,9 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from absl import flags
@@ -149,10 +146,7 @@ def _predict(
     def compute() -> ArrayFile:
         method = make_method(name, settings)
         choice = trials.choose(name, method, grid, train, seed, folds).choice
-        params = jax.jit(partial(method.fit, **choice))(
-            jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-        )
-        predicted = np.asarray(jax.jit(method.predict)(params, jnp.asarray(every)))
+        predicted = trials.fit_and_predict(method, choice, train, every)
         if not np.isfinite(predicted).all():
             raise checks.InputError(f"{name} has no finite solution on these pairs")
         return ArrayFile({"pictures": predicted}, {"choice": trials.words(choice)})

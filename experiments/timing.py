@@ -10,6 +10,22 @@ import jax
 _LONG_SECONDS = 2.0
 
 
+def compile_ahead(jitted: Any, static: tuple[Any, ...], *args: Any) -> tuple[Callable[..., Any], float]:
+    """Compiles a function, unless it has been compiled for such arguments before.
+
+    Args:
+      jitted: what `jax.jit` returned.
+      static: the values of its static arguments, which come first.
+      *args: the others.
+
+    Returns:
+      `(compiled, seconds)`: what takes `args`, and how long it took to make.
+    """
+    start = time.perf_counter()
+    compiled = jitted.lower(*static, *args).compile()
+    return compiled, time.perf_counter() - start
+
+
 def compile_and_run(function: Callable[..., Any], *args: Any) -> tuple[Any, float, float]:
     """Compiles and runs a pure function.
 
@@ -18,18 +34,20 @@ def compile_and_run(function: Callable[..., Any], *args: Any) -> tuple[Any, floa
       *args: its arguments.
 
     Returns:
-      `(result, seconds, compile_seconds)`: seconds are the median of five runs after one that warms up; of
-      fewer, and of the first alone at worst, where all together take longer than two seconds.
+      `(result, seconds, compile_seconds)`, with seconds as `run` measures them.
     """
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    compile_seconds = time.perf_counter() - start
+    compiled, compile_seconds = compile_ahead(jax.jit(function), (), *args)
     result, seconds = run(compiled, *args)
     return result, seconds, compile_seconds
 
 
 def run(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
-    """Runs any function as `compile_and_run` does: its result and seconds."""
+    """Runs any function.
+
+    Returns:
+      `(result, seconds)`: seconds are the median of five runs after one that warms up; of fewer, and of the
+      first alone at worst, where all together take longer than two seconds.
+    """
     seconds: list[float] = []
     # The first run warms up: it is the one that counts only where more would take too long.
     while len(seconds) < 6 and sum(seconds) < _LONG_SECONDS:

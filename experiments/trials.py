@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments import cross_validation, kept, memory, timing
 from experiments.cross_validation import Choice, Grid
-from experiments.methods import Method, Settings, make_method
+from experiments.methods import Method, Params, Settings, make_method
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs, folds
@@ -136,6 +137,13 @@ def choose(
     return cross_validation.select(name, method, tried, parts)
 
 
+def fit_and_predict(method: Method, choice: Choice, train: Pairs, pictures: np.ndarray) -> np.ndarray:
+    """Fits a method on `train`, and returns what it predicts of pictures `(num, height, width, channels)`."""
+    static, traced = cross_validation.static_and_traced(choice)
+    params = _fit(method, static, traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive))
+    return np.asarray(_predict(method, params, jnp.asarray(pictures)))
+
+
 def words(choice: Choice) -> str:
     """Hyper-parameters as "name=value name=value"."""
     return " ".join(f"{key}={_text(value)}" for key, value in choice.items())
@@ -186,12 +194,13 @@ def _evaluate(
     name: str, method: Method, choice: Choice, train: Pairs, test: Pairs, num_pictures: int
 ) -> Trial:
     """Fits a method with the given hyper-parameters on `train` and measures it on `test`."""
-    neutral, expressive = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    fit = partial(method.fit, **choice)
-    params, fit_seconds, fit_compile = timing.compile_and_run(fit, neutral, expressive)
-    pictures, predict_seconds, predict_compile = timing.compile_and_run(
-        method.predict, params, jnp.asarray(test.neutral)
-    )
+    static, traced = cross_validation.static_and_traced(choice)
+    pairs = traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive)
+    fit, fit_compile = timing.compile_ahead(_fit, (method, static), *pairs)
+    params, fit_seconds = timing.run(fit, *pairs)
+    shown = params, jnp.asarray(test.neutral)
+    predict, predict_compile = timing.compile_ahead(_predict, (method,), *shown)
+    pictures, predict_seconds = timing.run(predict, *shown)
     if not np.isfinite(pictures).all():
         raise checks.InputError(
             f"{name} has no finite solution on these pairs in {pictures.dtype}; its systems are singular, "
@@ -217,6 +226,22 @@ def _evaluate(
         pictures=np.round(shown * 255).astype(np.uint8),
         shortfall=method.shortfall(params),
     )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _fit(
+    method: Method,
+    static: cross_validation.Static,
+    traced: Mapping[str, float],
+    neutral: jax.Array,
+    expressive: jax.Array,
+) -> Params:
+    return method.fit(neutral, expressive, **dict(static), **traced)
+
+
+@partial(jax.jit, static_argnums=0)
+def _predict(method: Method, params: Params, neutral: jax.Array) -> jax.Array:
+    return method.predict(params, neutral)
 
 
 def _as_file(trial: Trial) -> ArrayFile:
