@@ -5,17 +5,19 @@ Learns each expression from the neutral face, by every method, and tests on peop
     python -m experiments.expressions
     python -m experiments.expressions --dataset=ck_plus --data_dir=... --channels=1 --num_seeds=5
 
-Expressions that the data set lacks are left out.
+Expressions that the data set lacks are left out, which standard error says.
 
 Writes into --output_dir: config.json; results.csv, a row for each expression, method and split; summary.csv,
 means and standard errors over splits, and paired tests; selection.csv and errors.csv, as compare_baselines
-does; expressions.png, the errors; and faces.png, one test person with all expressions. Stopped, the same
-command goes on where it was.
+does; expressions.png, the errors; and faces.png, the first test person of each expression: the same one for
+all of them where everybody has them all, as each expression's people are split on their own. Stopped, the
+same command goes on where it was.
 
 Expected: EXPECTED
 """
 
 import io
+import sys
 from collections.abc import Sequence
 
 import matplotlib
@@ -38,10 +40,12 @@ flags.adopt_module_key_flags(comparison)
 
 def measure() -> None:
     """The experiment."""
-    targets = _TARGETS.value
+    wanted = list(dict.fromkeys(_TARGETS.value))
     if comparison.is_fast() and not _TARGETS.present:
-        targets = targets[:2]
-    targets = data.available_targets(targets)
+        wanted = wanted[:2]
+    targets = data.available_targets(wanted)
+    if missing := [target for target in wanted if target not in targets]:
+        print(f"left out, since the data set lacks them: {', '.join(missing)}", file=sys.stderr)
     points = [Point({"expression": target}, {"target": target}) for target in targets]
     names = comparison.methods()
     learned = data.title(target=targets[0] if len(targets) == 1 else f"{len(targets)} expressions")
@@ -51,7 +55,7 @@ def measure() -> None:
 
 
 def _draw_faces(begun: Run) -> None:
-    """The first test person, a row for each expression."""
+    """The first test person of each expression."""
     shown = [
         (outcome, test) for outcome, test in zip(begun.outcomes, begun.tests, strict=True) if outcome.trials
     ]
@@ -62,8 +66,13 @@ def _draw_faces(begun: Run) -> None:
             first = [comparison.pictures(outcome.trials[name][0])[0] for outcome, _ in shown]
             columns[name] = np.stack(first)
     columns["truth"] = np.stack([test.expressive[0] for _, test in shown])
+    people = [test.subjects[0] for _, test in shown]
     rows = [outcome.columns["expression"] for outcome, _ in shown]
-    title = f"{begun.title}: {shown[0][1].subjects[0]}"
+    title = begun.title
+    if len(set(people)) == 1:
+        title += f": {people[0]}"
+    else:
+        rows = [f"{row}, {person}" for row, person in zip(rows, people, strict=True)]
     run_folder.write_bytes(begun.output_dir / "faces.png", face_sheet.draw(columns, rows, title))
 
 

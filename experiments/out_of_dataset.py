@@ -70,7 +70,7 @@ def measure() -> None:
     """The experiment."""
     comparison.is_fast()
     names = comparison.methods()
-    begun = comparison.begin("out_of_dataset", OUTPUTS, {"methods": names})
+    begun = comparison.begin("out_of_dataset", OUTPUTS, {"methods": names}, check=_check_square)
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     with tqdm(total=len(begun.seeds) * len(names), unit="method", delay=2, leave=False) as progress:
@@ -106,6 +106,15 @@ def measure() -> None:
     _report(summaries, begun)
 
 
+def _check_square(train: Pairs) -> None:
+    """Raises InputError unless the pictures have the shape of those that they are shown beside."""
+    height, width = train.neutral.shape[1:3]
+    if height != width:
+        raise checks.InputError(
+            f"out_of_dataset: pictures must be square, as aligned faces are, not {width} x {height} pixels"
+        )
+
+
 def _kinds(test: Pairs, cache_dir: Path, seed: int) -> dict[str, Kind]:
     """Every kind of picture, the data set's own first."""
     size, channels = test.neutral.shape[1], test.neutral.shape[3]
@@ -120,10 +129,11 @@ def _kinds(test: Pairs, cache_dir: Path, seed: int) -> dict[str, Kind]:
     portraits = {"astronaut": outsiders.astronaut(), "cat": outsiders.cat()}
     for name, portrait in portraits.items():
         kinds[name] = Kind(outsiders.align(portrait, size, channels)[None], None, [name], True)
-    averaged = outsiders.composites(Path(os.environ.get("MLR_JAX_DATA", "")) / "composites")
-    if averaged and os.environ.get("MLR_JAX_DATA"):
-        crops = [outsiders.align(portrait, size, channels) for portrait in averaged.values()]
-        kinds["composite faces"] = Kind(np.stack(crops), None, list(averaged), False)
+    if os.environ.get("MLR_JAX_DATA"):
+        averaged = outsiders.composites(Path(os.environ["MLR_JAX_DATA"]) / "composites")
+        if averaged:
+            crops = [outsiders.align(portrait, size, channels) for portrait in averaged.values()]
+            kinds["composite faces"] = Kind(np.stack(crops), None, list(averaged), False)
     return kinds
 
 

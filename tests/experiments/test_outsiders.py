@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import outsiders
+from experiments import out_of_dataset, outsiders
 from mlr_jax import images
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
+from mlr_jax.datasets.pairs import Pairs
 
 
 def portrait_with_dots() -> outsiders.Portrait:
@@ -86,3 +87,9 @@ def test_real_composites_look_upright(london_dir):
     for portrait in found.values():
         assert portrait.left_eye[0] + 100 < portrait.right_eye[0]
         assert portrait.mouth[1] > portrait.left_eye[1] + 100
+
+
+def test_pictures_that_are_shown_beside_square_ones_must_be_square():
+    out_of_dataset._check_square(Pairs(np.zeros((1, 20, 20, 1)), np.zeros((1, 20, 20, 1)), ("a",)))
+    with pytest.raises(InputError, match="not 24 x 20 pixels"):
+        out_of_dataset._check_square(Pairs(np.zeros((1, 20, 24, 1)), np.zeros((1, 20, 24, 1)), ("a",)))
