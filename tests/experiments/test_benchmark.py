@@ -1,18 +1,14 @@
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.experiments import scripts
 
 
 @pytest.mark.long
 def test_writes_what_it_measures(tmp_path):
-    command = [sys.executable, "-m", "experiments.benchmark", "--fast", f"--output_dir={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = scripts.run("experiments.benchmark", "--fast", f"--output_dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     with (tmp_path / "benchmark.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -33,7 +29,6 @@ def test_writes_what_it_measures(tmp_path):
 
 
 def test_parts_that_are_not_there(tmp_path):
-    command = [sys.executable, "-m", "experiments.benchmark", "--parts=guess", f"--output_dir={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = scripts.run("experiments.benchmark", "--parts=guess", f"--output_dir={tmp_path}")
     assert done.returncode == 1
     assert "there is no part 'guess'; there are fit, predict, select, solver, stream" in done.stderr

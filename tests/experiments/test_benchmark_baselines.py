@@ -1,8 +1,6 @@
 import csv
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +8,11 @@ import pytest
 from experiments import benchmark_baselines
 from experiments.benchmark_baselines import Problem
 from mlr_jax.baselines import l1_lasso
-
-ROOT = Path(__file__).parents[2]
+from tests.experiments import scripts
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "experiments.benchmark_baselines", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return scripts.run("experiments.benchmark_baselines", *flags)
 
 
 @pytest.mark.long

@@ -3,7 +3,6 @@
 import csv
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,14 +20,13 @@ from mlr_jax import images, metrics, synthesis
 from mlr_jax.checks import InputError
 from mlr_jax.datasets import synthetic
 from mlr_jax.datasets.pairs import folds, split
+from tests.experiments import scripts
 
-ROOT = Path(__file__).parents[2]
 HEADER = "method,mse,psnr,ssim,num_parameters,fit_seconds,predict_seconds"
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "experiments.compare_baselines", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return scripts.run("experiments.compare_baselines", *flags)
 
 
 def results(folder: Path) -> dict[str, dict[str, str]]:

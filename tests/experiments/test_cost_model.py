@@ -1,10 +1,9 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.experiments import scripts
 
 # Seconds for one multiplication of each kind.
 SUMS, ELIMINATION, KERNELS = 2e-10, 1e-10, 3e-11
@@ -25,8 +24,7 @@ def row(size: int, num: int, side: int, channels: int = 1) -> dict:
 
 
 def run(path: Path, *flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "experiments.cost_model", f"--benchmark={path}", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return scripts.run("experiments.cost_model", f"--benchmark={path}", *flags)
 
 
 def test_finds_the_rates_and_predicts_the_rest(tmp_path):

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,41 +12,17 @@ import pytest
 
 from mlr_jax import array_file, images, model_file, synthesis
 from mlr_jax.datasets import folder, synthetic
+from tests.experiments import scripts
 
-ROOT = Path(__file__).parents[2]
 NUM = 1500
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Starts a training; what one has compiled, the next one need not."""
-    compiled = tmp_path_factory.mktemp("compiled")
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-    def start(*flags: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-m", "experiments.train", *flags],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start
+def start(*flags: str) -> subprocess.Popen:
+    return scripts.start("experiments.train", *flags)
 
 
-@pytest.fixture(scope="module")
-def run(start):
-    def run(*flags: str) -> subprocess.CompletedProcess:
-        process = start(*flags)
-        output, errors = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-
-    return run
+def run(*flags: str) -> subprocess.CompletedProcess:
+    return scripts.run("experiments.train", *flags)
 
 
 def make_pairs(root: Path, num: int, size: int) -> Path:
@@ -77,7 +52,7 @@ def flags(faces) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, run, flags) -> tuple[Path, subprocess.CompletedProcess]:
+def whole(tmp_path_factory, flags) -> tuple[Path, subprocess.CompletedProcess]:
     """An uninterrupted run: its folder, and what it said."""
     output_dir = tmp_path_factory.mktemp("whole") / "run"
     done = run(*flags, f"--output_dir={output_dir}")
@@ -132,7 +107,7 @@ def wait_for_more(process: subprocess.Popen, sums: Path, before: int) -> None:
 
 
 @pytest.mark.long
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, start, run, flags, whole):
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, flags, whole):
     """Killed in the middle of a save (nearly always) and at any moment, and asked to end."""
     sums = tmp_path / "statistics.npz"
     all_flags = (*flags, f"--output_dir={tmp_path}")
@@ -157,7 +132,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, start, run, flags, whol
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, start, flags):
+def test_ctrl_c_says_how_to_go_on(tmp_path, flags):
     process = start(*flags, f"--output_dir={tmp_path}", "--restart")
     wait_for_more(process, tmp_path / "statistics.npz", 0)
     process.send_signal(signal.SIGINT)
@@ -172,7 +147,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, start, flags):
     assert "Traceback" not in errors
 
 
-def test_other_settings_are_refused_and_cost_nothing(run, flags, whole):
+def test_other_settings_are_refused_and_cost_nothing(flags, whole):
     output_dir, _ = whole
     before = {path.name: path.read_bytes() for path in output_dir.iterdir()}
     done = run(*flags, f"--output_dir={output_dir}", "--window=5", "--batch_size=12")
@@ -184,7 +159,7 @@ def test_other_settings_are_refused_and_cost_nothing(run, flags, whole):
     assert before == {path.name: path.read_bytes() for path in output_dir.iterdir()}
 
 
-def test_another_penalty_solves_again(run, flags, faces, whole, tmp_path):
+def test_another_penalty_solves_again(flags, faces, whole, tmp_path):
     output_dir, _ = whole
     before = (output_dir / "statistics.npz").read_bytes()
     model = tmp_path / "heavy.npz"
@@ -197,7 +172,7 @@ def test_another_penalty_solves_again(run, flags, faces, whole, tmp_path):
     assert (output_dir / "statistics.npz").read_bytes() == before
 
 
-def test_joint_channels_and_people_left_out(tmp_path, run):
+def test_joint_channels_and_people_left_out(tmp_path):
     """More inputs than pairs; `fit` goes through the dual then."""
     test_list = tmp_path / "test.txt"
     test_list.write_text("synthetic_0002\nsynthetic_0005\n")
@@ -222,7 +197,7 @@ def test_joint_channels_and_people_left_out(tmp_path, run):
         ("--test_fraction=2", "--test_fraction must be between 0 and 1, not 2"),
     ],
 )
-def test_mistakes_get_one_line(tmp_path, run, mistake, words):
+def test_mistakes_get_one_line(tmp_path, mistake, words):
     done = run("--num_subjects=4", "--image_size=16", f"--output_dir={tmp_path}", mistake)
     assert done.returncode == 1
     assert words in done.stderr
@@ -230,7 +205,7 @@ def test_mistakes_get_one_line(tmp_path, run, mistake, words):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_a_broken_picture_is_named(tmp_path, run):
+def test_a_broken_picture_is_named(tmp_path):
     make_pairs(tmp_path / "faces", 20, 16)
     (tmp_path / "faces" / "happy" / "00013.png").write_text("rubbish")
     data = ("--dataset=folder", f"--data_dir={tmp_path / 'faces'}", "--image_size=16", "--channels=1")
@@ -243,14 +218,15 @@ def test_a_broken_picture_is_named(tmp_path, run):
 
 
 @pytest.mark.long
-def test_memory_does_not_grow_with_the_pairs(tmp_path, run):
+def test_memory_does_not_grow_with_the_pairs(tmp_path):
     """The pictures of the larger set are 300 MiB."""
     peaks = []
     for num in (300, 2400):
         faces = make_pairs(tmp_path / f"faces{num}", num, 128)
         data = ("--dataset=folder", f"--data_dir={faces}", "--image_size=128", "--channels=1")
-        done = run(*data, f"--output_dir={tmp_path / str(num)}")
-        assert done.returncode == 0, done.stderr
+        process = start(*data, f"--output_dir={tmp_path / str(num)}")
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
         figures = json.loads((tmp_path / str(num) / "train.json").read_text())
         assert figures["num_pairs"] == num
         peaks.append(figures["peak_bytes"])

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
@@ -15,14 +14,14 @@ import pytest
 
 from experiments import local_processes
 from mlr_jax.checks import InputError
+from tests.experiments import scripts
 
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "experiments.train_distributed", "--image_size=16", "--channels=1"]
+COMMAND = ("experiments.train_distributed", "--image_size=16", "--channels=1")
 SMALL = ("--num_subjects=13", "--devices_per_process=1")
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *flags], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return scripts.run(*COMMAND, *flags)
 
 
 @pytest.mark.long
@@ -69,8 +68,8 @@ def test_a_failure_ends_all_processes(tmp_path, flags, words):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_running(tmp_path, number):
     first = subprocess.Popen(
-        [*COMMAND, *SMALL, f"--output_dir={tmp_path}"],
-        cwd=ROOT,
+        [sys.executable, "-m", *COMMAND, *SMALL, f"--output_dir={tmp_path}"],
+        cwd=scripts.ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,

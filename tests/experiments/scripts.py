@@ -1,0 +1,116 @@
+"""Runs the experiments' scripts, each in a process of its own that need not import what they all import.
+
+That takes two seconds, and many scripts take less. So they are forks of one process that has imported it. As
+with `python -m`, a script is `__main__`, has its flags in `sys.argv`, and ends as the interpreter ends. What
+one script has compiled, the next one need not.
+
+A test that sends signals to a script, or asks how much memory it had, starts it with `start`.
+"""
+
+import atexit
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# No import starts JAX's threads, which a fork would not have.
+_IMPORTED = (
+    "dm_pix",
+    "imageio.v3",
+    "jax.experimental.multihost_utils",
+    "jax.scipy.linalg",
+    "matplotlib.pyplot",
+    "multiprocessing.connection",
+    "scipy.sparse",
+    "scipy.stats",
+    "sklearn.decomposition",
+    "sklearn.kernel_ridge",
+    "sklearn.linear_model",
+    "tqdm",
+)
+_CACHE = "JAX_COMPILATION_CACHE_DIR"
+_TIMEOUT_SECONDS = 600
+
+
+def run(module: str, *flags: str) -> subprocess.CompletedProcess:
+    """Runs `python -m module flags`, ten minutes at most: its exit status, and what it said."""
+    server = _server()
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [str(Path(folder) / name) for name in ("output", "errors")]
+        print(json.dumps([module, flags, *outputs]), file=server.stdin, flush=True)
+        return_code = int(server.stdout.readline())
+        said = [Path(each).read_text() for each in outputs]
+    return subprocess.CompletedProcess(["python", "-m", module, *flags], return_code, *said)
+
+
+def start(module: str, *flags: str) -> subprocess.Popen:
+    """Starts `python -m module flags`, not forked."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *flags],
+        cwd=ROOT,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@functools.cache
+def _server() -> subprocess.Popen:
+    server = subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        cwd=ROOT,
+        env=_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    # It ends with its input.
+    atexit.register(server.communicate)
+    return server
+
+
+@functools.cache
+def _environment() -> dict[str, str]:
+    folder = tempfile.TemporaryDirectory(prefix="compiled")
+    atexit.register(folder.cleanup)
+    return os.environ | {_CACHE: folder.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+def _serve() -> None:
+    """Forks for every line of the input, and answers with the exit status."""
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    # JAX knows by now; processes that a script starts run at the same time, and the cache has no locks.
+    del os.environ[_CACHE]
+    # Nobody need look through all that was imported, to free it at the end.
+    gc.freeze()
+    while line := sys.stdin.readline():
+        process = os.fork()
+        if process == 0:
+            _become(*json.loads(line))
+            return
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _become(module: str, flags: list[str], output: str, errors: str) -> None:
+    for number, path in enumerate((os.devnull, output, errors)):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, number)
+        os.close(opened)
+    signal.alarm(_TIMEOUT_SECONDS)
+    sys.argv = [module, *flags]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _serve()
