@@ -16,8 +16,8 @@ from experiments.verdicts import OWN
 from mlr_jax import metrics, synthesis
 from mlr_jax.datasets import synthetic
 from mlr_jax.datasets.pairs import Pairs, split
+from tests.experiments import scripts
 
-ROOT = Path(__file__).parents[2]
 NAMES = (
     "compare_baselines",
     "compare_changes",
@@ -34,32 +34,29 @@ METHODS = ["copy_input", "masked_ridge", "l2_ridge"]
 pytestmark = pytest.mark.long
 
 
-def run(script: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{script}", *flags],
-        cwd=ROOT,
+def run(script: str, *flags: str) -> subprocess.CompletedProcess:
+    return scripts.run(f"experiments.{script}", *flags)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> Path:
+    """The folder of a run of all experiments; what it publishes is in `public`."""
+    folder = tmp_path_factory.mktemp("everything")
+    public = folder / "public"
+    # The scripts that it starts share what they compile, one after the other, and find no real people.
+    environment = {key: value for key, value in os.environ.items() if key != "MLR_JAX_DATA"} | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, "-m", "experiments.reproduce", "--fast"]
+    done = subprocess.run(
+        [*command, f"--output_dir={folder}", f"--publish={public}"],
+        cwd=scripts.ROOT,
         capture_output=True,
         text=True,
         timeout=600,
-        env={key: value for key, value in os.environ.items() if key != "MLR_JAX_DATA"} | environment,
+        env=environment,
     )
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> dict[str, str]:
-    """Where the scripts share what they compile."""
-    return {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-    }
-
-
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory, compiled) -> Path:
-    """The folder of a run of all experiments; what it publishes is in `public`."""
-    folder = tmp_path_factory.mktemp("everything")
-    done = run("reproduce", "--fast", f"--output_dir={folder}", f"--publish={folder / 'public'}", **compiled)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n[") == len(NAMES) - 1
     assert "(a) lower error" in done.stdout
@@ -141,9 +138,9 @@ def test_image_size(everything):
         assert row["stopped_by"] == ""
 
 
-def test_image_size_says_what_stopped_it(tmp_path, compiled):
+def test_image_size_says_what_stopped_it(tmp_path):
     flags = ("--fast", "--sizes=16", "--sizes=24", "--methods=l2_ridge", f"--output_dir={tmp_path}")
-    done = run("image_size", *flags, "--memory_gib=1e-6", **compiled)
+    done = run("image_size", *flags, "--memory_gib=1e-6")
     assert done.returncode == 0, done.stderr
     found = rows(tmp_path / "results.csv")
     assert [row["stopped_by"] for row in found] == ["memory", "memory"]
@@ -193,13 +190,13 @@ def test_publishes_no_face_of_a_data_set(everything):
     assert str(everything) not in page
 
 
-def test_goes_on_where_it_was(everything, compiled, tmp_path):
+def test_goes_on_where_it_was(everything):
     """One more method: only this is computed, and the tables are those of a run that was never stopped."""
     folder = everything / "training_size"
     kept = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
     before = rows(folder / "results.csv")
     flags = ("--fast", "--channels=1", f"--output_dir={folder}")
-    done = run("training_size", *flags, f"--methods={','.join(METHODS)},mean_change", **compiled)
+    done = run("training_size", *flags, f"--methods={','.join(METHODS)},mean_change")
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len(list((folder / "trials").iterdir())) == len(kept) + 3
@@ -220,7 +217,7 @@ def test_expressions_that_some_people_lack(compiled, tmp_path):
                 lines.append(f"{subject},{subject}_neutral.png,{name},{expression}")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     data = ("--dataset=manifest", f"--data_dir={folder}", "--targets=happy,sad,bored")
-    done = run("expressions", "--fast", "--methods=copy_input", f"--output_dir={tmp_path}", *data, **compiled)
+    done = run("expressions", "--fast", "--methods=copy_input", f"--output_dir={tmp_path}", *data)
     assert done.returncode == 0, done.stderr
     assert "left out, since the data set lacks them: bored" in done.stderr
     assert [row["expression"] for row in rows(tmp_path / "errors.csv")] == ["happy", "sad"]
