@@ -204,7 +204,7 @@ def test_goes_on_where_it_was(everything):
     assert [row for row in after if row["method"] != "mean_change"] == before
 
 
-def test_expressions_that_some_people_lack(compiled, tmp_path):
+def test_expressions_that_some_people_lack(tmp_path):
     """Each is tested on its own people, and those that nobody has are named."""
     folder = tmp_path / "people"
     folder.mkdir()
