@@ -104,7 +104,7 @@ JOBS = (
         "expressions",
         "Which expressions can be learned? (Synthetic faces)",
         "expressions",
-        [*_GREY, "--num_seeds=3"],
+        _GREY,
         ["expressions.png", "faces.png"],
         is_synthetic=True,
     ),
