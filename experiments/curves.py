@@ -16,6 +16,8 @@ _OWN, _OWN_COLOUR = "masked_ridge", "tab:red"
 _COLOURS = [
     f"tab:{name}" for name in ("blue", "green", "orange", "purple", "brown", "pink", "olive", "cyan", "gray")
 ]
+# Over a wider range, powers of ten are labels enough.
+_MANY_TIMES = 200
 _MARKERS = "osv^D<>pX*"
 
 
@@ -38,7 +40,7 @@ class Panel(NamedTuple):
 
 
 def draw(panels: Sequence[Panel], axis_label: str, title: str, *, is_log: bool = False) -> bytes:
-    """Draws panels side by side, two in a row.
+    """Draws panels side by side, three in one row or two in each.
 
     Means over splits, with bands of one standard error where there are several splits.
 
@@ -51,7 +53,7 @@ def draw(panels: Sequence[Panel], axis_label: str, title: str, *, is_log: bool =
     Returns:
       The figure as PNG.
     """
-    num_columns = min(2, len(panels))
+    num_columns = 3 if len(panels) == 3 else min(2, len(panels))
     num_rows = -(-len(panels) // num_columns)
     figure, axes = plt.subplots(
         num_rows,
@@ -106,8 +108,14 @@ def _finish(axis: plt.Axes, panel: Panel, axis_label: str, is_log: bool) -> None
         axis.xaxis.set_minor_locator(ticker.NullLocator())
     if panel.is_log:
         axis.set_yscale("log")
+        low, high = axis.get_ylim()
+        if high / low < _MANY_TIMES:
+            axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.yaxis.set_minor_locator(ticker.NullLocator())
     if panel.limit is not None:
-        axis.set_ylim(top=panel.limit)
+        least = min(np.mean(values) for curve in panel.curves.values() for values in curve.values())
+        axis.set_ylim(0.9 * least, panel.limit)
     axis.set_xlabel(axis_label)
     axis.set_ylabel(panel.label)
     axis.grid(alpha=0.3)

@@ -76,7 +76,12 @@ def measure() -> None:
             run_folder.write_csv(begun.output_dir / "results.csv", tuple(rows[0]), rows)
     summaries = _summarize(rows)
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
-    panels = [Panel(f"mean squared error x 1e3, {who}", _curves(rows, key)) for key, who in MEASURES.items()]
+    # Far from the best penalties the error is many times as high, and of no interest.
+    limit = 2e3 * min(summary["test_mse_mean"] for summary in summaries)
+    panels = [
+        Panel(f"mean squared error x 1e3, {who}", _curves(rows, key), limit=limit)
+        for key, who in MEASURES.items()
+    ]
     figure = curves.draw(panels, "penalty", begun.title, is_log=True)
     run_folder.write_bytes(begun.output_dir / "penalty.png", figure)
     print(f"{begun.title}\n")

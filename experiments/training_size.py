@@ -45,8 +45,11 @@ def measure() -> None:
     done = comparison.run("training_size", points, comparison.methods(), figures=[FIGURE])
 
     panels = [
-        Panel(label, comparison.curves(done, "num_pairs", column, scale=scale))
-        for label, column, scale in (("mean squared error x 1e3", "mse", 1e3), ("SSIM", "ssim", 1))
+        Panel(label, comparison.curves(done, "num_pairs", column, scale=scale), is_log=is_log)
+        for label, column, scale, is_log in (
+            ("mean squared error x 1e3", "mse", 1e3, True),
+            ("SSIM", "ssim", 1, False),
+        )
     ]
     figure = curves.draw(panels, "pairs to train on", done.title, is_log=True)
     run_folder.write_bytes(done.output_dir / FIGURE, figure)
