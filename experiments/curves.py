@@ -114,7 +114,7 @@ def _finish(axis: plt.Axes, panel: Panel, axis_label: str, is_log: bool) -> None
             axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
             axis.yaxis.set_minor_locator(ticker.NullLocator())
     if panel.limit is not None:
-        least = min(np.mean(values) for curve in panel.curves.values() for values in curve.values())
+        least = min(float(np.mean(values)) for curve in panel.curves.values() for values in curve.values())
         axis.set_ylim(0.9 * least, panel.limit)
     axis.set_xlabel(axis_label)
     axis.set_ylabel(panel.label)
