@@ -19,7 +19,10 @@ summary.csv, means and standard errors over splits; out_of_dataset.png, relative
 portraits and the first --num_faces of every other kind, as every method sees them; and public_faces.png,
 those of them that show no real person of a data set. Stopped, the same command goes on where it was.
 
-Expected: EXPECTED
+Expected: masked ridge keeps what is there, where dense regressions draw a person of their training set.
+London, 64 x 64 colour, three splits: relative MSE of masked ridge and of l2 0.82 and 1.3 on its own test
+people, 1.2 and 2.7 on sketches, 0.83 and 1.2 on oil paintings, 1.0 and 3.2 on synthetic people, within 0.1;
+SSIM to the cat 0.78 and 0.16. In seven minutes on 2 CPU cores (AMD EPYC) that other jobs shared.
 """
 
 import io

