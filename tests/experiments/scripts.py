@@ -40,12 +40,15 @@ _CACHE = "JAX_COMPILATION_CACHE_DIR"
 _TIMEOUT_SECONDS = 600
 
 
-def run(module: str, *flags: str) -> subprocess.CompletedProcess:
-    """Runs `python -m module flags`, ten minutes at most: its exit status, and what it said."""
+def run(module: str, *flags: str, optimize: bool = True) -> subprocess.CompletedProcess:
+    """Runs `python -m module flags`, ten minutes at most: its exit status, and what it said.
+
+    Where little is computed, it does not pay that the compiler optimises it.
+    """
     server = _server()
     with tempfile.TemporaryDirectory() as folder:
         outputs = [str(Path(folder) / name) for name in ("output", "errors")]
-        print(json.dumps([module, flags, *outputs]), file=server.stdin, flush=True)
+        print(json.dumps([module, flags, *outputs, optimize]), file=server.stdin, flush=True)
         return_code = int(server.stdout.readline())
         said = [Path(each).read_text() for each in outputs]
     return subprocess.CompletedProcess(["python", "-m", module, *flags], return_code, *said)
@@ -102,11 +105,13 @@ def _serve() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _become(module: str, flags: list[str], output: str, errors: str) -> None:
+def _become(module: str, flags: list[str], output: str, errors: str, optimize: bool) -> None:
     for number, path in enumerate((os.devnull, output, errors)):
         opened = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(opened, number)
         os.close(opened)
+    if not optimize:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
     signal.alarm(_TIMEOUT_SECONDS)
     sys.argv = [module, *flags]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -25,8 +25,8 @@ from tests.experiments import scripts
 HEADER = "method,mse,psnr,ssim,num_parameters,fit_seconds,predict_seconds"
 
 
-def run(*flags: str) -> subprocess.CompletedProcess:
-    return scripts.run("experiments.compare_baselines", *flags)
+def run(*flags: str, optimize: bool = False) -> subprocess.CompletedProcess:
+    return scripts.run("experiments.compare_baselines", *flags, optimize=optimize)
 
 
 def results(folder: Path) -> dict[str, dict[str, str]]:
@@ -267,7 +267,8 @@ def test_only_a_new_folder_is_hidden_from_git(tmp_path):
 @pytest.mark.long
 def test_masked_ridge_wins_on_the_default_faces(tmp_path):
     methods = "--methods=copy_input,masked_ridge,l1_lasso,l2_ridge"
-    done = run("--image_size=32", "--channels=1", "--select=fixed", methods, f"--output_dir={tmp_path}")
+    flags = ("--image_size=32", "--channels=1", "--select=fixed", methods)
+    done = run(*flags, f"--output_dir={tmp_path}", optimize=True)
     assert done.returncode == 0, done.stderr
     mse = {name: float(row["mse"]) for name, row in results(tmp_path).items()}
     assert mse["masked_ridge"] < 0.9 * mse["l2_ridge"]
@@ -287,6 +288,7 @@ def test_masked_ridge_wins_on_real_people(london_dir, tmp_path):
         "--select=fixed",
         f"--output_dir={tmp_path}",
         "--methods=copy_input,mean_change,masked_ridge,l0_omp,l1_lasso,l2_ridge",
+        optimize=True,
     )
     assert done.returncode == 0, done.stderr
     with (tmp_path / "results.csv").open() as file:

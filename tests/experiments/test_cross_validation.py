@@ -24,7 +24,7 @@ def test_errors_are_those_of_refitting(name, train):
     method = METHODS[name](Settings())
     grid = GRID if name == "masked_ridge" else {"alpha": (0.1, 0.03, 0.01)}
     tried = cross_validation.candidates(grid)
-    parts = folds(train, num_folds=5, seed=1)
+    parts = folds(train, num_folds=4, seed=1)
     assert len({len(held_out.subjects) for _, held_out in parts}) > 1
     selection = cross_validation.select(name, method, tried, parts)
     assert [choice for choice, _ in selection.errors] == tried
