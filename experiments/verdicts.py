@@ -192,7 +192,7 @@ def _few_pairs(folder: Path) -> tuple[str, str]:
     if unsure:
         verdict += f", but may be chance with {_list(unsure)}"
     if untried:
-        verdict += f"; not tried with every number of pairs: {_list(untried)}"
+        verdict += f"; not tried throughout: {_list(untried)}"
     return verdict, evidence
 
 
@@ -218,7 +218,7 @@ def _outside(folder: Path) -> tuple[str, str]:
     if left:
         shares = (f"{row['pictures']} {row['method']} {float(row['ssim_to_input_mean']):.2f}" for row in left)
         evidence += ". SSIM to the input where no truth is known: " + ", ".join(shares)
-    untried = _untried(_by_method(rows))
+    untried = _untried(_compared(_by_method(rows))[1])
     if lost:
         return f"does not hold on {_list(lost)}{untried}", evidence
     if useless:
@@ -228,11 +228,15 @@ def _outside(folder: Path) -> tuple[str, str]:
 
 
 def _compared(rows: Mapping[str, Row]) -> tuple[Row, dict[str, Row]]:
-    """Our row, and those of the other regressions that there are."""
-    others = {name: rows[name] for name in OTHERS if name in rows}
+    """Our row, and those of the other regressions that were tried on as many splits.
+
+    A mean over fewer splits, as of a run that was stopped, is one over other people.
+    """
+    splits = rows.get(OWN, {}).get("num_seeds")
+    others = {name: rows[name] for name in OTHERS if name in rows and rows[name].get("num_seeds") == splits}
     if OWN not in rows or not others:
         missing = OWN if OWN not in rows else "any of " + ", ".join(OTHERS)
-        raise _NothingToCompareError(f"the run has no result of {missing}")
+        raise _NothingToCompareError(f"the run has no result of {missing}, or not of all splits")
     return rows[OWN], others
 
 
@@ -244,7 +248,7 @@ def _unsure(others: Mapping[str, Row]) -> bool:
 def _untried(tried: Collection[str]) -> str:
     """Says against which of the paper's regressions nothing was found."""
     missing = [name for name in OTHERS if name not in tried]
-    return f"; not tried: {_list(missing)}" if missing else ""
+    return f"; not tried throughout: {_list(missing)}" if missing else ""
 
 
 def _by_method(rows: Sequence[Row]) -> dict[str, Row]:

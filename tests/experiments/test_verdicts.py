@@ -134,13 +134,22 @@ def test_outside(tmp_path, sketches, words):
 def test_what_was_not_tried_is_not_beaten(tmp_path):
     """One other method proves little, and none proves nothing."""
     compared(tmp_path, {OWN: 0.005, "l2_ridge": 0.007})
-    left = "; not tried: l0_omp, l1_lasso, kernel_ridge, reduced_rank and pca_ridge"
+    left = "; not tried throughout: l0_omp, l1_lasso, kernel_ridge, reduced_rank and pca_ridge"
     assert verdict(tmp_path, "a").verdict == "holds" + left
     assert verdict(tmp_path, "b").verdict == "holds" + left
     for errors in ({OWN: 0.005, "copy_input": 0.006}, {"copy_input": 0.006, "l2_ridge": 0.007}):
         compared(tmp_path, errors)
         for letter in "ab":
             assert verdict(tmp_path, letter).verdict == "not tested"
+
+
+def test_means_over_other_splits_are_not_compared(tmp_path):
+    """As of a run that was stopped."""
+    compared(tmp_path, errors(0.005))
+    path = tmp_path / "compare_baselines" / "summary.csv"
+    rows = [{**row, "num_seeds": 4 if row["method"] == "l1_lasso" else 5} for row in verdicts.read(path)]
+    write(path, rows)
+    assert verdict(tmp_path, "a").verdict == "holds; not tried throughout: l1_lasso"
 
 
 def test_pictures_that_a_method_is_not_suited_to_are_no_limit_of_its_size(tmp_path):
@@ -157,7 +166,10 @@ def test_pictures_that_a_method_is_not_suited_to_are_no_limit_of_its_size(tmp_pa
     path = tmp_path / "image_size" / "results.csv"
     write(path, rows)
     found = verdict(tmp_path, "c")
-    assert found.verdict == "holds; not tried: l0_omp, l2_ridge, kernel_ridge, reduced_rank and pca_ridge"
+    assert (
+        found.verdict
+        == "holds; not tried throughout: l0_omp, l2_ridge, kernel_ridge, reduced_rank and pca_ridge"
+    )
     assert "l1_lasso up to 64 (then time)" in found.evidence
     write(path, [row for row in rows if row["method"] != "l1_lasso"])
     assert verdict(tmp_path, "c").verdict == "not tested"
