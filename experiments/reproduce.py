@@ -98,7 +98,15 @@ JOBS = (
         "What does each method make of faces unlike those it has learned from?",
         "out_of_dataset",
         ["--num_seeds=3"],
-        ["out_of_dataset.png", "public_faces.png"],
+        ["out_of_dataset.png"],
+    ),
+    Job(
+        "out_of_synthetic",
+        "The same, learned from drawn faces: an astronaut and a cat",
+        "out_of_dataset",
+        ["--select=fixed"],
+        ["public_faces.png"],
+        is_synthetic=True,
     ),
     Job(
         "expressions",

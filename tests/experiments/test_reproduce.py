@@ -26,6 +26,7 @@ NAMES = (
     "training_size",
     "image_size",
     "out_of_dataset",
+    "out_of_synthetic",
     "expressions",
 )
 # What --fast compares.
@@ -82,7 +83,10 @@ def error(train: Pairs, test: Pairs, **options: float) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_writes_configuration_tables_and_figures(everything, name):
     config = json.loads((everything / name / "config.json").read_text())
-    assert config["experiment"] == (name if name != "compare_changes" else "compare_baselines")
+    assert config["experiment"] == {
+        "compare_changes": "compare_baselines",
+        "out_of_synthetic": "out_of_dataset",
+    }.get(name, name)
     assert config["flags"]["fast"] is True
     assert rows(everything / name / "results.csv")
     figures = list((everything / name).glob("*.png"))
