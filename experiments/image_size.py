@@ -18,7 +18,11 @@ Writes into --output_dir: config.json; results.csv, a row for each size and meth
 image_size.png, parameters, memory, time and error against the size. Stopped, the same command goes on where
 it was.
 
-Expected: EXPECTED
+Expected: masked ridge reaches 1024 x 1024 in two seconds and 0.7 GiB; the lasso is stopped by time above
+128, and l0 above 512. The other regressions reach it, too, as written here, with worse pictures; stored in
+full, l2's matrix would take 16 GiB at 256 x 256 and 256 GiB at 512 x 512. London, grey, 74 pairs: MSE x 1e3
+of masked ridge 4.6 at 64, 6.6 at 1024 within 0.1. In eleven minutes on 2 CPU cores (AMD EPYC) that other
+jobs shared.
 """
 
 from collections.abc import Mapping, Sequence
