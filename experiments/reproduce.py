@@ -104,7 +104,7 @@ JOBS = (
         "out_of_synthetic",
         "The same, learned from drawn faces: an astronaut and a cat",
         "out_of_dataset",
-        ["--select=fixed"],
+        ["--select=fixed", "--num_faces=1"],
         ["public_faces.png"],
         is_synthetic=True,
     ),
