@@ -123,9 +123,12 @@ def _kinds(test: Pairs, cache_dir: Path, seed: int) -> dict[str, Kind]:
     size, channels = test.neutral.shape[1], test.neutral.shape[3]
     is_public = data.name() == "synthetic"
     kinds = {"own test people": Kind(test.neutral, test.expressive, test.subjects, is_public)}
-    for label, paint in (("sketches", outsiders.pencil_sketch), ("oil paintings", outsiders.oil_painting)):
+    for label, each, paint in (
+        ("sketches", "sketch", outsiders.pencil_sketch),
+        ("oil paintings", "oil", outsiders.oil_painting),
+    ):
         painted = paint(test.neutral), paint(test.expressive)
-        kinds[label] = Kind(*painted, [f"{name}, {label[:-1]}" for name in test.subjects], is_public)
+        kinds[label] = Kind(*painted, [f"{name}, {each}" for name in test.subjects], is_public)
     for name, other in data.load_others(seed, cache_dir=cache_dir).items():
         known = Kind(other.neutral, other.expressive, other.subjects, name == "synthetic")
         kinds[f"{name} people"] = known

@@ -112,7 +112,7 @@ JOBS = (
         "expressions",
         "Which expressions can be learned? (Synthetic faces)",
         "expressions",
-        _GREY,
+        [*_GREY, "--select=fixed"],
         ["expressions.png", "faces.png"],
         is_synthetic=True,
     ),
