@@ -25,6 +25,7 @@ of masked ridge 4.6 at 64, 6.6 at 1024 within 0.1. In eleven minutes on 2 CPU co
 jobs shared.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -101,7 +102,14 @@ def _measure(
     """The rest of a row: what a fit took, or what stopped it."""
     limits = {"memory_gib": _MEMORY_GIB.value, "seconds": _SECONDS.value}
     expected = _expected_seconds(before, train.neutral.shape[1])
-    what = {"choice": FIXED[name], "settings": comparison.settings(), "limits": limits, "expected": expected}
+    code = inspect.getsource(_fit)
+    what = {
+        "code": code,
+        "choice": FIXED[name],
+        "settings": comparison.settings(),
+        "limits": limits,
+        "expected": expected,
+    }
     compute = partial(_fit, name, train, test, expected)
     try:
         return kept.recall_or_compute(begun.kept, f"{name}-size", what, (train, test), compute).header

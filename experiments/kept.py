@@ -24,7 +24,7 @@ from mlr_jax.datasets.pairs import Pairs
 _KIND = "finished piece of an experiment"
 _VERSION = 1
 
-# The modules beside this one that determine results; the scripts themselves only arrange them.
+# The modules beside this one that determine results. What a script computes itself, it adds to `what`.
 _MODULES = ("cross_validation", "kept", "memory", "methods", "timing", "trials")
 
 
@@ -40,7 +40,7 @@ def recall_or_compute(
     Args:
       folder: where finished pieces are; made where needed.
       name: of the piece, with which its file begins.
-      what: it depends on, besides `pairs`, the code and the device; of what JSON can hold.
+      what: it depends on, besides `pairs`, the library and the device; of what JSON can hold.
       pairs: of pictures that it depends on.
       compute: makes it.
 

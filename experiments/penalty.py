@@ -18,6 +18,7 @@ grey, five splits: 0.4, the paper's, is best for 3 x 3, with a test MSE x 1e3 of
 x 5 and 1.6 for 7 x 7, in two minutes on 2 CPU cores (AMD EPYC) that other jobs shared.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -62,13 +63,20 @@ def measure() -> None:
         "penalty", OUTPUTS, {"windows": windows, "penalties": penalties, "methods": names}
     )
     rows: list[dict[str, Any]] = []
+    code = inspect.getsource(_errors)
     for seed in tqdm(begun.seeds, unit="split", delay=2, leave=False):
         train, test = begun.load(seed, {})
         parts = folds(train, num_folds=min(comparison.num_folds(), len(set(train.subjects))), seed=seed)
         for name, window in sweeps:
             fixed = dict(FIXED[name]) | ({} if window is None else {"window": window})
             grid = {key: (value,) for key, value in fixed.items()} | {"penalty": tuple(penalties)}
-            what = {"grid": grid, "seed": seed, "settings": comparison.settings(), "folds": len(parts)}
+            what = {
+                "code": code,
+                "grid": grid,
+                "seed": seed,
+                "settings": comparison.settings(),
+                "folds": len(parts),
+            }
             compute = partial(_errors, name, grid, train, test, parts)
             errors = kept.recall_or_compute(begun.kept, name, what, (train, test), compute).arrays
             for place, penalty in enumerate(penalties):
