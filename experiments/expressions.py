@@ -13,7 +13,9 @@ does; expressions.png, the errors; and faces.png, the first test person of each 
 all of them where everybody has them all, as each expression's people are split on their own. Stopped, the
 same command goes on where it was.
 
-Expected: EXPECTED
+Expected: masked ridge has the least error for every expression. 100 synthetic people, 64 x 64 grey, fixed
+values: disgusted 2.76 and afraid 3.02 x 1e-3 within 0.03, where leaving the picture as it is gives 3.62 and
+4.01; in four minutes on 2 CPU cores (AMD EPYC) that other jobs shared.
 """
 
 import io
