@@ -179,7 +179,7 @@ def test_verdicts_and_report(everything):
     table = (everything / "verdicts.md").read_text()
     assert re.findall(r"^\| \((\w)\)", table, re.MULTILINE) == list("abcde")
     assert "not tested" not in table
-    report = (everything / "report.html").read_text()
+    report = (everything / "report.html").read_text().replace("<wbr>", "")
     assert all(f">{name}<" in report for name in NAMES)
 
 
