@@ -442,6 +442,13 @@ def _cell(key: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda row: str(row[key])
 
 
+def _with_error(row: Mapping[str, Any], metric: str, scale: float, digits: int) -> str:
+    mean, error = row[f"{metric}_mean"], row[f"{metric}_se"]
+    text = f"{mean * scale:.{digits}f}"
+    # A method that was skipped on all splits but one has no standard error.
+    return text if error == "" else f"{text} ± {error * scale:.{digits}f}"
+
+
 _RESULT_COLUMNS: _Columns = {
     "method": lambda row: row["method"],
     "MSE x 1e3": lambda row: f"{row['mse'] * 1e3:.3f}",
@@ -454,9 +461,9 @@ _RESULT_COLUMNS: _Columns = {
 }
 _SUMMARY_COLUMNS: _Columns = {
     "method": lambda row: row["method"],
-    "MSE x 1e3": lambda row: f"{row['mse_mean'] * 1e3:.3f} ± {row['mse_se'] * 1e3:.3f}",
-    "PSNR dB": lambda row: f"{row['psnr_mean']:.2f} ± {row['psnr_se']:.2f}",
-    "SSIM": lambda row: f"{row['ssim_mean']:.4f} ± {row['ssim_se']:.4f}",
+    "MSE x 1e3": lambda row: _with_error(row, "mse", 1e3, 3),
+    "PSNR dB": lambda row: _with_error(row, "psnr", 1, 2),
+    "SSIM": lambda row: _with_error(row, "ssim", 1, 4),
     "parameters": lambda row: f"{row['num_parameters']:,}",
     "fit s": lambda row: f"{row['fit_seconds']:.3f}",
     "MSE x 1e3 minus masked ridge's": lambda row: (
