@@ -15,7 +15,7 @@ same command goes on where it was.
 
 Expected: masked ridge has the least error for every expression. 100 synthetic people, 64 x 64 grey, fixed
 values: disgusted 2.76 and afraid 3.02 x 1e-3 within 0.03, where leaving the picture as it is gives 3.62 and
-4.01; in four minutes on 2 CPU cores (AMD EPYC) that other jobs shared.
+4.01.
 """
 
 import io

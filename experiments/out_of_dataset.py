@@ -22,7 +22,7 @@ those of them that show no real person of a data set. Stopped, the same command 
 Expected: masked ridge keeps what is there, where dense regressions draw a person of their training set.
 London, 64 x 64 colour, three splits: relative MSE of masked ridge and of l2 0.82 and 1.3 on its own test
 people, 1.2 and 2.7 on sketches, 0.83 and 1.2 on oil paintings, 1.0 and 3.2 on synthetic people, within 0.1;
-SSIM to the cat 0.78 and 0.16. In seven minutes on 2 CPU cores (AMD EPYC) that other jobs shared.
+SSIM to the cat 0.78 and 0.16. In twelve minutes on 2 CPU cores (AMD EPYC) that other jobs shared.
 """
 
 import inspect

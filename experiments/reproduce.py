@@ -9,7 +9,8 @@ the claims with the numbers that speak for and against each, and report.html all
 --publish copies what may be shown to everyone, tables and plots but no face of a real person, into a folder,
 with a page README.md.
 
-Expected: verdicts as in docs/results/README.md, in an hour on 2 CPU cores.
+Expected: verdicts as in docs/results/README.md, in more than an hour on 2 CPU cores: the headers of the
+scripts say what each part took.
 """
 
 import json
