@@ -39,7 +39,7 @@ _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)  # as seen in the picture, 
 _MOUTH_CORNERS = [48, 54]
 
 # Raised by whoever changes what is made of the same files, so that no old pictures are reused.
-_VERSION = 1
+_VERSION = 2
 
 
 def load(
@@ -81,7 +81,7 @@ def stream(
     A sequence's last frame has its expression, and its first frame is neutral. From neutral to an
     expression, or back, each sequence of this expression is a pair. From one expression to another, a
     subject's first sequence of the one goes with the first of the other, and so on; what is left over is
-    left out. Every picture's resting distance from eyes to mouth is that of its own sequence.
+    left out.
 
     Args:
       data_dir: the folder of the set.
@@ -169,7 +169,7 @@ def _ends(root: Path, sequence: str) -> tuple[faces.Face, faces.Face]:
         for path in (frames[0], frames[-1])
         for table in [root / "Landmarks" / sequence / f"{path.stem}_landmarks.txt"]
     )
-    return first, last._replace(rest=(first,))
+    return first, last
 
 
 def _landmarks(path: Path) -> np.ndarray:

@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from mlr_jax import alignment, checks, images
 from mlr_jax.datasets import cache
@@ -37,14 +35,11 @@ class Face(NamedTuple):
       path: of the picture.
       landmarks: `(4, 2)` float32: left eye, right eye, left and right corner of the mouth.
       table: the file that has the landmarks.
-      rest: neutral faces of the same person, whose mean distance from eyes to mouth is taken for this
-        one's; if there are none, its own is.
     """
 
     path: str
     landmarks: np.ndarray
     table: str
-    rest: tuple["Face", ...] = ()
 
 
 def check_options(
@@ -110,7 +105,8 @@ def aligned(
     """Opens pairs of faces that are aligned by their landmarks.
 
     Each picture is aligned by its own eyes. The distance from eyes to mouth is made the same for all
-    people, measured on each one's resting face, so that resting mouths coincide and smiles move.
+    people, measured on each one's source picture, which is all that there is when the expression is put on a
+    photograph: mouths coincide in the sources, and what the expression moves is moved in the targets.
 
     Args:
       pairs: `(subject, source, target)`.
@@ -128,10 +124,10 @@ def aligned(
       InputError: a file is not there.
     """
     faces = [face for _, *both in pairs for face in both]
-    others = [path for face in faces for path in (face.table, *(rest.path for rest in face.rest))]
+    tables = dict.fromkeys(face.table for face in faces)
     key = {
         "loader": loader,
-        "files": cache.fingerprint([*(face.path for face in faces), *dict.fromkeys(others), *files]),
+        "files": cache.fingerprint([*(face.path for face in faces), *tables, *files]),
         "image_size": image_size,
         "channels": channels,
         "template": template,
@@ -139,7 +135,8 @@ def aligned(
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         _, source, target = pairs[index]
-        return _align(source, image_size, channels, template), _align(target, image_size, channels, template)
+        first, second = (_align(face, source, image_size, channels, template) for face in (source, target))
+        return first, second
 
     subjects = tuple(subject for subject, _, _ in pairs)
     return Source(subjects, (image_size, image_size, channels), read, key)
@@ -285,23 +282,19 @@ def parse_number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _align(face: Face, image_size: int, channels: int, template: alignment.FaceTemplate) -> np.ndarray:
+def _align(
+    face: Face, source: Face, image_size: int, channels: int, template: alignment.FaceTemplate
+) -> np.ndarray:
     picture = images.to_channels(images.read(face.path), channels)
     height, width, _ = picture.shape
     _check_landmarks(face, width, height)
-    for each in face.rest:
-        _check_landmarks(each)
-    ratio = jnp.mean(jnp.stack([_mouth_ratio(each) for each in face.rest or (face,)]))
+    _check_landmarks(source)
+    ratio = alignment.mouth_ratio(*source.landmarks[:2], np.mean(source.landmarks[2:], axis=0))
     left_eye, right_eye = face.landmarks[:2]
     affine = alignment.crop_from_eyes(left_eye, right_eye, ratio, image_size, template=template)
     oversampling = math.ceil(float(alignment.pixels_per_pixel(affine)))
     # A mean of values in [0, 1] may miss the range by rounding.
     return np.clip(alignment.crop(picture, affine, image_size, oversampling=oversampling), 0, 1)
-
-
-def _mouth_ratio(face: Face) -> Array:
-    left_eye, right_eye, *corners = face.landmarks
-    return alignment.mouth_ratio(left_eye, right_eye, np.mean(corners, axis=0))
 
 
 def _check_landmarks(face: Face, width: float = math.inf, height: float = math.inf) -> None:

@@ -31,7 +31,7 @@ _CODES = {
 }
 
 # Raised by whoever changes what is made of the same files, so that no old pictures are reused.
-_VERSION = 1
+_VERSION = 2
 
 
 def load(
@@ -82,9 +82,8 @@ def stream(
       template: where eyes and mouth come to lie, if there are landmarks.
 
     Returns:
-      The pairs in the order of subjects, "KA" and so on, and shots. With landmarks they are aligned as
-      `faces.aligned` says, the resting distance from eyes to mouth being the mean of the subject's neutral
-      shots.
+      The pairs in the order of subjects, "KA" and so on, and shots; with landmarks, aligned as
+      `faces.aligned` says.
 
     Raises:
       InputError: there are no such pairs, two pictures are of the same shot, or one has no landmarks where
@@ -110,19 +109,13 @@ def stream(
         )
     landmarks = faces.read_landmarks(table)
 
-    def face(file: str, rest: tuple[faces.Face, ...]) -> faces.Face:
+    def face(file: str) -> faces.Face:
         if file not in landmarks:
             raise checks.InputError(f"{table} has no row for {file}")
-        return faces.Face(str(root / file), landmarks[file], str(table), rest)
+        return faces.Face(str(root / file), landmarks[file], str(table))
 
-    rests = {
-        subject: tuple(face(file, ()) for file in shots["neutral"].get(subject, ())) for subject, *_ in pairs
-    }
     return faces.aligned(
-        [
-            (subject, face(first, rests[subject]), face(second, rests[subject]))
-            for subject, first, second in pairs
-        ],
+        [(subject, face(first), face(second)) for subject, first, second in pairs],
         loader=("jaffe", _VERSION),
         image_size=image_size,
         channels=channels,
