@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from mlr_jax import resampling
+
 
 class Affine(NamedTuple):
     """The map p -> matrix @ p + offset of points (x, y).
@@ -31,12 +33,36 @@ class FaceTemplate(NamedTuple):
     Attributes:
       eye_distance: between the middles of the eyes, which lie level and symmetric.
       eye_height: of the eyes, from the top.
-      mouth_height: of the resting mouth, from the top.
+      mouth_height: of the mouth, from the top.
     """
 
     eye_distance: float = 0.39
     eye_height: float = 0.36
     mouth_height: float = 0.78
+
+
+def apply(affine: Affine, points: ArrayLike) -> jax.Array:
+    """Where the map takes points `(..., 2)`."""
+    points = jnp.asarray(points)
+    turned = jnp.einsum("ij,...j->...i", affine.matrix, points, precision="highest")
+    return turned + jnp.broadcast_to(affine.offset, turned.shape)
+
+
+def invert(affine: Affine) -> Affine:
+    """The map back.
+
+    >>> apply(invert(Affine(2 * jnp.eye(2), jnp.ones(2))), jnp.array([5.0, 3.0]))
+    Array([2., 1.], dtype=float32)
+    """
+    (a, b), (c, d) = affine.matrix
+    matrix = jnp.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    return Affine(matrix, -apply(Affine(matrix, jnp.zeros_like(affine.offset)), affine.offset))
+
+
+def compose(outer: Affine, inner: Affine) -> Affine:
+    """The map that takes p to outer(inner(p))."""
+    matrix = jnp.matmul(outer.matrix, inner.matrix, precision="highest")
+    return Affine(matrix, apply(outer, inner.offset))
 
 
 def affine_from_points(source: ArrayLike, target: ArrayLike) -> Affine:
@@ -55,6 +81,27 @@ def affine_from_points(source: ArrayLike, target: ArrayLike) -> Affine:
     return Affine(solution[:2].T, solution[2])
 
 
+def similarity_from_points(source: ArrayLike, target: ArrayLike) -> Affine:
+    """The turn, scaling and shift that take `source` to `target` with the least squared error.
+
+    In complex numbers, a in p -> a p + b is the least squares fit of the centred points.
+
+    Args:
+      source: `(num_points, 2)`, at least two points, not all in one place.
+      target: `(num_points, 2)`, where they should come to lie.
+
+    Returns:
+      The map, which mirrors nothing and keeps angles; exact for two points.
+    """
+    source, target = jnp.asarray(source), jnp.asarray(target)
+    from_middle, to_middle = source.mean(axis=0), target.mean(axis=0)
+    p, q = source - from_middle[None], target - to_middle[None]
+    cosine = jnp.sum(p * q)
+    sine = jnp.sum(p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0])
+    matrix = jnp.array([[cosine, -sine], [sine, cosine]]) / jnp.sum(p**2)
+    return Affine(matrix, to_middle - apply(Affine(matrix, jnp.zeros_like(to_middle)), from_middle))
+
+
 def crop_from_eyes(
     left_eye: ArrayLike,
     right_eye: ArrayLike,
@@ -71,7 +118,8 @@ def crop_from_eyes(
     Args:
       left_eye: `(2,)`, the middle of the eye that is on the left in the picture.
       right_eye: `(2,)`.
-      mouth_ratio: of this person's resting face, see `mouth_ratio`.
+      mouth_ratio: of this face, see `mouth_ratio`; or of another one of the same person, whose mouth is to
+        fit.
       size: of the crop.
       template: where the landmarks go.
 
@@ -109,8 +157,7 @@ def mouth_ratio(left_eye: ArrayLike, right_eye: ArrayLike, mouth: ArrayLike) -> 
     return jnp.sum(below * _downwards(across)) / jnp.sum(across**2)
 
 
-@partial(jax.jit, static_argnames=("size", "oversampling"))
-def crop(image: jax.Array, affine: Affine, size: int, *, oversampling: int = 1) -> jax.Array:
+def crop(image: ArrayLike, affine: Affine, size: int, *, oversampling: int = 1) -> jax.Array:
     """Cuts a square out of a picture along an affine map, anti-aliased.
 
     Each pixel of the crop is the mean over `oversampling ** 2` bilinear samples spread over its area.
@@ -125,18 +172,40 @@ def crop(image: jax.Array, affine: Affine, size: int, *, oversampling: int = 1) 
     Returns:
       `(size, size, channels)`. Beyond the picture its border is repeated.
     """
-    num_samples = size * oversampling
-    steps = (jnp.arange(num_samples) + 0.5) / oversampling - 0.5
-    points = jnp.stack(jnp.meshgrid(steps, steps), axis=-1).astype(image.dtype)
-    x, y = jnp.moveaxis(
-        jnp.einsum("ij,hwj->hwi", affine.matrix, points, precision="highest") + affine.offset[None, None],
-        -1,
-        0,
+    return resample(image, affine, (size, size), oversampling=oversampling)
+
+
+@partial(jax.jit, static_argnames=("shape", "kernel", "oversampling"))
+def resample(
+    image: ArrayLike,
+    affine: Affine,
+    shape: tuple[int, int],
+    *,
+    kernel: resampling.Kernel = "linear",
+    oversampling: int = 1,
+) -> jax.Array:
+    """Looks at a picture through an affine map, anti-aliased.
+
+    Each pixel of the result is the mean over `oversampling ** 2` samples spread over its area.
+
+    Args:
+      image: `(height, width, channels)`.
+      affine: from points of the result to points of the picture.
+      shape: (height, width) of the result.
+      kernel: see `resampling.Kernel`.
+      oversampling: samples along each side of a pixel, see `crop`.
+
+    Returns:
+      `(*shape, channels)`. Beyond the picture its border is repeated.
+    """
+    image = jnp.asarray(image)
+    height, width = shape
+    across, down = (
+        (jnp.arange(length * oversampling) + 0.5) / oversampling - 0.5 for length in (width, height)
     )
-    sample = partial(jax.scipy.ndimage.map_coordinates, coordinates=[y, x], order=1, mode="nearest")
-    samples = jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
-    blocks = samples.reshape(size, oversampling, size, oversampling, -1)
-    return blocks.mean(axis=(1, 3))
+    points = jnp.stack(jnp.meshgrid(across, down), axis=-1).astype(image.dtype)
+    samples = resampling.sample(image, apply(affine, points), kernel=kernel)
+    return samples.reshape(height, oversampling, width, oversampling, -1).mean(axis=(1, 3))
 
 
 def pixels_per_pixel(affine: Affine) -> jax.Array:

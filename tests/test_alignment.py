@@ -1,7 +1,7 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import test_util
 
 from mlr_jax import alignment
 
@@ -19,6 +19,47 @@ def test_affine_from_points(rng):
     affine = alignment.affine_from_points(source, (source @ matrix.T + offset).astype(np.float32))
     np.testing.assert_allclose(affine.matrix, matrix, atol=1e-4)
     np.testing.assert_allclose(affine.offset, offset, atol=1e-4)
+
+
+def test_similarity_from_points(rng):
+    source = rng.random((5, 2)).astype(np.float32)
+    matrix, offset = 1.7 * np.array([[0.6, -0.8], [0.8, 0.6]]), np.array([4.0, -2.0])
+    target = (source @ matrix.T + offset).astype(np.float32)
+    for points in (slice(None), slice(2)):
+        affine = alignment.similarity_from_points(source[points], target[points])
+        np.testing.assert_allclose(affine.matrix, matrix, atol=1e-4)
+        np.testing.assert_allclose(affine.offset, offset, atol=1e-4)
+    # Where no turn fits, the error is the least: it grows along every other one.
+    target += rng.normal(0, 0.3, target.shape).astype(np.float32)
+    best, offset = alignment.similarity_from_points(source, target)
+    a, b = best[:, 0]
+
+    def error(a, b, offset):
+        return np.sum((source @ np.array([[a, b], [-b, a]]) + np.asarray(offset) - target) ** 2)
+
+    np.testing.assert_allclose(best, [[a, -b], [b, a]], atol=1e-5)
+    for step in 0.05 * np.concatenate([np.eye(4), -np.eye(4)]):
+        assert error(a, b, offset) < error(a + step[0], b + step[1], offset + step[2:])
+
+
+def test_there_and_back(rng):
+    affine = alignment.Affine(jnp.array([[1.2, 0.3], [-0.4, 0.9]]), jnp.array([5.0, -7.0]))
+    points = rng.random((4, 3, 2)).astype(np.float32)
+    back = alignment.invert(affine)
+    np.testing.assert_allclose(alignment.apply(back, alignment.apply(affine, points)), points, atol=1e-5)
+    both = alignment.compose(affine, alignment.Affine(2 * jnp.eye(2), jnp.array([1.0, 3.0])))
+    expected = alignment.apply(affine, 2 * points + np.array([1, 3], np.float32))
+    np.testing.assert_allclose(alignment.apply(both, points), expected, atol=1e-5)
+
+
+def test_resample_has_any_shape_and_is_anti_aliased(rng):
+    # Stripes of one pixel: every other one alone would be black or white.
+    stripes = jnp.asarray(np.tile([0.0, 1.0], (24, 16))[..., None], jnp.float32)
+    affine = alignment.Affine(4 * jnp.eye(2), jnp.array([1.5, 1.5]))
+    for kernel in ("linear", "cubic"):
+        seen = alignment.resample(stripes, affine, (6, 8), kernel=kernel, oversampling=4)
+        assert seen.shape == (6, 8, 1)
+        np.testing.assert_allclose(seen[1:-1, 1:-1], 0.5, atol=1e-6)
 
 
 def test_landmarks_come_to_lie_in_their_places():
@@ -78,4 +119,4 @@ def test_crop_is_differentiable(rng, x64):
         affine = alignment.Affine(jnp.eye(2) * 1.3, offset)
         return jnp.sum(jnp.sin(3 * alignment.crop(image, affine, 4, oversampling=2)))
 
-    jax.test_util.check_grads(total, (image, jnp.array([2.21, 3.34])), order=1, modes=["rev"], eps=1e-6)
+    test_util.check_grads(total, (image, jnp.array([2.21, 3.34])), order=1, modes=["rev"], eps=1e-6)
