@@ -14,8 +14,8 @@ from mlr_jax import checks
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp")
 """What `datasets.folder` takes for a picture."""
 
-# Luma of Rec. 601, as in every common "convert to grey".
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
+"""Of Rec. 601, as in every common "convert to grey"."""
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray:
@@ -89,7 +89,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     if channels != 1:
         raise checks.InputError(f"images: channels must be 1 (grey) or 3 (colour), not {channels}")
     # White is 1, though the rounded weights may add up to a little more.
-    return np.minimum(image @ np.array(_LUMA, image.dtype), 1)[..., None]
+    return np.minimum(image @ np.array(LUMA, image.dtype), 1)[..., None]
 
 
 def resize(image: ArrayLike, size: int) -> np.ndarray:

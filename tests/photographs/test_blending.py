@@ -1,0 +1,85 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import test_util
+
+from mlr_jax.alignment import Affine
+from mlr_jax.photographs import blending
+
+SIZE = 8
+
+
+def points_of(size: int) -> jax.Array:
+    return jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size)), axis=-1).astype(jnp.float32)
+
+
+def test_soft_mask():
+    mask = np.asarray(blending.soft_mask(points_of(100), 100, feather=0.2))
+    assert mask.min() == 0
+    assert mask.max() == 1
+    np.testing.assert_allclose(mask, mask[::-1], atol=1e-5)
+    np.testing.assert_allclose(mask, mask.T, atol=1e-5)
+    row = mask[50, 50:]
+    assert (row[:40] == 1).all(), "within, it is whole"
+    assert (np.diff(row[40:]) < 0).all(), "then it falls"
+    assert row[-1] < 1e-2, "to nothing at the border"
+    assert abs(np.diff(mask, axis=0)).max() < 0.2, "and never steeply"
+    assert mask[0, 0] == mask[3, 3] == 0, "corners are no face"
+
+
+def test_bounding_box_covers_the_crop():
+    affine = Affine(jnp.array([[1.5, 0.5], [-0.5, 1.5]]), jnp.array([30.0, -4.0]))
+    top, left, height, width = blending.bounding_box(affine, SIZE)
+    corners = np.array([[x, y] for x in (-0.5, 7.5) for y in (-0.5, 7.5)]) @ np.asarray(affine.matrix).T
+    corners += np.array([30, -4])
+    assert (corners >= (left, top)).all()
+    assert (corners <= (left + width - 1, top + height - 1)).all()
+    assert (corners.min(axis=0) < (left + 1, top + 1)).all()
+    assert (corners.max(axis=0) > (left + width - 2, top + height - 2)).all()
+
+
+@pytest.mark.parametrize("height", [31, 64, 70])
+def test_a_face_that_fits_the_pixels_is_laid_over(rng, height):
+    photograph = jnp.asarray(rng.random((height, 40, 3)), jnp.float32)
+    face = jnp.asarray(rng.random((SIZE, SIZE, 3)), jnp.float32)
+    affine = Affine(jnp.eye(2), jnp.array([12.0, 20.0]))
+    mask = np.asarray(blending.soft_mask(points_of(SIZE), SIZE))[..., None]
+    for gain, expected in (
+        (0.0, (1 - mask) * photograph[20:28, 12:20] + mask * face),
+        (1.0, photograph[20:28, 12:20] + mask * face),
+    ):
+        laid = np.array(blending.put_back(photograph, face, affine, gain=gain))
+        np.testing.assert_allclose(laid[20:28, 12:20], expected, atol=1e-5)
+        laid[20:28, 12:20] = photograph[20:28, 12:20]
+        np.testing.assert_array_equal(laid, photograph)
+
+
+def test_a_face_larger_than_its_place_is_anti_aliased(rng):
+    photograph = jnp.zeros((32, 32, 1))
+    stripes = jnp.asarray(np.tile([0.0, 1.0], (64, 32))[..., None], jnp.float32)
+    # Four pixels of the face for each pixel of the photograph.
+    affine = Affine(jnp.eye(2) / 4, jnp.array([8.0, 8.0]))
+    laid = np.asarray(blending.put_back(photograph, stripes, affine, oversampling=4))
+    np.testing.assert_allclose(laid[13:19, 13:19], 0.5, atol=0.02)
+
+
+def test_is_differentiable(rng, x64):
+    photograph, face = jnp.asarray(rng.random((6, 6, 1))), jnp.asarray(rng.random((4, 4, 1)))
+
+    def total(photograph, face, matrix, offset, gain):
+        laid = blending.put_back(photograph, face, Affine(matrix, offset), gain=gain, feather=0.9)
+        return jnp.sum(jnp.sin(3 * laid))
+
+    arguments = (photograph, face, jnp.array([[1.1, 0.1], [-0.2, 0.9]]), jnp.array([1.13, 0.87]), 0.3)
+    test_util.check_grads(total, arguments, order=1, modes=["rev"], eps=1e-6)
+
+
+def test_composes(rng):
+    photographs = jnp.asarray(rng.random((2, 9, 9, 1)), jnp.float32)
+    faces = jnp.asarray(rng.random((2, 4, 4, 1)), jnp.float32)
+    affines = Affine(jnp.stack([jnp.eye(2)] * 2), jnp.array([[1.0, 2.0], [3.0, 1.0]]))
+    together = jax.jit(jax.vmap(blending.put_back))(photographs, faces, affines)
+    for n in range(2):
+        alone = blending.put_back(photographs[n], faces[n], Affine(affines.matrix[n], affines.offset[n]))
+        np.testing.assert_allclose(together[n], alone, atol=1e-6)
