@@ -31,6 +31,7 @@ from tqdm import tqdm
 import mlr_jax
 from experiments import checkpoint, data, memory, run_folder, script, streaming
 from mlr_jax import array_file, checks, model_file, synthesis
+from mlr_jax.alignment import FaceTemplate
 from mlr_jax.datasets.source import Source
 
 _WINDOW = flags.DEFINE_integer("window", 3, "Side of the window in pixels, odd.")
@@ -55,6 +56,9 @@ _SAVE_EVERY = flags.DEFINE_integer(
     "save_every", 5000, "Pairs after which the sums are saved, at the end of a batch.", lower_bound=1
 )
 _RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever was summed before.")
+_WEIGHTS = flags.DEFINE_enum(
+    "weights", "float32", ["float32", "float16"], "Numbers in the model's file; float16 take half the space."
+)
 _MODEL = flags.DEFINE_string("model", None, "File of the model; by default model.npz in the output folder.")
 flags.adopt_module_key_flags(data)
 flags.adopt_module_key_flags(run_folder)
@@ -112,7 +116,9 @@ def train() -> None:
     model = synthesis.solve(
         summed.checkpoint.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
     )
-    model_file.save(model_path, model, metadata=_metadata(source))
+    model_file.save(
+        model_path, model, template=_template(source), metadata=_metadata(source), dtype=_WEIGHTS.value
+    )
     figures = {
         "num_pairs": num_summed,
         "num_pairs_before": num_begun,
@@ -171,6 +177,12 @@ def _settings(source: Source, like: synthesis.ExpressionStatistics, batch_size: 
         "jax version": jax.__version__,
         "device": jax.devices()[0].device_kind,
     }
+
+
+def _template(source: Source) -> FaceTemplate | None:
+    """Where the faces have eyes and mouth, if the data set knows."""
+    template = source.key.get("template")
+    return template if isinstance(template, FaceTemplate) else None
 
 
 def _metadata(source: Source) -> dict[str, Any]:
