@@ -1,3 +1,8 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -134,3 +139,22 @@ def test_resize_is_anti_aliased():
     assert small.shape == (16, 8, 1)
     np.testing.assert_allclose(small[1:-1, 1:-1], 0.5, atol=0.02)
     np.testing.assert_array_equal(images.resize(board, 32), board)
+
+
+@pytest.mark.parametrize("module", ["mlr_jax.images"])
+def test_1000_spoiled_pictures_are_read_or_refused(module):
+    """By the `read` of a module, with less memory than 30 bytes for each of the most pixels, in a minute."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.spoiled_pictures", "0", "1000", module],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert not found["others"]
+    assert found["pictures"] > 100
+    assert found["refused"] > 500
+    assert found["mebibytes"] * 2**20 < 30 * images.MOST_PIXELS
