@@ -12,7 +12,7 @@ from mlr_jax import array_file, checks
 from mlr_jax.synthesis import ExpressionStatistics
 
 _KIND = "training's sums"
-_VERSION = 1
+_VERSION = 2
 
 # Settings that are digests say nothing to a reader.
 _DIGESTS = {

@@ -10,6 +10,7 @@ from absl import flags
 from tqdm import tqdm
 
 from mlr_jax import checks
+from mlr_jax.alignment import FaceTemplate
 from mlr_jax.datasets import ck_plus, folder, jaffe, london, manifest, synthetic
 from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
 from mlr_jax.datasets.source import Source, take
@@ -121,21 +122,30 @@ def load(*, cache_dir: Path) -> Pairs:
     return _load(_SEED.value, cache_dir)
 
 
-def stream() -> Source:
+def stream(**options: object) -> Source:
     """Opens the pairs that the flags name, to be read one by one.
 
     All of them, unless `--test_list` or `--test_fraction` is given: then those to train on.
 
+    Args:
+      **options: `source` or `target`, in place of the flag.
+
     Raises:
       InputError: the data are not as they should be, as far as this is seen without reading all pictures.
     """
-    source = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value))
+    source = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | options)
     if _TEST_LIST.value is None and not _TEST_FRACTION.present:
         return source
     # The pairs' numbers are split in place of the pairs.
     numbers = np.arange(len(source.subjects))
     train, _ = _split(Pairs(numbers, numbers, source.subjects), _SEED.value)
     return take(source, train.neutral)
+
+
+def template(source: Source) -> FaceTemplate | None:
+    """Where the faces of a data set have eyes and mouth, if it knows."""
+    found = source.key.get("template")
+    return found if isinstance(found, FaceTemplate) else None
 
 
 def available_targets(targets: Sequence[str]) -> list[str]:

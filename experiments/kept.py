@@ -22,7 +22,7 @@ from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
 
 _KIND = "finished piece of an experiment"
-_VERSION = 1
+_VERSION = 2
 
 # The modules beside this one that determine results. What a script computes itself, it adds to `what`.
 _MODULES = ("cross_validation", "kept", "memory", "methods", "timing", "trials")

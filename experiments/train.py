@@ -55,6 +55,9 @@ _SAVE_EVERY = flags.DEFINE_integer(
     "save_every", 5000, "Pairs after which the sums are saved, at the end of a batch.", lower_bound=1
 )
 _RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever was summed before.")
+_WEIGHTS = flags.DEFINE_enum(
+    "weights", "float32", ["float32", "float16"], "Numbers in the model's file; float16 take half the space."
+)
 _MODEL = flags.DEFINE_string("model", None, "File of the model; by default model.npz in the output folder.")
 flags.adopt_module_key_flags(data)
 flags.adopt_module_key_flags(run_folder)
@@ -112,7 +115,9 @@ def train() -> None:
     model = synthesis.solve(
         summed.checkpoint.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
     )
-    model_file.save(model_path, model, metadata=_metadata(source))
+    model_file.save(
+        model_path, model, template=data.template(source), metadata=_metadata(source), dtype=_WEIGHTS.value
+    )
     figures = {
         "num_pairs": num_summed,
         "num_pairs_before": num_begun,

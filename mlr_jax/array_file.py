@@ -1,13 +1,20 @@
 """Arrays and a few words about them in one .npz file, which is never half written.
 
-NumPy's own format without pickle: any program that reads it can read these, and nothing in them is run.
+NumPy's own format without pickle: any program that reads it can read these, and nothing in them is run. A
+checksum over all of it tells a damaged file. Nothing that a file says of itself is believed: reading one, be
+it made to do harm, takes no more memory than its size on disk and 32 MiB.
 """
 
 import contextlib
 import glob
+import hashlib
+import io
 import json
+import math
 import os
-from collections.abc import Mapping
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +24,17 @@ from jax.typing import ArrayLike
 from mlr_jax import checks
 
 _HEADER = "header"
+_LONGEST_HEADER = 2**20  # letters
+_DTYPES = "biufcUS"  # numbers and text: what is no object and has no parts
+
+# At once. A directory of thousands of members is shorter.
+_MOST_BYTES = 2**18
+
+# What `numpy.save` writes before such an array in C's order. Its own reader evaluates Python instead.
+_NPY = re.compile(
+    rb"\{'descr': '([<>|][%s][1-9]\d{0,17})', 'fortran_order': False, "
+    rb"'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), \} *\n" % _DTYPES.encode()
+)
 
 
 class ArrayFile(NamedTuple):
@@ -46,21 +64,32 @@ def save(
       path: of the file, in a folder that exists.
       kind: what it holds, such as "expression model"; `load` asks for it.
       version: of the arrays' and the header's meaning.
-      arrays: to be written, by their names; none is called "header".
+      arrays: of numbers or text, by their names; none is called "header".
       header: what JSON can hold.
 
     Raises:
-      TypeError: the header holds what JSON cannot.
+      TypeError: the header holds what JSON cannot, or an array neither numbers nor text.
+      InputError: the header is longer than 1 MiB.
       OSError: the file cannot be written.
     """
     path = Path(path)
-    text = json.dumps({"kind": kind, "version": version, "header": dict(header)}, sort_keys=True)
-    contents = {name: np.asarray(array) for name, array in arrays.items()} | {_HEADER: np.array(text)}
+    contents = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    digest = hashlib.sha256()
+    for name, array in contents.items():
+        if array.dtype.kind not in _DTYPES or not array.dtype.itemsize:
+            raise TypeError(f"array_file.save: {name} must hold numbers or text, not {array.dtype}")
+        digest.update(_label(name, array))
+        digest.update(_bytes(array))
+    # Through JSON once, so that it is the same after reading: keys become text, tuples lists.
+    outer = json.loads(json.dumps({"kind": kind, "version": version, "header": dict(header)}))
+    text = json.dumps(outer | {"sha256": _finish(digest, outer)}, sort_keys=True)
+    if len(text) > _LONGEST_HEADER:
+        raise checks.InputError(f"{path}: its header would be longer than {_LONGEST_HEADER} letters")
     # In the same folder, since only there a file can take another's place at once.
     partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial_path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **contents)
+            np.savez(file, allow_pickle=False, **contents, **{_HEADER: np.array(text)})
             file.flush()
             os.fsync(file.fileno())
         partial_path.replace(path)
@@ -86,29 +115,109 @@ def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:
       version: the one that the caller understands.
 
     Raises:
-      InputError: there is no such file, it is damaged, or it holds something else or of another version.
+      InputError: there is no such file, it is damaged or was altered, or it holds something else or of
+        another version; the message says which.
     """
     path = Path(path)
     if not path.is_file():
         raise checks.InputError(f"there is no file {path}")
     try:
-        # Opened here, since NumPy leaves open what it finds broken.
-        with path.open("rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            with content:
-                arrays = {name: content[name] for name in content.files}
-        outer = json.loads(arrays.pop(_HEADER).item())
-        found, written, header = outer["kind"], outer["version"], outer["header"]
+        with _ShortReads(path) as file, zipfile.ZipFile(file) as archive:
+            members = _members(archive, path.stat().st_size)
+            outer = _read_header(archive, members)
+            found, written, header = outer["kind"], outer["version"], outer["header"]
+            arrays, digest = {}, hashlib.sha256()
+            if (found, written) == (kind, version):
+                arrays = {name: _read(archive, member, digest) for name, member in members.items()}
+                if outer.pop("sha256", None) != _finish(digest, outer):
+                    raise ValueError("its checksum does not fit its contents")
     except Exception as error:  # Whatever zip, NumPy and JSON find wrong with it.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise checks.InputError(f"{path} is damaged, or no {kind} at all: {reason}") from error
-    if found != kind:
-        raise checks.InputError(f"{path} holds no {kind}, but: {found}")
-    if written != version:
-        age = "a newer" if written > version else "an older"
+        reason = checks.one_line(error)
         raise checks.InputError(
-            f"{path} was written by {age} mlr_jax (format {written}; this one reads {version})"
+            f"{path} is damaged, was altered, or is no {kind} at all: {reason}; use another copy"
+        ) from error
+    if found != kind:
+        raise checks.InputError(f"{path} holds no {kind}, but: {checks.one_line(found)}")
+    if written != version:
+        age, remedy = ("a newer", "update mlr_jax") if written > version else ("an older", "train again")
+        raise checks.InputError(
+            f"{path} was written by {age} mlr_jax (format {checks.one_line(written)}; this one reads "
+            f"{version}); {remedy}"
         )
     return ArrayFile(arrays, header)
+
+
+class _ShortReads(io.FileIO):
+    """A file that is read in short pieces, however long its directory says to be."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_BYTES:
+            raise ValueError("its directory is too long")
+        return super().read(size)
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The members by the names of their arrays, which all together fit into a file of `size` bytes."""
+    members = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename or name in members:
+            raise ValueError(f"its member {member.filename} is no array, or there twice")
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+            raise ValueError(f"its member {member.filename} is compressed")
+        members[name] = member
+    if sum(member.file_size for member in members.values()) > size:
+        raise ValueError("its members are larger than the file")
+    return members
+
+
+def _read_header(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, Any]:
+    """Takes the header out of the members."""
+    member = members.pop(_HEADER, None)
+    if member is None or member.file_size > 4 * _LONGEST_HEADER + _MOST_BYTES:
+        raise ValueError("it has no header, or too long a one")
+    outer = json.loads(_read(archive, member, hashlib.sha256()).item())
+    types = {"kind": str, "version": int, "header": dict}
+    if type(outer) is not dict or any(type(outer.get(name)) is not kind for name, kind in types.items()):
+        raise ValueError("its header is none")
+    return outer
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, digest: "hashlib._Hash") -> np.ndarray:
+    """An array, after checking that it is exactly as large as its member; it is added to the digest."""
+    name = member.filename.removesuffix(".npy")
+    with archive.open(member) as stream:
+        start = stream.read(10)
+        length = int.from_bytes(start[8:], "little")
+        match = _NPY.fullmatch(stream.read(length))
+        if not start.startswith(b"\x93NUMPY\x01\x00") or match is None:
+            raise ValueError(f"{name} is no array of numbers or text")
+        dtype, shape = np.dtype(match[1].decode()), tuple(map(int, re.findall(rb"\d+", match[2])))
+        if 10 + length + dtype.itemsize * math.prod(shape) != member.file_size:
+            raise ValueError(f"{name} is said to be {dtype} of the shape {shape}, which its size is not")
+        array = np.empty(shape, dtype)
+        digest.update(_label(name, array))
+        for part in _parts(_bytes(array)):
+            part[:] = stream.read(len(part))
+            digest.update(part)
+        stream.read(1)  # At its end, zip's own checksum is compared.
+    return array
+
+
+def _label(name: str, array: np.ndarray) -> bytes:
+    return json.dumps([name, array.dtype.str, array.shape]).encode()
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """Of an array in C's order, without a copy."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _parts(whole: memoryview) -> Iterator[memoryview]:
+    return (whole[start : start + _MOST_BYTES] for start in range(0, len(whole), _MOST_BYTES))
+
+
+def _finish(digest: "hashlib._Hash", outer: Mapping[str, Any]) -> str:
+    """The checksum of all arrays, of which the digest is, and the header."""
+    digest.update(json.dumps(outer, sort_keys=True).encode())
+    return digest.hexdigest()

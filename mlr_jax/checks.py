@@ -13,12 +13,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+_LONGEST = 300  # of words from elsewhere, in letters
+
 
 class InputError(ValueError):
     """The caller's data or options are at fault, and the message says how.
 
     Scripts print it as one line; in a program it is an ordinary `ValueError`.
     """
+
+
+def one_line(words: object) -> str:
+    """What a message shows of an error or of text that came from elsewhere: one short, printable line.
+
+    >>> one_line(["any", 1])
+    "['any', 1]"
+    """
+    text = " ".join(str(words).split()) or type(words).__name__
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text[: _LONGEST + 1])
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
 
 
 def is_concrete(*arrays: Any) -> bool:

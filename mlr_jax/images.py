@@ -2,17 +2,23 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import imageio.v3 as iio
 import jax
 import numpy as np
 from jax.typing import ArrayLike
+from PIL import Image, ImageOps
 
 from mlr_jax import checks
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp")
 """What `datasets.folder` takes for a picture."""
+
+MOST_PIXELS = 80_000_000
+"""Of a picture; larger ones are refused, as they may be made to exhaust the memory."""
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "AVIF", "TGA", "ICO")
+"""That are read, by Pillow's names. Others run programs, are cut from films, or are hardly ever met."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Of Rec. 601, as in every common "convert to grey"."""
@@ -30,34 +36,33 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
       `(height, width, 3)` float32 in [0, 1].
 
     Raises:
-      InputError: there is no such file, it cannot be decoded, or it holds NaN or values that no picture
-        has; the message names it.
+      InputError: there is no such file, it cannot be decoded, it has more than `MOST_PIXELS`, or it holds NaN
+        or values that no picture has; the message names it.
     """
     path = Path(path)
     if not path.is_file():
         raise checks.InputError(f"there is no picture {path}")
     try:
-        with iio.imopen(path, "r", plugin="pillow") as file:
-            # Converting more than 8 bits would clip them, so these are read as they are.
-            deep = file.properties(index=0).dtype not in (np.uint8, np.bool_)
-            # What the plugin takes besides, its base class does not declare.
-            options: dict[str, Any] = {"mode": None if deep else "RGB", "rotate": True}
-            image = file.read(index=0, **options)
+        # Not by its name: Pillow would map the file, and scrambles TIFF that is to be turned then.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            levels = _decode(image) if 0 < width * height <= MOST_PIXELS else None
     except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise checks.InputError(f"cannot read {path} as a picture: {reason}") from error
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=-1)
-    white = {"u1": 255, "u2": 65535, "i4": 65535}.get(image.dtype.str[1:], 1)
-    result = image[..., :3].astype(np.float32) / np.float32(white)
+        raise checks.InputError(f"cannot read {path} as a picture: {checks.one_line(error)}") from error
+    if levels is None:
+        raise checks.InputError(
+            f"{path} has {width} x {height} pixels, but must have 1 to {MOST_PIXELS:,}; make it smaller"
+        )
+    white = {"u1": 255, "u2": 65535, "i4": 65535}.get(levels.dtype.str[1:], 1)
+    result = levels.astype(np.float32) / np.float32(white)
     if not np.isfinite(result).all():
         raise checks.InputError(f"{path} holds values that are NaN or infinite")
     if result.min() < 0 or result.max() > 1:
         raise checks.InputError(
-            f"{path} holds {image.dtype} values from {image.min():g} to {image.max():g}, but at most {white} "
-            "can be shown; save it with 8 or 16 bits"
+            f"{path} holds {levels.dtype} values from {levels.min():g} to {levels.max():g}, but at most "
+            f"{white} can be shown; save it with 8 or 16 bits"
         )
-    return result
+    return result if result.ndim == 3 else np.repeat(result[..., None], 3, axis=-1)
 
 
 def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
@@ -111,3 +116,11 @@ def resize(image: ArrayLike, size: int) -> np.ndarray:
     shape = (round(height * scale), round(width * scale), channels)
     # The weights of an average add up to 1 only nearly, and white must stay in [0, 1].
     return np.clip(np.asarray(jax.image.resize(image, shape, "linear", antialias=True)), 0, 1)
+
+
+def _decode(image: Image.Image) -> np.ndarray:
+    """The levels of a picture, upright: RGB, or grey `(height, width)` if they are deeper than 8 bits."""
+    upright = ImageOps.exif_transpose(image)
+    # Converting more than 8 bits would clip them, so these are read as they are.
+    is_deep = image.mode == "F" or image.mode.startswith("I")
+    return np.asarray(upright if is_deep else upright.convert("RGB"))

@@ -1,3 +1,8 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -52,11 +57,37 @@ def test_reads_every_kind_of_picture(tmp_path, picture):
         np.testing.assert_allclose(read, values, atol=1e-6, err_msg=name)
 
 
-def test_turns_upright(tmp_path, picture):
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16"])
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (2, np.fliplr),
+        (3, lambda x: np.rot90(x, 2)),
+        (5, lambda x: x.swapaxes(0, 1)),
+        (6, lambda x: np.rot90(x, -1)),
+    ],
+)
+def test_turns_upright(tmp_path, picture, ending, mode, orientation, turn):
+    if mode == "I;16":
+        picture = Image.fromarray(picture[..., 0].astype(np.uint16) * 257)
+    else:
+        picture = Image.fromarray(picture).convert(mode)
     exif = Image.Exif()
-    exif[0x0112] = 6  # To be turned by a quarter to the right.
-    Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_allclose(images.read(tmp_path / "turned.png"), np.rot90(picture, -1) / 255, atol=1e-6)
+    exif[0x0112] = orientation
+    for name, options in ((f"straight.{ending}", {}), (f"turned.{ending}", {"exif": exif})):
+        picture.save(tmp_path / name, **options)
+    expected = turn(images.read(tmp_path / f"straight.{ending}"))
+    np.testing.assert_array_equal(images.read(tmp_path / f"turned.{ending}"), expected)
+
+
+def test_refuses_what_would_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MOST_PIXELS", 62)
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / "large.png")
+    with pytest.raises(
+        InputError, match=r"large.png has 7 x 9 pixels, but must have 1 to 62; make it smaller$"
+    ):
+        images.read(tmp_path / "large.png")
 
 
 def test_clear_errors(tmp_path):
@@ -108,3 +139,22 @@ def test_resize_is_anti_aliased():
     assert small.shape == (16, 8, 1)
     np.testing.assert_allclose(small[1:-1, 1:-1], 0.5, atol=0.02)
     np.testing.assert_array_equal(images.resize(board, 32), board)
+
+
+@pytest.mark.parametrize("module", ["mlr_jax.images"])
+def test_1000_spoiled_pictures_are_read_or_refused(module):
+    """By the `read` of a module, with less memory than 30 bytes for each of the most pixels, in a minute."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.spoiled_pictures", "0", "1000", module],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert not found["others"]
+    assert found["pictures"] > 100
+    assert found["refused"] > 500
+    assert found["mebibytes"] * 2**20 < 30 * images.MOST_PIXELS

@@ -289,7 +289,8 @@ def _align(
     height, width, _ = picture.shape
     _check_landmarks(face, width, height)
     _check_landmarks(source)
-    ratio = alignment.mouth_ratio(*source.landmarks[:2], np.mean(source.landmarks[2:], axis=0))
+    left_eye, right_eye, *corners = source.landmarks
+    ratio = alignment.mouth_ratio(left_eye, right_eye, np.mean(corners, axis=0))
     left_eye, right_eye = face.landmarks[:2]
     affine = alignment.crop_from_eyes(left_eye, right_eye, ratio, image_size, template=template)
     oversampling = math.ceil(float(alignment.pixels_per_pixel(affine)))

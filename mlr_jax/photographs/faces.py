@@ -8,6 +8,8 @@ calls says where the eyes are.
 
 import contextlib
 import importlib.util
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +26,11 @@ MOST_FACES = 20
 _LEFT_IRIS, _RIGHT_IRIS = slice(468, 473), slice(473, 478)
 _MOUTH_CORNERS = (61, 291)
 
-# Faces that are small in a photograph are looked for in parts of it: squares of these parts of its shorter
-# side, that overlap by half.
-_PARTS = (0.5, 0.25)
+# Faces that are small in a photograph are looked for in squares of a half and a quarter of its shorter side,
+# that overlap by half. There are many, so each must be surer.
+_LEAST_PART = 0.25
+_LARGE = 0.08  # eye distance of a face that is easily found, as a part of the shorter side
+_CONFIDENCE, _CONFIDENCE_IN_PARTS = 0.5, 0.7
 
 _HELP = "say where the eyes are, --eyes=x1,y1,x2,y2 in a script"
 
@@ -70,23 +74,29 @@ def find(levels: np.ndarray) -> list[Face]:
     """
     eight_bits = levels if levels.dtype == np.uint8 else (levels // 257).astype(np.uint8)
     colour = np.ascontiguousarray(np.broadcast_to(eight_bits, (*eight_bits.shape[:2], 3)))
-    with _landmarker() as detect:
-        found = detect(colour)
-        for part in _PARTS:
-            if found:
-                break
-            for top, left, side in _squares(colour.shape[0], colour.shape[1], part):
+    height, width, _ = colour.shape
+    with _landmarker(_CONFIDENCE) as detect:
+        faces = [Face(points) for points in detect(colour)]
+    part = 1.0
+    # Until there is one that is large for the part it is in: smaller ones are then not meant.
+    while part > _LEAST_PART and not any(
+        face.eye_distance > _LARGE * part * min(height, width) for face in faces
+    ):
+        part /= 2
+        with _landmarker(_CONFIDENCE_IN_PARTS) as detect:
+            for top, left, side in _squares(height, width, part):
                 square = np.ascontiguousarray(colour[top : top + side, left : left + side])
-                found += [np.add(points, (left, top)) for points in detect(square)]
-    faces: list[Face] = []
-    for face in map(Face, found):
-        # The same face in two parts that overlap.
-        if all(
-            np.hypot(*np.subtract(face.landmarks.left_eye, other.landmarks.left_eye)) > face.eye_distance / 2
-            for other in faces
-        ):
-            faces.append(face)
+                for points in detect(square):
+                    _add(faces, Face(np.add(points, (left, top))))
     return sorted(faces[:MOST_FACES], key=lambda face: face.landmarks.left_eye)
+
+
+def _add(faces: list[Face], face: Face) -> None:
+    """Adds a face, unless it was found before, in a part that overlaps."""
+    left_eye, tolerance = face.landmarks.left_eye, face.eye_distance / 2
+    others = (other.landmarks.left_eye for other in faces)
+    if all(np.hypot(*np.subtract(left_eye, other)) > tolerance for other in others):
+        faces.append(face)
 
 
 def choose(faces: Sequence[Face], which: str | None) -> list[Face]:
@@ -125,7 +135,7 @@ def _pair(point: np.ndarray) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _landmarker() -> Iterator[Any]:
+def _landmarker(confidence: float) -> Iterator[Any]:
     """A function from `(height, width, 3)` uint8 to the points of each face in it."""
     try:
         import mediapipe
@@ -135,10 +145,13 @@ def _landmarker() -> Iterator[Any]:
             f"faces are found by the extra 'align': pip install 'mlr_jax[align]' ({error}); or {_HELP}"
         ) from error
     options = vision.FaceLandmarkerOptions(
-        BaseOptions(model_asset_buffer=_model_file().read_bytes()), num_faces=MOST_FACES
+        BaseOptions(model_asset_buffer=_model_file().read_bytes()),
+        num_faces=MOST_FACES,
+        min_face_detection_confidence=confidence,
     )
     try:
-        landmarker = vision.FaceLandmarker.create_from_options(options)
+        with _without_log():
+            landmarker = vision.FaceLandmarker.create_from_options(options)
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise checks.InputError(f"MediaPipe does not work on this machine: {reason}; {_HELP}") from error
@@ -146,7 +159,8 @@ def _landmarker() -> Iterator[Any]:
     def detect(picture: np.ndarray) -> list[np.ndarray]:
         height, width, _ = picture.shape
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
-        result = landmarker.detect(image)
+        with _without_log():
+            result = landmarker.detect(image)
         # From parts of the picture to pixels, whose middles are whole numbers.
         return [
             np.array([(point.x * width, point.y * height) for point in face]) - 0.5
@@ -155,6 +169,20 @@ def _landmarker() -> Iterator[Any]:
 
     with landmarker:
         yield detect
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Drops what is written to the standard error meanwhile: MediaPipe's log, which has no switch."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _model_file() -> Path:

@@ -8,10 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from mlr_jax import checks
-
-MOST_PIXELS = 80_000_000
-"""Of a photograph; larger ones are refused, as they may be made to exhaust the memory."""
+from mlr_jax import checks, images
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 """Of the files that `write` can make."""
@@ -46,22 +43,22 @@ def read(path: str | os.PathLike[str]) -> Photograph:
       path: of the file.
 
     Raises:
-      InputError: there is no such file, it cannot be decoded, it has more than `MOST_PIXELS`, or values that
-        no picture has; the message names it.
+      InputError: there is no such file, it cannot be decoded, it has more than `images.MOST_PIXELS`, or values
+        that no picture has; the message names it.
     """
     path = Path(path)
     if not path.is_file():
         raise checks.InputError(f"there is no picture {path}")
     try:
-        with Image.open(path) as image:
+        # Not by its name: Pillow would map the file, and scrambles TIFF that is to be turned then.
+        with path.open("rb") as file, Image.open(file, formats=images.FORMATS) as image:
             width, height = image.size
-            if width * height <= MOST_PIXELS:
+            if 0 < width * height <= images.MOST_PIXELS:
                 return _decode(image)
     except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise checks.InputError(f"cannot read {path} as a picture: {reason}") from error
+        raise checks.InputError(f"cannot read {path} as a picture: {checks.one_line(error)}") from error
     raise checks.InputError(
-        f"{path} has {width} x {height} pixels; more than {MOST_PIXELS:,} are not read: make it smaller"
+        f"{path} has {width} x {height} pixels, but must have 1 to {images.MOST_PIXELS:,}; make it smaller"
     )
 
 

@@ -273,3 +273,17 @@ def test_gradients_are_finite(people):
         slopes = slope(synthetic.sample_expression(jax.random.key(2), name), who)
         assert all(jnp.isfinite(value) for value in slopes)
         assert all(value != 0 for value in (slopes.jaw, slopes.brow_draw, slopes.eye_open))
+
+
+def test_faces_fit_their_template():
+    """The middle of what `sample_identity` draws, from the eyes' middle to the mouth's."""
+    template = synthetic.TEMPLATE
+    for field, place in (
+        ("eye_x", template.eye_distance / 2),
+        ("eye_y", template.eye_height),
+        ("mouth_y", template.mouth_height),
+    ):
+        low, high = synthetic.Identity.__annotations__[field].__metadata__
+        assert place == pytest.approx((low + high) / 2)
+        assert high - low < 0.02
+    assert synthetic.stream(image_size=16, num_subjects=1).key["template"] == template

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.pairs import Pairs
@@ -43,6 +44,7 @@ from mlr_jax.images import to_channels
 
 __all__ = [
     "EXPRESSIONS",
+    "TEMPLATE",
     "Expression",
     "Identity",
     "load",
@@ -51,6 +53,9 @@ __all__ = [
     "sample_identity",
     "stream",
 ]
+
+TEMPLATE = FaceTemplate(eye_distance=0.38, eye_height=0.38, mouth_height=0.78)
+"""Where the faces have eyes and mouth on average; the eyes lie lower than in the template of `alignment`."""
 
 _BATCH = 4  # people drawn at once: more is not faster, and takes more memory
 _MOST_BATCHES = 2  # asked for at once; one alone is compiled to other code, and comes to other last digits
@@ -170,5 +175,6 @@ def _open(
         "seed": seed,
         "image_size": image_size,
         "channels": channels,
+        "template": TEMPLATE,
     }
     return sources.Source(subjects, (image_size, image_size, channels), read, key)

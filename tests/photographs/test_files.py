@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from mlr_jax import images
+from mlr_jax.checks import InputError
+from mlr_jax.photographs import files
+from mlr_jax.photographs.files import Photograph
+
+HEIGHT, WIDTH = 6, 9
+LOSSLESS = (".png", ".tif", ".tiff", ".bmp")
+
+
+@pytest.fixture
+def levels(rng):
+    return rng.integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
+
+
+def test_colour_and_grey(tmp_path, levels):
+    Image.fromarray(levels[..., :3]).save(tmp_path / "colour.png")
+    Image.fromarray(levels[..., 0]).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(files.read(tmp_path / "colour.png").levels, levels[..., :3])
+    np.testing.assert_array_equal(files.read(tmp_path / "grey.png").levels, levels[..., :1])
+
+
+def test_transparency_is_kept(tmp_path, levels):
+    for planes, name in ((levels, "rgba.png"), (levels[..., 2:], "la.png")):
+        Image.fromarray(planes).save(tmp_path / name)
+        photograph = files.read(tmp_path / name)
+        np.testing.assert_array_equal(photograph.levels, planes[..., :-1])
+        np.testing.assert_array_equal(photograph.alpha, planes[..., -1])
+
+
+def test_palettes_have_their_colours(tmp_path, levels):
+    image = Image.fromarray(levels[..., :3]).quantize(8)
+    image.save(tmp_path / "palette.png")
+    photograph = files.read(tmp_path / "palette.png")
+    np.testing.assert_array_equal(photograph.levels, np.asarray(image.convert("RGB")))
+    assert photograph.alpha is None
+    image.save(tmp_path / "palette.gif", transparency=image.getpixel((0, 0)))
+    assert files.read(tmp_path / "palette.gif").alpha[0, 0] == 0
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_sixteen_bits_of_grey(tmp_path, rng, ending):
+    deep = rng.integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / f"deep{ending}")
+    photograph = files.read(tmp_path / f"deep{ending}")
+    np.testing.assert_array_equal(photograph.levels[..., 0], deep)
+    files.write(tmp_path / f"again{ending}", photograph)
+    np.testing.assert_array_equal(files.read(tmp_path / f"again{ending}").levels[..., 0], deep)
+    # What cannot hold them gets the nearest level of eight.
+    files.write(tmp_path / "again.bmp", photograph)
+    eight = files.read(tmp_path / "again.bmp").levels[..., 0]
+    assert abs(eight / 255 - deep / 65535).max() <= 0.5001 / 255
+
+
+def test_inks_become_colours(tmp_path):
+    # Paper, black, and the three inks.
+    inks = np.zeros((1, 5, 4), np.uint8)
+    inks[0, 1, 3] = inks[0, 2, 0] = inks[0, 3, 1] = inks[0, 4, 2] = 255
+    image = Image.frombytes("CMYK", (5, 1), inks.tobytes())
+    image.resize((40, 8), Image.Resampling.NEAREST).save(tmp_path / "inks.jpg", quality=100)
+    colours = files.read(tmp_path / "inks.jpg").levels[4, 4::8]
+    expected = [(255, 255, 255), (0, 0, 0), (0, 255, 255), (255, 0, 255), (255, 255, 0)]
+    np.testing.assert_allclose(colours, expected, atol=12)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_is_turned_upright(tmp_path, orientation):
+    """The corner that is dark in the scene is dark at the same place, however the camera was held."""
+    scene = np.full((32, 48, 3), 200, np.uint8)
+    scene[:16, :16] = 0
+    undo = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(undo(scene))).save(tmp_path / "held.jpg", exif=exif, quality=100)
+    read = files.read(tmp_path / "held.jpg")
+    np.testing.assert_allclose(read.levels.astype(int), scene, atol=4)
+    # And stays so, when it is written.
+    files.write(tmp_path / "again.png", read)
+    np.testing.assert_array_equal(files.read(tmp_path / "again.png").levels, read.levels)
+
+
+@pytest.mark.parametrize("ending", files.ENDINGS)
+def test_every_format(tmp_path, levels, ending):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    smooth = np.sort(levels, axis=1)  # Which JPEG is made for.
+    photograph = Photograph(smooth[..., :3], smooth[..., 3], profile)
+    files.write(tmp_path / f"it{ending}", photograph)
+    again = files.read(tmp_path / f"it{ending}")
+    if ending in LOSSLESS:
+        np.testing.assert_array_equal(again.levels, photograph.levels)
+    assert again.levels.shape == photograph.levels.shape
+    assert (again.alpha is None) == (ending in (".jpg", ".jpeg", ".bmp"))
+    assert again.icc_profile == (None if ending == ".bmp" else profile)
+    with Image.open(tmp_path / f"it{ending}") as image:
+        assert ending == ".bmp" or "Synthetic" in image.getexif()[270]
+    assert [path.name for path in tmp_path.iterdir()] == [f"it{ending}"]
+
+
+def test_levels_and_units(rng):
+    for dtype in (np.uint8, np.uint16):
+        every = np.arange(np.iinfo(dtype).max + 1).astype(dtype)
+        np.testing.assert_array_equal(files.to_levels(files.to_unit(every), np.dtype(dtype)), every)
+    np.testing.assert_array_equal(files.to_levels(np.array([-1.0, 2.0]), np.dtype(np.uint8)), [0, 255])
+
+
+def test_clear_errors(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"there is no picture .*none.png"):
+        files.read(tmp_path / "none.png")
+    (tmp_path / "words.jpg").write_text("no picture")
+    with pytest.raises(InputError, match=r"cannot read .*words.jpg as a picture: cannot identify"):
+        files.read(tmp_path / "words.jpg")
+    photograph = Photograph(np.zeros((3, 4, 3), np.uint8))
+    with pytest.raises(InputError, match=r"written as .png, .*not '.xyz'"):
+        files.write(tmp_path / "it.xyz", photograph)
+    files.write(tmp_path / "it.png", photograph)
+    monkeypatch.setattr(images, "MOST_PIXELS", 11)
+    with pytest.raises(InputError, match="has 4 x 3 pixels, but must have 1 to 11; make it smaller"):
+        files.read(tmp_path / "it.png")
+    Image.fromarray(np.full((2, 2), 70000, np.int32)).save(tmp_path / "deep.tif")
+    with pytest.raises(InputError, match=r"cannot read .*deep.tif.*70000"):
+        files.read(tmp_path / "deep.tif")

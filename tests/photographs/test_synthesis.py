@@ -1,0 +1,163 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import masks
+from mlr_jax.alignment import FaceTemplate
+from mlr_jax.checks import InputError
+from mlr_jax.photographs import synthesis
+from mlr_jax.photographs.files import Photograph
+from mlr_jax.photographs.synthesis import Landmarks
+from mlr_jax.synthesis import ExpressionModel
+
+SIZE = 32
+HEIGHT, WIDTH = 200, 300
+LANDMARKS = Landmarks((130.0, 90.0), (170.0, 94.0), (146.0, 134.0))
+
+
+def brightening(channels: int, amount: float = 0.1) -> ExpressionModel:
+    """A model that makes every pixel brighter, in the first channel twice as much."""
+    amounts = jnp.array([2.0, 1.0, 1.0])[:channels] * amount
+    weights = jnp.ones((channels, 1, 1, SIZE, SIZE))
+    bias = jnp.broadcast_to(amounts[:, None, None], (channels, SIZE, SIZE))
+    return ExpressionModel(weights, bias, masks.square(1))
+
+
+@pytest.fixture
+def photograph(rng):
+    alpha = rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    return Photograph(rng.integers(40, 200, (HEIGHT, WIDTH, 3), dtype=np.uint8), alpha, b"profile")
+
+
+def test_the_inside_changes_and_the_outside_does_not(photograph):
+    result = synthesis.synthesize(brightening(3), photograph, LANDMARKS)
+    assert result.icc_profile == photograph.icc_profile
+    np.testing.assert_array_equal(result.alpha, photograph.alpha)
+    difference = result.levels.astype(int) - photograph.levels
+    # The middle of the face, whose details stay.
+    middle = difference[100:120, 140:160]
+    np.testing.assert_allclose(middle[..., 0], 0.2 * 255, atol=0.6)
+    np.testing.assert_allclose(middle[..., 1:], 0.1 * 255, atol=0.6)
+    changed = difference.any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    side = np.hypot(40, 4) / FaceTemplate().eye_distance
+    assert rows.min() > 90 - 0.5 * side
+    assert rows.max() < 90 + 0.9 * side
+    assert columns.min() > 150 - 0.7 * side
+    assert columns.max() < 150 + 0.7 * side
+    assert (difference >= 0).all()
+    # Softly: no step at the edge.
+    edge = difference[100, : columns.max() + 2, 0]
+    assert edge[edge > 0].min() <= 2
+
+
+@pytest.mark.parametrize("detail", ["transfer", "none"])
+def test_no_intensity_is_no_change(photograph, detail):
+    result = synthesis.synthesize(brightening(3), photograph, LANDMARKS, intensity=0, detail=detail)
+    if detail == "transfer":
+        np.testing.assert_array_equal(result.levels, photograph.levels)
+    else:
+        assert (result.levels != photograph.levels).any(), "replaced by a coarser picture"
+
+
+def test_details_are_replaced_where_asked(photograph):
+    kept, replaced = (
+        synthesis.synthesize(brightening(3), photograph, LANDMARKS, detail=detail).levels[100:120, 140:160]
+        for detail in ("transfer", "none")
+    )
+    # Noise is all detail: a pixel of the model is the mean of ten of the photograph.
+    assert kept.std() > 40
+    assert replaced[..., 1].std() < 0.5 * kept[..., 1].std()
+    np.testing.assert_allclose(replaced.mean(axis=(0, 1)), kept.mean(axis=(0, 1)), atol=4)
+
+
+def test_grey_stays_grey(photograph):
+    grey = Photograph(photograph.levels[..., :1])
+    result = synthesis.synthesize(brightening(3), grey, LANDMARKS)
+    assert result.levels.shape == (HEIGHT, WIDTH, 1)
+    difference = result.levels.astype(int) - grey.levels
+    # The luma of the change.
+    np.testing.assert_allclose(difference[100:120, 140:160], (0.1 + 0.1 * 0.299) * 255, atol=0.6)
+    # And a model of grey pictures treats all channels alike.
+    result = synthesis.synthesize(brightening(1), photograph, LANDMARKS)
+    difference = result.levels.astype(int) - photograph.levels
+    np.testing.assert_allclose(difference[100:120, 140:160], 0.2 * 255, atol=0.6)
+
+
+def test_sixteen_bits(photograph):
+    deep = Photograph(photograph.levels[..., :1].astype(np.uint16) * 257)
+    result = synthesis.synthesize(brightening(1), deep, LANDMARKS)
+    assert result.levels.dtype == np.uint16
+    difference = result.levels.astype(int) - deep.levels
+    assert difference[0].any() == difference[:, 0].any() == False  # noqa: E712
+    np.testing.assert_allclose(difference[100:120, 140:160], 0.2 * 65535, atol=2)
+
+
+@pytest.mark.parametrize("shift", [(-150, -90), (150, 100), (-140, 100)])
+def test_faces_at_the_edge(photograph, shift):
+    """A face that sticks out of the photograph is changed as far as it is there."""
+    left_eye, right_eye, mouth = (tuple(np.add(point, shift)) for point in LANDMARKS)
+    result = synthesis.synthesize(brightening(3), photograph, Landmarks(left_eye, right_eye, mouth))
+    difference = result.levels.astype(int) - photograph.levels
+    x, y = np.clip(np.add((150, 110), shift), 1, (WIDTH - 2, HEIGHT - 2)).astype(int)
+    assert difference[y, x, 0] > 20
+    assert result.levels.shape == photograph.levels.shape
+
+
+def test_small_faces(photograph):
+    """A photograph that is coarser than the model."""
+    near = Landmarks((145.0, 100.0), (151.0, 100.0))
+    result = synthesis.synthesize(brightening(3), photograph, near)
+    difference = result.levels.astype(int) - photograph.levels
+    assert difference[..., 0].max() in range(49, 53)
+    assert np.count_nonzero(difference.any(axis=-1)) < 20 * 20
+
+
+def test_landmarks_come_to_lie_as_in_training(photograph):
+    dots = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    for point in LANDMARKS:
+        dots[np.hypot(x - point[0], y - point[1]) < 5] = 255
+    template = FaceTemplate()
+    face = synthesis.cut_out(Photograph(dots), LANDMARKS, 100, template).face[..., 0]
+    half = template.eye_distance / 2
+    # The mouth lies beside the middle, as it does in the picture.
+    for column, row in ((0.5 - half, template.eye_height), (0.5 + half, template.eye_height)):
+        place = np.round(np.array([row, column]) * 100 - 0.5).astype(int)
+        patch = face[place[0] - 10 : place[0] + 11, place[1] - 10 : place[1] + 11]
+        centre = np.argwhere(patch > 0.5).mean(axis=0)
+        np.testing.assert_allclose(centre, 10, atol=1)
+    rows = np.argwhere(face[60:] > 0.5)[:, 0] + 60
+    np.testing.assert_allclose(rows.mean(), template.mouth_height * 100 - 0.5, atol=1)
+
+
+def test_without_a_mouth_nothing_is_stretched():
+    affine = synthesis.locate(Landmarks((10.0, 20.0), (40.0, 24.0)), 64)
+    (a, b), (c, d) = np.asarray(affine.matrix)
+    np.testing.assert_allclose([a, b], [d, -c], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "words"),
+    [
+        (Landmarks((5, 5), (5, 5)), r"the eyes \(5, 5\) and \(5, 5\) must be two points"),
+        (Landmarks((5, 5), (float("nan"), 5)), "must be two points"),
+        (Landmarks((100, 50), (60, 50), (80, 90)), r"the mouth \(80, 90\) does not lie below the eyes"),
+        (
+            Landmarks((900, 50), (960, 50)),
+            r"the face at \(900, 50\) and \(960, 50\) lies outside the picture of",
+        ),
+    ],
+)
+def test_clear_errors(photograph, landmarks, words):
+    with pytest.raises(InputError, match=words):
+        synthesis.synthesize(brightening(3), photograph, landmarks)
+
+
+def test_other_mistakes(photograph):
+    with pytest.raises(InputError, match="detail must be one of transfer, none, not 'all'"):
+        synthesis.synthesize(brightening(3), photograph, LANDMARKS, detail="all")
+    wide = brightening(3)
+    wide = wide._replace(weights=wide.weights[..., :9], bias=wide.bias[..., :9])
+    with pytest.raises(InputError, match="for pictures of 9 x 32 pixels; faces are square"):
+        synthesis.synthesize(wide, photograph, LANDMARKS)
