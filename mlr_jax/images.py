@@ -17,8 +17,8 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", 
 MOST_PIXELS = 80_000_000
 """Of a picture; larger ones are refused, as they may be made to exhaust the memory."""
 
-# Others draw with programs, are cut from films, or are hardly ever met: more ways into this one.
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "AVIF", "TGA", "ICO")
+# Others run programs (EPS) or are hardly ever met. AVIF is last, since older versions of Pillow lack it.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "TGA", "ICO", "AVIF")
 
 # Luma of Rec. 601, as in every common "convert to grey".
 _LUMA = (0.299, 0.587, 0.114)
