@@ -17,8 +17,9 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", 
 MOST_PIXELS = 80_000_000
 """Of a picture; larger ones are refused, as they may be made to exhaust the memory."""
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "AVIF", "TGA", "ICO")
-"""That are read, by Pillow's names. Others run programs, are cut from films, or are hardly ever met."""
+# AVIF is last, since older versions of Pillow lack it.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "TGA", "ICO", "AVIF")
+"""That are read, by Pillow's names. Others run programs (EPS) or are hardly ever met."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Of Rec. 601, as in every common "convert to grey"."""
