@@ -23,7 +23,7 @@ class Portrait(NamedTuple):
       picture: `(height, width, 3)` float32 in [0, 1].
       left_eye: the middle of the eye on the left in the picture.
       right_eye: of the other one.
-      mouth: the middle of the mouth.
+      mouth: the middle between the corners of the mouth.
     """
 
     picture: np.ndarray
@@ -37,7 +37,7 @@ def astronaut() -> Portrait:
     from skimage import data  # Slow to import.
 
     # Here and below, read off the picture by hand.
-    return Portrait(_unit(data.astronaut()), (203.5, 101.0), (246.2, 103.0), (224.2, 145.5))
+    return Portrait(_unit(data.astronaut()), (203.5, 101.0), (246.2, 103.0), (223.5, 140.0))
 
 
 def cat() -> Portrait:

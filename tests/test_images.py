@@ -141,7 +141,7 @@ def test_resize_is_anti_aliased():
     np.testing.assert_array_equal(images.resize(board, 32), board)
 
 
-@pytest.mark.parametrize("module", ["mlr_jax.images"])
+@pytest.mark.parametrize("module", ["mlr_jax.images", "mlr_jax.photographs.files"])
 def test_1000_spoiled_pictures_are_read_or_refused(module):
     """By the `read` of a module, with less memory than 30 bytes for each of the most pixels, in a minute."""
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """Photographs on disk, read such that they can be written again as they were."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -43,8 +44,8 @@ def read(path: str | os.PathLike[str]) -> Photograph:
       path: of the file.
 
     Raises:
-      InputError: there is no such file, it cannot be decoded, it has more than `images.MOST_PIXELS`, or values
-        that no picture has; the message names it.
+      InputError: there is no such file, it cannot be decoded, it has more than
+        `images.MOST_PIXELS`, or values that no picture has; the message names it.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,15 +66,16 @@ def read(path: str | os.PathLike[str]) -> Photograph:
 def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
     """Writes a photograph, such that the file is always the old one or the new one.
 
-    Its metadata say that it is synthetic. PNG, TIFF and BMP keep every level; JPEG and WebP come near
-    (quality 95). What cannot hold transparency or 16 bits is written without.
+    Its metadata say that it is synthetic. PNG, TIFF and BMP keep every level of 8 bits, PNG and TIFF those of
+    16 bits too, unless there is transparency; JPEG and WebP come near (quality 95). What a format cannot hold
+    is left out.
 
     Args:
       path: of the file, whose ending says the format, one of `ENDINGS`.
       photograph: to be written.
 
     Raises:
-      InputError: the ending is another.
+      InputError: the ending is another, or the format cannot hold so large a picture.
       OSError: the file cannot be written.
     """
     path = Path(path)
@@ -97,10 +99,19 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
         options |= {"quality": _JPEG_QUALITY}
     # Encoded first, so that nothing is lost when that fails.
     content = io.BytesIO()
-    image.save(content, format=Image.registered_extensions()[ending], **options)
+    try:
+        image.save(content, format=Image.registered_extensions()[ending], **options)
+    except (OSError, ValueError) as error:
+        raise checks.InputError(
+            f"{path}: {image.width} x {image.height} pixels cannot be written as {ending[1:]}: "
+            + checks.one_line(error)
+        ) from error
     partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial_path.write_bytes(content.getvalue())
+        with partial_path.open("wb") as file:
+            file.write(content.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
         partial_path.replace(path)
     finally:
         partial_path.unlink(missing_ok=True)
@@ -119,19 +130,21 @@ def to_levels(picture: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _decode(image: Image.Image) -> Photograph:
     icc_profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        levels = _sixteen_bits(np.asarray(ImageOps.exif_transpose(image)))
-        return Photograph(levels[..., None], None, icc_profile)
+        return Photograph(_sixteen_bits(np.asarray(image))[..., None], None, icc_profile)
     is_transparent = image.has_transparency_data
     is_grey = image.mode in ("1", "L", "LA", "La")
     if image.mode in ("CMYK", "LAB") and icc_profile:
-        # The profile is that of the inks; what is written is RGB.
-        target = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, io.BytesIO(icc_profile), target, outputMode="RGB")
-        image, icc_profile = converted or image, None
+        # The profile is that of the inks; what is written is RGB. One that is none is passed over.
+        with contextlib.suppress(ImageCms.PyCMSError):
+            target = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, io.BytesIO(icc_profile), target, outputMode="RGB")
+            image = converted or image
+        icc_profile = None
     mode = ("LA" if is_transparent else "L") if is_grey else ("RGBA" if is_transparent else "RGB")
     # Turned after the conversion, of which the tag is kept.
-    planes = np.asarray(ImageOps.exif_transpose(image).convert(mode))
+    planes = np.asarray(image.convert(mode))
     planes = planes.reshape(*planes.shape[:2], -1)
     if is_transparent:
         return Photograph(planes[..., :-1], planes[..., -1], icc_profile)

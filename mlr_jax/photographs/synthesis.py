@@ -8,8 +8,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
+import dm_pix
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from mlr_jax import alignment, checks, images, synthesis
 from mlr_jax.alignment import Affine, FaceTemplate
@@ -21,9 +24,13 @@ Detail = Literal["transfer", "none"]
 """What becomes of what is finer than the model's pixels.
 
 "transfer": the change, the model's output minus its input, is added to the photograph, whose pores, hair and
-glasses stay. "none": the face is replaced by the model's output, which is as soft as the model's pixels are
-large.
+glasses stay. It is smoothed by a Gaussian of one of the model's pixels first: what is finer in it is mostly
+the model's own blur, which would take the photograph's details away. "none": the face is replaced by the
+model's output, which is softer than the photograph.
 """
+
+_SMOOTHING = 1.0  # standard deviation in pixels of the model
+_SMOOTHING_WINDOW = 7
 
 # Parts are cut out in steps of this many pixels, so that faces of nearly one size share compiled code.
 _STEP = 64
@@ -164,6 +171,11 @@ def change(model: ExpressionModel, cutout: Cutout, *, intensity: float = 1.0) ->
     return difference @ np.array(images.LUMA, np.float32)[:, None] if is_grey_in_colour else difference
 
 
+def transferable(difference: ArrayLike) -> jax.Array:
+    """The part of a change `(size, size, channels)` that is added to a photograph, see `Detail`."""
+    return dm_pix.gaussian_blur(jnp.asarray(difference), _SMOOTHING, _SMOOTHING_WINDOW)
+
+
 def put_back(
     photograph: Photograph, cutout: Cutout, difference: np.ndarray, *, detail: Detail = "transfer"
 ) -> Photograph:
@@ -184,9 +196,10 @@ def put_back(
     if detail not in get_args(Detail):
         raise checks.InputError(f"detail must be one of {', '.join(get_args(Detail))}, not {detail!r}")
     adds = detail == "transfer"
+    layer = transferable(difference) if adds else jnp.asarray(cutout.face + difference)
     laid = blending.put_back(
         jnp.asarray(cutout.part),
-        jnp.asarray(difference if adds else cutout.face + difference),
+        layer,
         cutout.affine,
         gain=float(adds),
         oversampling=_oversampling(alignment.invert(cutout.affine)),

@@ -1,0 +1,67 @@
+r"""What the pretrained models make of two photographs that scikit-image carries: an astronaut and a cat.
+
+    python -m experiments.portraits
+
+The astronaut smiles, so her smile is taken off; the cat gets one. Writes portraits.png into --output_dir:
+each photograph as it is, with the face replaced by the model's output (`experiments.synthesize
+--detail=none`), and with the change added to it (--detail=transfer).
+"""
+
+import io
+
+import matplotlib
+import numpy as np
+from absl import flags
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from experiments import outsiders, run_folder, script
+from mlr_jax import pretrained
+from mlr_jax.alignment import FaceTemplate
+from mlr_jax.photographs import files, synthesis
+from mlr_jax.photographs.files import Photograph
+from mlr_jax.photographs.synthesis import Landmarks
+
+flags.adopt_module_key_flags(run_folder)
+
+# Left, top and side of what is shown.
+_ROWS = (
+    ("astronaut", outsiders.astronaut, "unsmile", (112, 5, 220)),
+    ("cat", outsiders.cat, "smile", (75, 0, 300)),
+)
+
+
+def draw() -> None:
+    """Draws the figure."""
+    output_dir = run_folder.chosen("portraits")
+    figure, axes = plt.subplots(len(_ROWS), 3, figsize=(7.5, 5.3), layout="constrained", squeeze=False)
+    for row, (_, load, model, (left, top, side)) in zip(axes, _ROWS, strict=True):
+        portrait = load()
+        saved = pretrained.load(model)
+        photograph = Photograph(files.to_levels(portrait.picture, np.dtype(np.uint8)))
+        panels = {"photograph": photograph.levels}
+        for label, detail in (
+            (f"{model}, face replaced", "none"),
+            (f"{model}, change added", "transfer"),
+        ):
+            changed = synthesis.synthesize(
+                saved.model,
+                photograph,
+                Landmarks(*portrait[1:]),
+                template=saved.template or FaceTemplate(),
+                detail=detail,  # type: ignore[arg-type]
+            )
+            panels[label] = changed.levels
+        for axis, (label, levels) in zip(row, panels.items(), strict=True):
+            axis.imshow(levels[top : top + side, left : left + side])
+            axis.set_title(label, fontsize=10)
+            axis.set_axis_off()
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    run_folder.write_bytes(output_dir / "portraits.png", content.getvalue())
+    print(output_dir / "portraits.png")
+
+
+if __name__ == "__main__":
+    script.run(draw)

@@ -1,0 +1,300 @@
+r"""Puts a smile, or any learned expression, on faces in photographs.
+
+    python -m experiments.synthesize --model=smile --input=photo.jpg --output=smile.jpg
+    python -m experiments.synthesize --model=unsmile --input=astronaut --animate=unsmile.gif
+    python -m experiments.synthesize --model=model.npz --input=FOLDER --output=FOLDER_FOR_RESULTS --face=all
+
+--model is a pretrained model (mlr_jax/pretrained/README.md) or a file that `experiments.train` wrote. --input
+is a photograph, a folder of them, or "astronaut" or "cat", which scikit-image carries; it may be given
+several times. Faces are found by themselves where the extra `align` is installed. Otherwise, and for drawings
+and animals, say where the eyes are: --eyes=x1,y1,x2,y2 and, to fit better, --mouth=x,y, in pixels; or
+--landmarks, a table with the columns file, left_eye_x, left_eye_y, right_eye_x, right_eye_y, mouth_left_x,
+mouth_left_y, mouth_right_x and mouth_right_y. Left and right are as seen in the picture.
+
+The photograph keeps its size, and every pixel outside the face its value. --output says where results go: a
+file if there is one photograph, else a folder; by default runs/synthesize. Several faces in one photograph
+need --face: largest, all, or a number from left to right, the leftmost being 0.
+
+The people in a picture should agree to this. Results are synthetic, and their metadata say so.
+"""
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast, get_args
+
+import imageio.v3 as iio
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from experiments import outsiders, run_folder, script
+from mlr_jax import alignment, checks, model_file, pretrained
+from mlr_jax.datasets.faces import parse_number, read_landmarks
+from mlr_jax.model_file import SavedModel
+from mlr_jax.photographs import faces, files, synthesis
+from mlr_jax.photographs.files import Photograph
+from mlr_jax.photographs.synthesis import Landmarks
+
+_PORTRAITS = {"astronaut": outsiders.astronaut, "cat": outsiders.cat}
+_ANIMATIONS = (".gif", ".mp4")
+_FRAMES = 24  # from one end of an animation to the other
+_FRAMES_PER_SECOND = 24
+
+_MODEL = flags.DEFINE_string(
+    "model", "smile", f"File of a model, or a pretrained one: {', '.join(pretrained.NAMES)}."
+)
+_INPUT = flags.DEFINE_multi_string(
+    "input", [], f"A photograph, a folder of them, or {' or '.join(_PORTRAITS)}; may be repeated."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "File of the result, or folder of several.")
+_INTENSITY = flags.DEFINE_float(
+    "intensity", 1.0, "How much of the change: 0 is none, 1 as learned.", lower_bound=0, upper_bound=2
+)
+_DETAIL = flags.DEFINE_enum(
+    "detail",
+    "transfer",
+    get_args(synthesis.Detail),
+    "transfer: add the change to the photograph, which keeps its details; none: replace the face.",
+)
+_ANIMATE = flags.DEFINE_string(
+    "animate", None, "File of an animation, there and back: .gif, or .mp4 if imageio-ffmpeg is installed."
+)
+_ANIMATION_SIZE = flags.DEFINE_integer(
+    "animation_size", 480, "Longer side of an animation in pixels, at most.", lower_bound=16
+)
+_CROP_ONLY = flags.DEFINE_bool(
+    "crop_only", False, "Write the aligned face alone, of the size of the model's pictures."
+)
+_EYES = flags.DEFINE_list("eyes", None, "x1,y1,x2,y2: the middles of the left and the right eye.")
+_MOUTH = flags.DEFINE_list("mouth", None, "x,y: the middle of the mouth; with --eyes.")
+_LANDMARKS = flags.DEFINE_string("landmarks", None, "Table of eyes and corners of mouths, by file.")
+_FACE = flags.DEFINE_string("face", None, "Which face, if there are several: largest, all, or a number.")
+_TEMPLATE = flags.DEFINE_list(
+    "template",
+    None,
+    "Where eyes and mouth are in the model's pictures, if its file does not say: distance between the eyes, "
+    "height of the eyes and height of the mouth, as parts of the side.",
+)
+
+
+class _Job(NamedTuple):
+    """A photograph to be changed."""
+
+    name: str
+    path: Path | None  # None for a portrait that scikit-image carries
+    output: Path
+
+
+def synthesize() -> None:
+    """The whole way from photographs to photographs."""
+    saved = _load_model()
+    jobs = _jobs()
+    table = None if _LANDMARKS.value is None else read_landmarks(Path(_LANDMARKS.value).expanduser())
+    num_failed = 0
+    for job in jobs:
+        # What is wrong with one photograph is no reason not to do the others.
+        try:
+            written = _change(saved, job, table)
+        except (checks.InputError, OSError) as error:
+            if len(jobs) == 1:
+                raise
+            print(f"error: {job.name}: {error}", file=sys.stderr)
+            num_failed += 1
+        else:
+            print(*written, sep="\n", flush=True)
+    if num_failed:
+        sys.exit(f"error: {num_failed} of {len(jobs)} photographs, as said above; the others are done")
+
+
+def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None) -> list[Path]:
+    """Changes the faces of one photograph; the files that were written."""
+    template = cast(alignment.FaceTemplate, saved.template)
+    photograph, everyone = _open(job, table)
+    if _CROP_ONLY.value:
+        written = []
+        for number, landmarks in enumerate(everyone):
+            cutout = synthesis.cut_out(photograph, landmarks, synthesis.model_size(saved.model), template)
+            face = cutout.face + synthesis.change(saved.model, cutout, intensity=_INTENSITY.value)
+            name = job.output.stem + (f"-{number}" if len(everyone) > 1 else "")
+            written.append(job.output.with_stem(name))
+            files.write(written[-1], Photograph(files.to_levels(face, np.dtype(np.uint8))))
+        return written
+
+    def changed(photograph: Photograph, everyone: Sequence[Landmarks], intensity: float) -> Photograph:
+        for landmarks in everyone:
+            photograph = synthesis.synthesize(
+                saved.model,
+                photograph,
+                landmarks,
+                template=template,
+                intensity=intensity,
+                detail=cast(synthesis.Detail, _DETAIL.value),
+            )
+        return photograph
+
+    files.write(job.output, changed(photograph, everyone, _INTENSITY.value))
+    if _ANIMATE.value is None:
+        return [job.output]
+    small, scale = _reduce(photograph, _ANIMATION_SIZE.value)
+    placed = [_scale(landmarks, scale) for landmarks in everyone]
+    # Slowly at both ends, where it turns back.
+    rising = (1 - np.cos(np.linspace(0, np.pi, _FRAMES))) / 2
+    there = [changed(small, placed, part * _INTENSITY.value) for part in rising]
+    animation = Path(_ANIMATE.value).expanduser()
+    _write_animation(animation, [*there, *there[-2:0:-1]])
+    return [job.output, animation]
+
+
+def _open(job: _Job, table: Mapping[str, np.ndarray] | None) -> tuple[Photograph, list[Landmarks]]:
+    """A photograph, and where the faces in it are."""
+    if job.path is None:
+        portrait = _PORTRAITS[job.name]()
+        photograph = Photograph(files.to_levels(portrait.picture, np.dtype(np.uint8)))
+        return photograph, [_pointed_out() or Landmarks(*portrait[1:])]
+    photograph = files.read(job.path)
+    pointed_out = _pointed_out()
+    if pointed_out:
+        return photograph, [pointed_out]
+    if table is not None:
+        if job.path.name not in table:
+            raise checks.InputError(f"--landmarks: {_LANDMARKS.value} has no row for {job.path.name}")
+        left_eye, right_eye, *corners = table[job.path.name]
+        return photograph, [Landmarks(*map(_pair, (left_eye, right_eye, np.mean(corners, axis=0))))]
+    found = faces.choose(faces.find(photograph.levels), _FACE.value)
+    return photograph, [face.landmarks for face in found]
+
+
+def _load_model() -> SavedModel:
+    name = _MODEL.value
+    saved = pretrained.load(name) if name in pretrained.NAMES else model_file.load(Path(name).expanduser())
+    if _TEMPLATE.value is not None:
+        return saved._replace(template=alignment.FaceTemplate(*_numbers("template", _TEMPLATE.value, 3)))
+    if saved.template is None:
+        raise checks.InputError(
+            f"{name} does not say where its faces have eyes and mouth, since it has learned from pictures "
+            "that were taken whole; say it with --template"
+        )
+    return saved
+
+
+def _jobs() -> list[_Job]:
+    """What is to be changed, and where it goes."""
+    sources: list[tuple[str, Path | None]] = []
+    for each in _INPUT.value:
+        path = Path(each).expanduser()
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in files.ENDINGS)
+            if not inside:
+                raise checks.InputError(f"--input: there are no photographs in {path}")
+            sources += [(str(file), file) for file in inside]
+        elif each in _PORTRAITS and not path.exists():
+            sources.append((each, None))
+        else:
+            sources.append((each, path))
+    if not sources:
+        raise checks.InputError(
+            f"--input is missing: a photograph, a folder of them, or {' or '.join(_PORTRAITS)}"
+        )
+    several = [flag.name for flag in (_EYES, _MOUTH, _ANIMATE) if flag.value is not None and len(sources) > 1]
+    if several:
+        raise checks.InputError(f"--{several[0]} is for one photograph, and there are {len(sources)}")
+    if _ANIMATE.value is not None and Path(_ANIMATE.value).suffix.lower() not in _ANIMATIONS:
+        raise checks.InputError(f"--animate: {_ANIMATE.value} must end in {' or '.join(_ANIMATIONS)}")
+    return _with_outputs(sources)
+
+
+def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
+    output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
+    if output is not None and output.suffix.lower() in files.ENDINGS and not output.is_dir():
+        if len(sources) > 1:
+            raise checks.InputError(
+                f"--output: {output} is one file, but there are {len(sources)} photographs; name a folder"
+            )
+        if not output.parent.is_dir():
+            raise checks.InputError(f"--output: there is no folder {output.parent}")
+        ((name, path),) = sources
+        jobs = [_Job(name, path, output)]
+    else:
+        folder = run_folder.create(str(output or "runs/synthesize"))
+        jobs = []
+        for name, path in sources:
+            model = Path(_MODEL.value).stem
+            # Nothing is lost to JPEG unless asked for.
+            jobs.append(_Job(name, path, folder / f"{Path(name).stem}-{model}.png"))
+    for job in jobs:
+        if job.path is not None and job.path.resolve() == job.output.resolve():
+            raise checks.InputError(f"--output: {job.output} is the photograph itself; choose another name")
+    written = [job.output for job in jobs]
+    for place in written:
+        if written.count(place) > 1:
+            raise checks.InputError(f"--input: two photographs would both become {place}; do them one by one")
+    return jobs
+
+
+def _pointed_out() -> Landmarks | None:
+    """Where --eyes and --mouth say that the face is."""
+    if _EYES.value is None:
+        if _MOUTH.value is not None:
+            raise checks.InputError("--mouth needs --eyes")
+        return None
+    x1, y1, x2, y2 = _numbers("eyes", _EYES.value, 4)
+    if _MOUTH.value is None:
+        return Landmarks((x1, y1), (x2, y2))
+    x, y = _numbers("mouth", _MOUTH.value, 2)
+    return Landmarks((x1, y1), (x2, y2), (x, y))
+
+
+def _numbers(flag: str, texts: Sequence[str], count: int) -> list[float]:
+    numbers = [parse_number(text) for text in texts]
+    if len(numbers) != count or None in numbers:
+        raise checks.InputError(
+            f"--{flag} must be {count} numbers with commas between, not {','.join(texts)}"
+        )
+    return cast(list[float], numbers)
+
+
+def _pair(point: np.ndarray) -> tuple[float, float]:
+    return float(point[0]), float(point[1])
+
+
+def _reduce(photograph: Photograph, longest: int) -> tuple[Photograph, float]:
+    """The photograph with sides of at most `longest` pixels, in 8 bits, and how much smaller it is."""
+    height, width = photograph.levels.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    # Even numbers, which films need.
+    size = (max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2))
+    levels = files.to_levels(files.to_unit(photograph.levels), np.dtype(np.uint8))
+    resized = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).resize(
+        size, Image.Resampling.LANCZOS
+    )
+    return Photograph(np.asarray(resized).reshape(size[1], size[0], -1)), size[0] / width
+
+
+def _scale(landmarks: Landmarks, scale: float) -> Landmarks:
+    def place(point: Sequence[float]) -> tuple[float, float]:
+        return _pair((np.array(point) + 0.5) * scale - 0.5)
+
+    left_eye, right_eye, mouth = landmarks
+    return Landmarks(place(left_eye), place(right_eye), None if mouth is None else place(mouth))
+
+
+def _write_animation(path: Path, frames: Sequence[Photograph]) -> None:
+    pictures = [np.broadcast_to(frame.levels, (*frame.levels.shape[:2], 3)) for frame in frames]
+    try:
+        if path.suffix.lower() == ".gif":
+            iio.imwrite(path, np.stack(pictures), duration=1000 / _FRAMES_PER_SECOND, loop=0)
+        else:
+            with warnings.catch_warnings():
+                # A fork that becomes another program at once is no danger.
+                warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+                film: dict[str, Any] = {"plugin": "FFMPEG", "fps": _FRAMES_PER_SECOND, "macro_block_size": 2}
+                # The best quality, as the change from frame to frame is small.
+                iio.imwrite(path, np.stack(pictures), **film, quality=10)
+    except ImportError as error:
+        raise checks.InputError(f"{path}: films need another package: pip install imageio-ffmpeg") from error
+
+
+if __name__ == "__main__":
+    script.run(synthesize)

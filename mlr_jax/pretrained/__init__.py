@@ -1,0 +1,31 @@
+"""Models that are trained already; README.md beside this file says on what, how, and how good they are."""
+
+from pathlib import Path
+
+from mlr_jax import checks, model_file
+from mlr_jax.model_file import SavedModel
+
+NAMES = ("smile", "unsmile")
+"""From a neutral face to a smile, and back; for faces of 128 x 128 pixels in colour."""
+
+
+def path(name: str) -> Path:
+    """The file of a pretrained model; InputError if there is none of that name."""
+    if name not in NAMES:
+        raise checks.InputError(f"there is no pretrained model {name!r}; there are {', '.join(NAMES)}")
+    return Path(__file__).with_name(f"{name}.npz")
+
+
+def load(name: str) -> SavedModel:
+    """Reads a pretrained model.
+
+    Args:
+      name: one of `NAMES`.
+
+    Raises:
+      InputError: there is none of that name.
+
+    >>> load("smile").model.bias.shape
+    (3, 128, 128)
+    """
+    return model_file.load(path(name))

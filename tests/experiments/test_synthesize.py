@@ -1,0 +1,220 @@
+"""`experiments.synthesize`, through its command line."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from mlr_jax import pretrained
+from mlr_jax.photographs import files
+from tests.experiments import scripts
+
+EYES = "--eyes=203.5,101,246.2,103", "--mouth=223.5,140"
+
+
+def run(*flags):
+    return scripts.run("experiments.synthesize", *map(str, flags), optimize=False)
+
+
+def done(*flags) -> list[str]:
+    """The files that it says it wrote."""
+    process = run(*flags)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    return process.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    return data.astronaut()
+
+
+@pytest.fixture
+def photo(tmp_path, astronaut):
+    path = tmp_path / "photo.png"
+    Image.fromarray(astronaut).save(path)
+    return path
+
+
+def test_the_face_changes_and_nothing_else(tmp_path, photo, astronaut):
+    output = tmp_path / "out.png"
+    assert done("--model=unsmile", f"--input={photo}", f"--output={output}", *EYES) == [str(output)]
+    difference = files.read(output).levels.astype(int) - astronaut
+    rows, columns = np.nonzero(difference.any(axis=-1))
+    side = 43 / 0.39
+    assert 101 - 0.5 * side < rows.min() < rows.max() < 101 + 0.8 * side
+    assert 225 - 0.6 * side < columns.min() < columns.max() < 225 + 0.6 * side
+    mouth = abs(difference[135:160, 205:245]).mean()
+    assert mouth > 3 * abs(difference[70:85, 205:245]).mean(), "it is the mouth that changes"
+
+
+def test_intensity(tmp_path, photo, astronaut):
+    changes = []
+    for intensity in (0, 1, 2):
+        output = tmp_path / f"{intensity}.png"
+        done(f"--input={photo}", f"--output={output}", f"--intensity={intensity}", *EYES)
+        changes.append(abs(files.read(output).levels.astype(int) - astronaut).mean())
+    assert changes[0] == 0
+    assert changes[2] == pytest.approx(2 * changes[1], rel=0.1)
+    process = run(f"--input={photo}", "--intensity=3", *EYES)
+    assert process.returncode != 0
+    assert "intensity" in process.stderr
+
+
+def test_its_pictures_are_known_by_name(tmp_path):
+    written = done("--input=astronaut", "--input=cat", f"--output={tmp_path / 'new'}")
+    assert written == [str(tmp_path / "new" / f"{name}-smile.png") for name in ("astronaut", "cat")]
+    for path, before in zip(written, (data.astronaut(), data.chelsea()), strict=True):
+        after = files.read(path).levels
+        assert after.shape == before.shape
+        assert (after != before).any()
+
+
+def test_crop_only(tmp_path, photo):
+    output = tmp_path / "crop.png"
+    done(f"--input={photo}", f"--output={output}", "--crop_only", *EYES)
+    assert files.read(output).levels.shape == (128, 128, 3)
+
+
+# The reader of films leaves its pipes to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("ending", ["gif", "mp4"])
+def test_animations(tmp_path, photo, astronaut, ending):
+    film = tmp_path / f"film.{ending}"
+    options = ("--animation_size=160", f"--output={tmp_path / 'out.png'}")
+    written = done(f"--input={photo}", f"--animate={film}", *options, *EYES)
+    assert written == [str(tmp_path / "out.png"), str(film)]
+    frames = iio.imread(film, index=None, plugin="pillow" if ending == "gif" else "FFMPEG").astype(int)
+    # Where two frames are the same, a GIF has one that is shown for longer.
+    assert len(frames) == 46 or (ending == "gif" and 40 < len(frames) < 46)
+    assert frames.shape[1:] == (160, 160, 3)
+    first, middle = frames[0], frames[len(frames) // 2]
+    reduced = np.asarray(Image.fromarray(astronaut).resize((160, 160), Image.Resampling.LANCZOS)).astype(int)
+    assert abs(first - reduced).mean() < 8, "it begins with the photograph"
+    mouth = slice(40, 52), slice(62, 78)
+    assert abs(middle - first)[mouth].mean() > 3 * abs(middle - first)[:20].mean()
+    changes = abs(frames - first)[:, mouth[0], mouth[1]].mean(axis=(1, 2, 3))
+    assert changes.argmax() in range(20, 27), "there"
+    assert changes[-1] < 0.2 * changes.max(), "and back"
+
+
+def test_folders_tables_and_mistakes(tmp_path, astronaut):
+    """One bad photograph does not spoil the others."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.jpg", "c.png"):
+        Image.fromarray(astronaut).save(folder / name)
+    (folder / "c.png").write_text("no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    table = tmp_path / "landmarks.csv"
+    table.write_text(
+        "file,left_eye_x,left_eye_y,right_eye_x,right_eye_y,mouth_left_x,mouth_left_y,mouth_right_x,mouth_right_y\n"
+        + "".join(f"{name},203.5,101,246.2,103,208,146,240,145\n" for name in ("a.png", "c.png"))
+    )
+    output = tmp_path / "out"
+    process = run(f"--input={folder}", f"--landmarks={table}", f"--output={output}")
+    assert process.returncode == 1
+    assert process.stdout.splitlines() == [str(output / "a-smile.png")]
+    first, second, last = process.stderr.splitlines()
+    assert first == f"error: {folder}/b.jpg: --landmarks: {table} has no row for b.jpg"
+    assert "cannot read" in second
+    assert last == "error: 2 of 3 photographs, as said above; the others are done"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), "--input is missing: a photograph, a folder of them, or astronaut or cat"),
+        (("--input=none.jpg",), "there is no picture none.jpg"),
+        (("--input=PHOTO", "--eyes=1,2,3"), "--eyes must be 4 numbers with commas between, not 1,2,3"),
+        (("--input=PHOTO", "--mouth=1,2"), "--mouth needs --eyes"),
+        (("--input=PHOTO", "--eyes=9,9,9,9"), "the eyes (9, 9) and (9, 9) must be two points"),
+        (("--input=PHOTO", "--output=PHOTO"), "is the photograph itself; choose another name"),
+        (("--input=PHOTO", "--output=/no/such/folder/a.png"), "--output: there is no folder /no/such/folder"),
+        (
+            ("--input=PHOTO", "--input=cat", "--output=x.png"),
+            "x.png is one file, but there are 2 photographs",
+        ),
+        (("--input=PHOTO", "--input=cat", "--eyes=1,2,3,4"), "--eyes is for one photograph, and there are 2"),
+        (("--input=PHOTO", "--input=PHOTO"), "--input: two photographs would both become"),
+        (("--input=cat", "--animate=film.avi"), "--animate: film.avi must end in .gif or .mp4"),
+        (("--input=cat", "--model=none.npz"), "there is no file none.npz"),
+        (("--input=cat", "--template=1"), "--template must be 3 numbers with commas between, not 1"),
+    ],
+)
+def test_mistakes_get_one_line(tmp_path, photo, flags, words):
+    flags = [flag.replace("PHOTO", str(photo)) for flag in flags]
+    if not any(flag.startswith("--output") for flag in flags):
+        flags.append(f"--output={tmp_path / 'out'}")
+    process = run(*flags)
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_faces_are_found(tmp_path, photo, astronaut):
+    pytest.importorskip("mediapipe", reason="the extra 'align' is not installed", exc_type=ImportError)
+    by_itself, pointed_out = tmp_path / "itself.png", tmp_path / "out.png"
+    done(f"--input={photo}", f"--output={by_itself}")
+    done(f"--input={photo}", f"--output={pointed_out}", *EYES)
+    one, other = (files.read(path).levels.astype(int) - astronaut for path in (by_itself, pointed_out))
+    assert abs(one - other).mean() < 0.5 * abs(one).mean()
+    two = tmp_path / "two.png"
+    Image.fromarray(np.concatenate([astronaut, astronaut], axis=1)).save(two)
+    process = run(f"--input={two}", f"--output={tmp_path / 'neither.png'}")
+    assert process.returncode == 1
+    assert "there are 2 faces (left eyes: 0 at (20" in process.stderr
+    assert "--face=largest, all or a number" in process.stderr
+    done(f"--input={two}", f"--output={tmp_path / 'second.png'}", "--face=1")
+    changed = (files.read(tmp_path / "second.png").levels != files.read(two).levels).any(axis=(0, 2))
+    assert not changed[:512].any()
+    assert changed[512:].any()
+    cat = tmp_path / "cat.png"
+    Image.fromarray(data.chelsea()).save(cat)
+    process = run(f"--input={cat}", f"--output={tmp_path / 'no.png'}")
+    assert process.returncode == 1
+    assert "no face was found; say where the eyes are, --eyes=x1,y1,x2,y2" in process.stderr
+
+
+@pytest.mark.long
+def test_from_training_to_a_photograph(tmp_path, photo, astronaut):
+    """Train on drawn faces, save, load in another process, put it on a photograph of another size."""
+    model = tmp_path / "model.npz"
+    trained = scripts.run(
+        "experiments.train",
+        "--num_subjects=24",
+        "--image_size=32",
+        "--weights=float16",
+        f"--model={model}",
+        f"--output_dir={tmp_path / 'train'}",
+        optimize=False,
+    )
+    assert trained.returncode == 0, trained.stderr
+    large = tmp_path / "large.png"
+    Image.fromarray(astronaut).resize((1024, 1024)).save(large)
+    output = tmp_path / "large-smile.png"
+    eyes = ",".join(str(2 * float(number)) for number in EYES[0].removeprefix("--eyes=").split(","))
+    done(f"--model={model}", f"--input={large}", f"--output={output}", f"--eyes={eyes}")
+    before, after = files.read(large).levels, files.read(output).levels
+    changed = (before != after).any(axis=-1)
+    assert changed[280:300, 420:480].mean() > 0.9, "inside"
+    assert not changed[400:].any(), "outside"
+    assert not changed[:, :280].any()
+    assert not changed[:, 620:].any()
+
+
+def test_a_model_of_whole_pictures_needs_a_template(tmp_path, photo):
+    from mlr_jax import model_file
+
+    saved = pretrained.load("smile")
+    path = tmp_path / "whole.npz"
+    model_file.save(path, saved.model, metadata=saved.metadata)
+    process = run(f"--model={path}", f"--input={photo}", f"--output={tmp_path / 'out.png'}", *EYES)
+    assert process.returncode == 1
+    assert "does not say where its faces have eyes and mouth" in process.stderr
+    template = "--template=0.39,0.36,0.78"
+    done(f"--model={path}", f"--input={photo}", f"--output={tmp_path / 'out.png'}", template, *EYES)
+    done(f"--input={photo}", f"--output={tmp_path / 'same.png'}", *EYES)
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "same.png").read_bytes()
