@@ -19,9 +19,9 @@ from matplotlib import pyplot as plt
 from experiments import outsiders, run_folder, script
 from mlr_jax import pretrained
 from mlr_jax.alignment import FaceTemplate
-from mlr_jax.photographs import files, synthesis
+from mlr_jax.photographs import expressions, files
+from mlr_jax.photographs.expressions import Landmarks
 from mlr_jax.photographs.files import Photograph
-from mlr_jax.photographs.synthesis import Landmarks
 
 flags.adopt_module_key_flags(run_folder)
 
@@ -45,7 +45,7 @@ def draw() -> None:
             (f"{model}, face replaced", "none"),
             (f"{model}, change added", "transfer"),
         ):
-            changed = synthesis.synthesize(
+            changed = expressions.synthesize(
                 saved.model,
                 photograph,
                 Landmarks(*portrait[1:]),

@@ -26,7 +26,7 @@ from mlr_jax import metrics, model_file, synthesis
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.pairs import Pairs, folds
 from mlr_jax.model_file import SavedModel
-from mlr_jax.photographs.synthesis import transferable
+from mlr_jax.photographs.expressions import transferable
 from mlr_jax.synthesis import ExpressionModel
 
 MODELS = {"smile": ("neutral", "happy"), "unsmile": ("happy", "neutral")}

@@ -33,9 +33,9 @@ from experiments import outsiders, run_folder, script
 from mlr_jax import alignment, checks, model_file, pretrained
 from mlr_jax.datasets.faces import parse_number, read_landmarks
 from mlr_jax.model_file import SavedModel
-from mlr_jax.photographs import faces, files, synthesis
+from mlr_jax.photographs import expressions, faces, files
+from mlr_jax.photographs.expressions import Landmarks
 from mlr_jax.photographs.files import Photograph
-from mlr_jax.photographs.synthesis import Landmarks
 
 _PORTRAITS = {"astronaut": outsiders.astronaut, "cat": outsiders.cat}
 _ANIMATIONS = (".gif", ".mp4")
@@ -55,7 +55,7 @@ _INTENSITY = flags.DEFINE_float(
 _DETAIL = flags.DEFINE_enum(
     "detail",
     "transfer",
-    get_args(synthesis.Detail),
+    get_args(expressions.Detail),
     "transfer: add the change to the photograph, which keeps its details; none: replace the face.",
 )
 _ANIMATE = flags.DEFINE_string(
@@ -115,8 +115,8 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
     if _CROP_ONLY.value:
         written = []
         for number, landmarks in enumerate(everyone):
-            cutout = synthesis.cut_out(photograph, landmarks, synthesis.model_size(saved.model), template)
-            face = cutout.face + synthesis.change(saved.model, cutout, intensity=_INTENSITY.value)
+            cutout = expressions.cut_out(photograph, landmarks, expressions.model_size(saved.model), template)
+            face = cutout.face + expressions.change(saved.model, cutout, intensity=_INTENSITY.value)
             name = job.output.stem + (f"-{number}" if len(everyone) > 1 else "")
             written.append(job.output.with_stem(name))
             files.write(written[-1], Photograph(files.to_levels(face, np.dtype(np.uint8))))
@@ -124,13 +124,13 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
 
     def changed(photograph: Photograph, everyone: Sequence[Landmarks], intensity: float) -> Photograph:
         for landmarks in everyone:
-            photograph = synthesis.synthesize(
+            photograph = expressions.synthesize(
                 saved.model,
                 photograph,
                 landmarks,
                 template=template,
                 intensity=intensity,
-                detail=cast(synthesis.Detail, _DETAIL.value),
+                detail=cast(expressions.Detail, _DETAIL.value),
             )
         return photograph
 

@@ -57,7 +57,9 @@ def test_imports_run_one_way():
         "datasets": ("masked_ridge", "synthesis", "baselines", "experiments"),
         "baselines": ("synthesis", "datasets", "experiments"),
         "numerics": ("masks", "masked_ridge", "synthesis", "datasets", "baselines", "experiments"),
-        "": ("datasets", "baselines", "experiments"),
+        "photographs": ("datasets", "baselines", "experiments"),
+        "pretrained": ("photographs", "datasets", "baselines", "experiments"),
+        "": ("photographs", "pretrained", "datasets", "baselines", "experiments"),
     }
     root = Path(mlr_jax.__file__).parent
     for path in root.rglob("*.py"):

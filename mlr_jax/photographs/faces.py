@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlr_jax import checks
-from mlr_jax.photographs.synthesis import Landmarks
+from mlr_jax.photographs.expressions import Landmarks
 
 MOST_FACES = 20
 """That are looked for in one photograph."""

@@ -5,9 +5,9 @@ import pytest
 from mlr_jax import masks
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
-from mlr_jax.photographs import synthesis
+from mlr_jax.photographs import expressions
+from mlr_jax.photographs.expressions import Landmarks
 from mlr_jax.photographs.files import Photograph
-from mlr_jax.photographs.synthesis import Landmarks
 from mlr_jax.synthesis import ExpressionModel
 
 SIZE = 32
@@ -30,7 +30,7 @@ def photograph(rng):
 
 
 def test_the_inside_changes_and_the_outside_does_not(photograph):
-    result = synthesis.synthesize(brightening(3), photograph, LANDMARKS)
+    result = expressions.synthesize(brightening(3), photograph, LANDMARKS)
     assert result.icc_profile == photograph.icc_profile
     np.testing.assert_array_equal(result.alpha, photograph.alpha)
     difference = result.levels.astype(int) - photograph.levels
@@ -53,7 +53,7 @@ def test_the_inside_changes_and_the_outside_does_not(photograph):
 
 @pytest.mark.parametrize("detail", ["transfer", "none"])
 def test_no_intensity_is_no_change(photograph, detail):
-    result = synthesis.synthesize(brightening(3), photograph, LANDMARKS, intensity=0, detail=detail)
+    result = expressions.synthesize(brightening(3), photograph, LANDMARKS, intensity=0, detail=detail)
     if detail == "transfer":
         np.testing.assert_array_equal(result.levels, photograph.levels)
     else:
@@ -62,7 +62,7 @@ def test_no_intensity_is_no_change(photograph, detail):
 
 def test_details_are_replaced_where_asked(photograph):
     kept, replaced = (
-        synthesis.synthesize(brightening(3), photograph, LANDMARKS, detail=detail).levels[100:120, 140:160]
+        expressions.synthesize(brightening(3), photograph, LANDMARKS, detail=detail).levels[100:120, 140:160]
         for detail in ("transfer", "none")
     )
     # Noise is all detail: a pixel of the model is the mean of ten of the photograph.
@@ -73,20 +73,20 @@ def test_details_are_replaced_where_asked(photograph):
 
 def test_grey_stays_grey(photograph):
     grey = Photograph(photograph.levels[..., :1])
-    result = synthesis.synthesize(brightening(3), grey, LANDMARKS)
+    result = expressions.synthesize(brightening(3), grey, LANDMARKS)
     assert result.levels.shape == (HEIGHT, WIDTH, 1)
     difference = result.levels.astype(int) - grey.levels
     # The luma of the change.
     np.testing.assert_allclose(difference[100:120, 140:160], (0.1 + 0.1 * 0.299) * 255, atol=0.6)
     # And a model of grey pictures treats all channels alike.
-    result = synthesis.synthesize(brightening(1), photograph, LANDMARKS)
+    result = expressions.synthesize(brightening(1), photograph, LANDMARKS)
     difference = result.levels.astype(int) - photograph.levels
     np.testing.assert_allclose(difference[100:120, 140:160], 0.2 * 255, atol=0.6)
 
 
 def test_sixteen_bits(photograph):
     deep = Photograph(photograph.levels[..., :1].astype(np.uint16) * 257)
-    result = synthesis.synthesize(brightening(1), deep, LANDMARKS)
+    result = expressions.synthesize(brightening(1), deep, LANDMARKS)
     assert result.levels.dtype == np.uint16
     difference = result.levels.astype(int) - deep.levels
     assert difference[0].any() == difference[:, 0].any() == False  # noqa: E712
@@ -97,7 +97,7 @@ def test_sixteen_bits(photograph):
 def test_faces_at_the_edge(photograph, shift):
     """A face that sticks out of the photograph is changed as far as it is there."""
     left_eye, right_eye, mouth = (tuple(np.add(point, shift)) for point in LANDMARKS)
-    result = synthesis.synthesize(brightening(3), photograph, Landmarks(left_eye, right_eye, mouth))
+    result = expressions.synthesize(brightening(3), photograph, Landmarks(left_eye, right_eye, mouth))
     difference = result.levels.astype(int) - photograph.levels
     x, y = np.clip(np.add((150, 110), shift), 1, (WIDTH - 2, HEIGHT - 2)).astype(int)
     assert difference[y, x, 0] > 20
@@ -107,7 +107,7 @@ def test_faces_at_the_edge(photograph, shift):
 def test_small_faces(photograph):
     """A photograph that is coarser than the model."""
     near = Landmarks((145.0, 100.0), (151.0, 100.0))
-    result = synthesis.synthesize(brightening(3), photograph, near)
+    result = expressions.synthesize(brightening(3), photograph, near)
     difference = result.levels.astype(int) - photograph.levels
     assert difference[..., 0].max() in range(49, 53)
     assert np.count_nonzero(difference.any(axis=-1)) < 20 * 20
@@ -119,7 +119,7 @@ def test_landmarks_come_to_lie_as_in_training(photograph):
     for point in LANDMARKS:
         dots[np.hypot(x - point[0], y - point[1]) < 5] = 255
     template = FaceTemplate()
-    face = synthesis.cut_out(Photograph(dots), LANDMARKS, 100, template).face[..., 0]
+    face = expressions.cut_out(Photograph(dots), LANDMARKS, 100, template).face[..., 0]
     half = template.eye_distance / 2
     # The mouth lies beside the middle, as it does in the picture.
     for column, row in ((0.5 - half, template.eye_height), (0.5 + half, template.eye_height)):
@@ -132,7 +132,7 @@ def test_landmarks_come_to_lie_as_in_training(photograph):
 
 
 def test_without_a_mouth_nothing_is_stretched():
-    affine = synthesis.locate(Landmarks((10.0, 20.0), (40.0, 24.0)), 64)
+    affine = expressions.locate(Landmarks((10.0, 20.0), (40.0, 24.0)), 64)
     (a, b), (c, d) = np.asarray(affine.matrix)
     np.testing.assert_allclose([a, b], [d, -c], rtol=1e-4)
 
@@ -151,13 +151,13 @@ def test_without_a_mouth_nothing_is_stretched():
 )
 def test_clear_errors(photograph, landmarks, words):
     with pytest.raises(InputError, match=words):
-        synthesis.synthesize(brightening(3), photograph, landmarks)
+        expressions.synthesize(brightening(3), photograph, landmarks)
 
 
 def test_other_mistakes(photograph):
     with pytest.raises(InputError, match="detail must be one of transfer, none, not 'all'"):
-        synthesis.synthesize(brightening(3), photograph, LANDMARKS, detail="all")
+        expressions.synthesize(brightening(3), photograph, LANDMARKS, detail="all")
     wide = brightening(3)
     wide = wide._replace(weights=wide.weights[..., :9], bias=wide.bias[..., :9])
     with pytest.raises(InputError, match="for pictures of 9 x 32 pixels; faces are square"):
-        synthesis.synthesize(wide, photograph, LANDMARKS)
+        expressions.synthesize(wide, photograph, LANDMARKS)

@@ -68,7 +68,7 @@ class Cutout(NamedTuple):
     left: int
 
 
-def locate(landmarks: Landmarks, size: int, template: FaceTemplate = FaceTemplate()) -> Affine:
+def locate(landmarks: Landmarks, size: int, *, template: FaceTemplate = FaceTemplate()) -> Affine:
     """The map from an aligned crop of `size` x `size` pixels to the photograph.
 
     Args:
@@ -107,7 +107,7 @@ def cut_out(photograph: Photograph, landmarks: Landmarks, size: int, template: F
     Raises:
       InputError: as for `locate`, or the face lies outside the photograph.
     """
-    affine = locate(landmarks, size, template)
+    affine = locate(landmarks, size, template=template)
     height, width = photograph.levels.shape[:2]
     box = blending.bounding_box(affine, size)
     if not (-box.height < box.top < height and -box.width < box.left < width):

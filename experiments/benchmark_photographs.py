@@ -1,0 +1,150 @@
+r"""How long does a photograph take, and how many faces a second does a model change?
+
+    python -m experiments.benchmark_photographs
+
+The photograph is the astronaut that scikit-image carries, enlarged to --megapixels and saved as JPEG and PNG.
+Its parts are timed one by one, warm: reading, finding the face (with the extra `align`), cutting it out,
+changing it, putting it back, and writing. The first face of a size also takes the compilation.
+
+The model alone is timed on one face of 128 x 128 in colour, as a webcam would send them, and on 100 at once,
+beside NumPy adding the same weighted, shifted pictures, whose result is compared.
+
+Writes benchmark.csv and config.json into --output_dir, and prints the table.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from experiments import outsiders, run_folder, script, timing
+from mlr_jax import checks, pretrained
+from mlr_jax.alignment import FaceTemplate
+from mlr_jax.masks import Window
+from mlr_jax.photographs import expressions, faces, files
+from mlr_jax.photographs.expressions import Landmarks
+from mlr_jax.photographs.files import Photograph
+from mlr_jax.synthesis import ExpressionModel, synthesize
+
+HEADER = ("what", "ms", "first_ms", "faces_per_second", "peer", "peer_ms", "times_as_fast", "difference")
+
+_MEGAPIXELS = flags.DEFINE_float("megapixels", 12.0, "Size of the photograph.", lower_bound=0.05)
+flags.adopt_module_key_flags(run_folder)
+
+
+def benchmark() -> None:
+    """Measures, prints and writes."""
+    output_dir = run_folder.chosen("benchmark_photographs")
+    run_folder.start(
+        output_dir, run_folder.describe_run({}, {"megapixels": _MEGAPIXELS.value}), outputs=("benchmark.csv",)
+    )
+    saved = pretrained.load("smile")
+    rows = [*_photograph(saved.model, saved.template or FaceTemplate()), *_model(saved.model)]
+    run_folder.write_csv(output_dir / "benchmark.csv", HEADER, rows)
+    print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
+    for row in rows:
+        print("| " + " | ".join(_cell(row.get(column, "")) for column in HEADER) + " |")
+    print(f"\nTable and configuration: {output_dir}")
+
+
+def _photograph(model: ExpressionModel, template: FaceTemplate) -> list[dict[str, Any]]:
+    """The parts of the way of one photograph, and all of them together."""
+    portrait = outsiders.astronaut()
+    small = files.to_levels(portrait.picture, np.dtype(np.uint8))
+    scale = (_MEGAPIXELS.value * 1e6 / (small.shape[0] * small.shape[1])) ** 0.5
+    size = round(small.shape[1] * scale), round(small.shape[0] * scale)
+    left_eye, right_eye, mouth = (((x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5) for x, y in portrait[1:])
+    landmarks = Landmarks(left_eye, right_eye, mouth)
+    rows: list[dict[str, Any]] = []
+
+    def measure(what: str, function: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = function()
+        first = time.perf_counter() - start
+        _, seconds = timing.run(function)
+        rows.append({"what": what, "ms": 1e3 * seconds, "first_ms": 1e3 * first})
+        return result
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "photograph.jpg"
+        Image.fromarray(small).resize(size, Image.Resampling.LANCZOS).save(path, quality=95)
+        photograph = measure("read JPEG", lambda: files.read(path))
+        try:
+            measure("find the face", lambda: faces.find(photograph.levels))
+        except checks.InputError as error:
+            print(f"finding the face is left out: {error}")
+        side = expressions.model_size(model)
+        cutout = measure(
+            "cut the face out", lambda: expressions.cut_out(photograph, landmarks, side, template)
+        )
+        difference = measure("change it", lambda: expressions.change(model, cutout))
+        result: Photograph = measure(
+            "put it back", lambda: expressions.put_back(photograph, cutout, difference)
+        )
+        measure("write JPEG", lambda: files.write(Path(folder) / "result.jpg", result))
+        total: dict[str, Any] = {"what": f"all of it, {size[0]} x {size[1]}"}
+        for column in ("ms", "first_ms"):
+            total[column] = sum(row[column] for row in rows)
+        measure("write PNG instead", lambda: files.write(Path(folder) / "result.png", result))
+    return [*rows[:-1], total, rows[-1]]
+
+
+def _model(model: ExpressionModel) -> list[dict[str, Any]]:
+    """The model alone, beside NumPy."""
+    rng = np.random.default_rng(0)
+    height, width = model.bias.shape[1:]
+    rows = []
+    for count in (1, 100):
+        pictures = rng.random((count, height, width, 3), np.float32)
+        on_device = jnp.asarray(pictures)
+        start = time.perf_counter()
+        synthesize(model, on_device).block_until_ready()
+        first = time.perf_counter() - start
+        result, seconds = timing.run(lambda: synthesize(model, on_device))  # noqa: B023
+        weights, bias = np.asarray(model.weights), np.asarray(model.bias)
+        expected, peer_seconds = timing.run(
+            lambda: _with_numpy(weights, bias, model.window, pictures)  # noqa: B023
+        )
+        rows.append(
+            {
+                "what": f"synthesis of {count} of {height} x {width} x 3",
+                "ms": 1e3 * seconds,
+                "first_ms": 1e3 * first,
+                "faces_per_second": count / seconds,
+                "peer": "NumPy, shifted pictures",
+                "peer_ms": 1e3 * peer_seconds,
+                "times_as_fast": peer_seconds / seconds,
+                "difference": float(abs(np.asarray(result) - expected).max()),
+            }
+        )
+    return rows
+
+
+def _with_numpy(weights: np.ndarray, bias: np.ndarray, window: Any, pictures: np.ndarray) -> np.ndarray:
+    """A shared model's prediction: for each offset, the shifted pictures times its plane of weights."""
+    offsets = window.offsets if isinstance(window, Window) else ()
+    reach = max(abs(step) for offset in offsets for step in offset)
+    height, width = bias.shape[1:]
+    padded = np.pad(pictures, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    total = np.broadcast_to(bias[0][None, :, :, None], pictures.shape).copy()
+    for plane, (down, right) in zip(weights[0, :, 0], offsets, strict=True):
+        rows, columns = (
+            slice(reach + down, reach + down + height),
+            slice(reach + right, reach + right + width),
+        )
+        total += plane[None, :, :, None] * padded[:, rows, columns]
+    return total
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    script.run(benchmark)

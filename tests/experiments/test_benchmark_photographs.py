@@ -1,0 +1,23 @@
+import csv
+
+import pytest
+
+from tests.experiments import scripts
+
+
+def test_writes_what_it_measures(tmp_path):
+    done = scripts.run(
+        "experiments.benchmark_photographs", "--megapixels=0.3", f"--output_dir={tmp_path}", optimize=False
+    )
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "benchmark.csv").open() as file:
+        rows = {row["what"]: row for row in csv.DictReader(file)}
+    parts = [float(row["ms"]) for what, row in rows.items() if row["peer"] == "" and "all of it" not in what]
+    # All but the PNG, which is written instead.
+    assert sum(parts[:-1]) == pytest.approx(float(rows["all of it, 548 x 548"]["ms"]), rel=1e-4)
+    for count in (1, 100):
+        row = rows[f"synthesis of {count} of 128 x 128 x 3"]
+        assert float(row["difference"]) < 1e-5, "both compute the same"
+        assert float(row["faces_per_second"]) > 0
+    assert "| read JPEG |" in done.stdout
+    assert (tmp_path / "config.json").is_file()
