@@ -11,7 +11,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture
-def x64() -> Iterator[None]:
+def unoptimized() -> Iterator[None]:
+    """What is compiled meanwhile takes half the time to compile, and longer to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def x64(unoptimized) -> Iterator[None]:
+    """Float64 asks whether a formula is right; what a user's program makes of it, float32 asks, optimised."""
     with jax.enable_x64(True):
         yield
 
