@@ -6,8 +6,20 @@ import jax
 import numpy as np
 import pytest
 
+from mlr_jax import window_statistics
+
 # An axis that is stretched unnoticed is a bug; before any array is made.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module")
+def small_blocks() -> Iterator[None]:
+    """Statistics are summed up by blocks of a few pairs, which compile sooner and are several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_statistics, "_BLOCK", 4)
+        jax.clear_caches()
+        yield
+    jax.clear_caches()
 
 
 @pytest.fixture

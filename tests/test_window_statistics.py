@@ -21,20 +21,13 @@ WINDOWS = {
     "off the middle": masks.window([(0, 1), (-3, 0), (2, 2)]),
     "large": masks.square(5),
 }
-BLOCK = 4
+BLOCK = 4  # Of the fixture small_blocks.
 # Several blocks, the last of which is not full.
 NUM = 37
 PENALTIES = (0.01, 0.4, 30.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_blocks():
-    """They compile sooner."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window_statistics, "_BLOCK", BLOCK)
-        window_statistics._update.clear_cache()
-        yield
-    window_statistics._update.clear_cache()
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 @cache
