@@ -9,7 +9,6 @@ from mlr_jax import masks, synthesis, window_dual
 from mlr_jax.checks import InputError
 from tests import oracle
 
-
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
 

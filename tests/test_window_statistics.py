@@ -410,7 +410,7 @@ def test_gradients_equal_finite_differences(penalize_bias, x64):
         params = window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
         return jnp.sum((window_linear.predict(params, test_inputs, window) - test_targets) ** 2)
 
-    arguments = (*map(jnp.asarray, problem(3, height, width)), jnp.full((height, width), 0.4))
+    arguments = (*map(jnp.asarray, problem(3, height, width)), jnp.full((height, width), 0.4, float))
     # One program for both, which takes long to compile.
     error_and_gradients = jax.jit(jax.value_and_grad(held_out_error, argnums=(0, 1, 2)))
     _, gradients = error_and_gradients(*arguments)
