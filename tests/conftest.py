@@ -6,12 +6,33 @@ import jax
 import numpy as np
 import pytest
 
+from mlr_jax import window_statistics
+
 # An axis that is stretched unnoticed is a bug; before any array is made.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="module")
+def small_blocks() -> Iterator[None]:
+    """Statistics are summed up by blocks of a few pairs, which compile sooner and are several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_statistics, "_BLOCK", 4)
+        jax.clear_caches()
+        yield
+    jax.clear_caches()
+
+
 @pytest.fixture
-def x64() -> Iterator[None]:
+def unoptimized() -> Iterator[None]:
+    """What is compiled meanwhile takes half the time to compile, and longer to run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def x64(unoptimized) -> Iterator[None]:
+    """Float64 asks whether a formula is right; what a user's program makes of it, float32 asks, optimised."""
     with jax.enable_x64(True):
         yield
 

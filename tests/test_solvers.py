@@ -5,19 +5,11 @@ from typing import NamedTuple, get_args
 import numpy as np
 import pytest
 
-from mlr_jax import masks, synthesis, window_dual, window_statistics
+from mlr_jax import masks, synthesis, window_dual
 from mlr_jax.checks import InputError
 from tests import oracle
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_blocks():
-    """They compile sooner."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window_statistics, "_BLOCK", 4)
-        window_statistics._update.clear_cache()
-        yield
-    window_statistics._update.clear_cache()
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 class Problem(NamedTuple):

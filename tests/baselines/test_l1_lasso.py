@@ -18,6 +18,13 @@ SHAPES = {"dual": (12, 30), "primal": (40, 8)}
 FRACTIONS = (0.5, 0.1, 0.01)
 
 
+@pytest.fixture
+def x64():
+    """Optimised, unlike elsewhere: whether a weight is zero hangs on last digits, and steps are many."""
+    with jax.enable_x64(True):
+        yield
+
+
 def problem(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs of different variances, targets of a few of them and noise."""
     num_examples, num_inputs = SHAPES[name]

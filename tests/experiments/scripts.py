@@ -112,9 +112,23 @@ def _become(module: str, flags: list[str], output: str, errors: str, optimize: b
         os.close(opened)
     if not optimize:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+        _draw_fast()
     signal.alarm(_TIMEOUT_SECONDS)
     sys.argv = [module, *flags]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _draw_fast() -> None:
+    """Optimises one program all the same: faces would be drawn in five seconds, not in half a one."""
+    import jax
+
+    from mlr_jax.datasets import synthetic
+
+    synthetic._photograph = jax.jit(
+        synthetic._photograph.__wrapped__,
+        static_argnames=("num_batches", "image_size"),
+        compiler_options={"xla_backend_optimization_level": 3},
+    )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.long
 
 
 def run(script: str, *flags: str) -> subprocess.CompletedProcess:
-    return scripts.run(f"experiments.{script}", *flags)
+    return scripts.run(f"experiments.{script}", *flags, optimize=False)
 
 
 @pytest.fixture(scope="module")
