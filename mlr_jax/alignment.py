@@ -189,7 +189,7 @@ def resample(
     Each pixel of the result is the mean over `oversampling ** 2` samples spread over its area.
 
     Args:
-      image: `(height, width, channels)`.
+      image: `(height, width, channels)`; whole numbers are taken for floating-point ones.
       affine: from points of the result to points of the picture.
       shape: (height, width) of the result.
       kernel: see `resampling.Kernel`.
@@ -199,11 +199,15 @@ def resample(
       `(*shape, channels)`. Beyond the picture its border is repeated.
     """
     image = jnp.asarray(image)
+    image = image.astype(jnp.result_type(image.dtype, float))
     height, width = shape
     across, down = (
         (jnp.arange(length * oversampling) + 0.5) / oversampling - 0.5 for length in (width, height)
     )
-    points = jnp.stack(jnp.meshgrid(across, down), axis=-1).astype(image.dtype)
+    # Half precision does not hold places in a large picture.
+    points = jnp.stack(jnp.meshgrid(across, down), axis=-1).astype(
+        jnp.promote_types(image.dtype, jnp.float32)
+    )
     samples = resampling.sample(image, apply(affine, points), kernel=kernel)
     return samples.reshape(height, oversampling, width, oversampling, -1).mean(axis=(1, 3))
 
