@@ -12,6 +12,9 @@ from jax.typing import ArrayLike
 
 from mlr_jax import resampling
 
+# Of a picture that are read at once; a large face in a large picture has a hundred million.
+_MOST_SAMPLES = 2**20
+
 
 class Affine(NamedTuple):
     """The map p -> matrix @ p + offset of points (x, y).
@@ -205,11 +208,17 @@ def resample(
         (jnp.arange(length * oversampling) + 0.5) / oversampling - 0.5 for length in (width, height)
     )
     # Half precision does not hold places in a large picture.
-    points = jnp.stack(jnp.meshgrid(across, down), axis=-1).astype(
-        jnp.promote_types(image.dtype, jnp.float32)
-    )
-    samples = resampling.sample(image, apply(affine, points), kernel=kernel)
-    return samples.reshape(height, oversampling, width, oversampling, -1).mean(axis=(1, 3))
+    dtype = jnp.promote_types(image.dtype, jnp.float32)
+
+    def look(down: jax.Array) -> jax.Array:
+        """One row of the result."""
+        points = jnp.stack(jnp.meshgrid(across, down), axis=-1).astype(dtype)
+        samples = resampling.sample(image, apply(affine, points), kernel=kernel)
+        return samples.reshape(oversampling, width, oversampling, -1).mean(axis=(0, 2))
+
+    rows = down.reshape(height, oversampling)
+    at_once = max(1, _MOST_SAMPLES // (width * oversampling**2))
+    return jax.vmap(look)(rows) if at_once >= height else jax.lax.map(look, rows, batch_size=at_once)
 
 
 def pixels_per_pixel(affine: Affine) -> jax.Array:

@@ -131,3 +131,13 @@ def test_crops_of_coarse_numbers(rng, dtype):
     assert jnp.issubdtype(face.dtype, jnp.floating)
     exact = alignment.crop(levels.astype(jnp.float32), affine, 3)
     np.testing.assert_allclose(face.astype(jnp.float32), exact, rtol=0.01)
+
+
+@pytest.mark.parametrize("at_once", [1, 2000])
+def test_a_crop_made_in_parts_is_the_same(rng, monkeypatch, at_once):
+    picture = jnp.asarray(rng.random((60, 50, 2)), jnp.float32)
+    affine = alignment.Affine(jnp.array([[2.6, 0.3], [-0.2, 2.4]]), jnp.array([3.0, 5.0]))
+    look = alignment.resample.__wrapped__  # Which remembers nothing.
+    whole = look(picture, affine, (13, 17), oversampling=5)
+    monkeypatch.setattr(alignment, "_MOST_SAMPLES", at_once)
+    np.testing.assert_allclose(look(picture, affine, (13, 17), oversampling=5), whole, atol=1e-6)
