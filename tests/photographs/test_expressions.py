@@ -140,6 +140,25 @@ def test_small_faces(photograph):
     assert np.count_nonzero(difference.any(axis=-1)) < 20 * 20
 
 
+STRIPES = np.tile(np.float32([-0.3, 0.3]), (SIZE, SIZE // 2))[..., None]
+
+
+def test_what_is_finer_than_the_model_is_no_expression():
+    flat = Photograph(np.full((HEIGHT, WIDTH, 1), 100, np.uint8))
+    cutout = expressions.cut_out(flat, LANDMARKS, SIZE, FaceTemplate())
+    added = expressions.put_back(flat, cutout, STRIPES).levels
+    np.testing.assert_allclose(added[100:120, 140:160], 100, atol=2)
+    replaced = expressions.put_back(flat, cutout, STRIPES, detail="none").levels
+    assert replaced[100:120, 140:160].std() > 30
+
+
+def test_a_face_finer_than_the_photograph_is_anti_aliased():
+    flat = Photograph(np.full((HEIGHT, WIDTH, 1), 100, np.uint8))
+    cutout = expressions.cut_out(flat, Landmarks((145.0, 100.0), (148.0, 100.0)), SIZE, FaceTemplate())
+    replaced = expressions.put_back(flat, cutout, STRIPES, detail="none").levels
+    np.testing.assert_allclose(replaced.astype(int), 100, atol=20)
+
+
 def test_landmarks_come_to_lie_as_in_training(photograph):
     dots = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
