@@ -35,10 +35,14 @@ def chosen(experiment: str) -> Path:
     return create(_OUTPUT_DIR.value or f"runs/{experiment}")
 
 
-def create(path: str) -> Path:
+def create(path: str, *, flag: str = "output_dir") -> Path:
     """Makes the folder, unless it is there.
 
     Git ignores a folder that is made here: pictures of people are not to be committed by accident.
+
+    Args:
+      path: of the folder.
+      flag: that named it, for the message.
 
     Raises:
       InputError: it cannot be made or written to.
@@ -49,9 +53,9 @@ def create(path: str) -> Path:
             folder.mkdir(parents=True)
             (folder / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise checks.InputError(f"--output_dir: cannot make the folder {folder}: {error}") from error
+        raise checks.InputError(f"--{flag}: cannot make the folder {folder}: {error}") from error
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise checks.InputError(f"--output_dir: {folder} is not a folder that can be written to")
+        raise checks.InputError(f"--{flag}: {folder} is not a folder that can be written to")
     return folder
 
 

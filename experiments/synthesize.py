@@ -9,7 +9,8 @@ is a photograph, a folder of them, or "astronaut" or "cat", which scikit-image c
 several times. Faces are found by themselves where the extra `align` is installed. Otherwise, and for drawings
 and animals, say where the eyes are: --eyes=x1,y1,x2,y2 and, to fit better, --mouth=x,y, in pixels; or
 --landmarks, a table with the columns file, left_eye_x, left_eye_y, right_eye_x, right_eye_y, mouth_left_x,
-mouth_left_y, mouth_right_x and mouth_right_y. Left and right are as seen in the picture.
+mouth_left_y, mouth_right_x and mouth_right_y. Left and right are as seen in the picture, with the head
+upright.
 
 The photograph keeps its size, and every pixel outside the face its value. --output says where results go: a
 file if there is one photograph, else a folder; by default runs/synthesize. Several faces in one photograph
@@ -18,8 +19,10 @@ need --face: largest, all, or a number from left to right, the leftmost being 0.
 The people in a picture should agree to this. Results are synthetic, and their metadata say so.
 """
 
+import math
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
@@ -89,6 +92,7 @@ class _Job(NamedTuple):
 
 def synthesize() -> None:
     """The whole way from photographs to photographs."""
+    _check_flags()
     saved = _load_model()
     jobs = _jobs()
     table = None if _LANDMARKS.value is None else read_landmarks(Path(_LANDMARKS.value).expanduser())
@@ -119,7 +123,8 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
             face = cutout.face + expressions.change(saved.model, cutout, intensity=_INTENSITY.value)
             name = job.output.stem + (f"-{number}" if len(everyone) > 1 else "")
             written.append(job.output.with_stem(name))
-            files.write(written[-1], Photograph(files.to_levels(face, np.dtype(np.uint8))))
+            levels = files.to_levels(face, photograph.levels.dtype)
+            files.write(written[-1], Photograph(levels, icc_profile=photograph.icc_profile))
         return written
 
     def changed(photograph: Photograph, everyone: Sequence[Landmarks], intensity: float) -> Photograph:
@@ -170,13 +175,29 @@ def _load_model() -> SavedModel:
     name = _MODEL.value
     saved = pretrained.load(name) if name in pretrained.NAMES else model_file.load(Path(name).expanduser())
     if _TEMPLATE.value is not None:
-        return saved._replace(template=alignment.FaceTemplate(*_numbers("template", _TEMPLATE.value, 3)))
+        parts = zip(alignment.FaceTemplate._fields, _numbers("template", _TEMPLATE.value, 3), strict=True)
+        return saved._replace(template=model_file.parse_template("--template", dict(parts)))
     if saved.template is None:
         raise checks.InputError(
             f"{name} does not say where its faces have eyes and mouth, since it has learned from pictures "
             "that were taken whole; say it with --template"
         )
     return saved
+
+
+def _check_flags() -> None:
+    """Raises InputError if flags do not go together, so that none is passed over in silence."""
+    if math.isnan(_INTENSITY.value):
+        raise checks.InputError("--intensity must be a number from 0 to 2")
+    for one, other in ((_EYES, _LANDMARKS), (_EYES, _FACE), (_LANDMARKS, _FACE), (_CROP_ONLY, _ANIMATE)):
+        if one.value and other.value is not None:
+            raise checks.InputError(f"--{one.name} and --{other.name} do not go together; leave one out")
+    if _ANIMATE.value is not None:
+        animation = Path(_ANIMATE.value).expanduser()
+        if animation.suffix.lower() not in _ANIMATIONS:
+            raise checks.InputError(f"--animate: {animation} must end in {' or '.join(_ANIMATIONS)}")
+        if not animation.parent.is_dir():
+            raise checks.InputError(f"--animate: there is no folder {animation.parent}")
 
 
 def _jobs() -> list[_Job]:
@@ -200,14 +221,18 @@ def _jobs() -> list[_Job]:
     several = [flag.name for flag in (_EYES, _MOUTH, _ANIMATE) if flag.value is not None and len(sources) > 1]
     if several:
         raise checks.InputError(f"--{several[0]} is for one photograph, and there are {len(sources)}")
-    if _ANIMATE.value is not None and Path(_ANIMATE.value).suffix.lower() not in _ANIMATIONS:
-        raise checks.InputError(f"--animate: {_ANIMATE.value} must end in {' or '.join(_ANIMATIONS)}")
     return _with_outputs(sources)
 
 
 def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
     output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
-    if output is not None and output.suffix.lower() in files.ENDINGS and not output.is_dir():
+    ending = "" if output is None or output.is_dir() else output.suffix.lower()
+    if ending not in files.ENDINGS and ending in (*Image.registered_extensions(), *_ANIMATIONS):
+        raise checks.InputError(
+            f"--output: pictures are written as {', '.join(files.ENDINGS)}, not {ending}; animations by "
+            "--animate"
+        )
+    if output is not None and ending in files.ENDINGS:
         if len(sources) > 1:
             raise checks.InputError(
                 f"--output: {output} is one file, but there are {len(sources)} photographs; name a folder"
@@ -217,18 +242,20 @@ def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
         ((name, path),) = sources
         jobs = [_Job(name, path, output)]
     else:
-        folder = run_folder.create(str(output or "runs/synthesize"))
+        folder = run_folder.create(str(output or "runs/synthesize"), flag="output")
         jobs = []
         for name, path in sources:
             model = Path(_MODEL.value).stem
             # Nothing is lost to JPEG unless asked for.
             jobs.append(_Job(name, path, folder / f"{Path(name).stem}-{model}.png"))
-    for job in jobs:
-        if job.path is not None and job.path.resolve() == job.output.resolve():
-            raise checks.InputError(f"--output: {job.output} is the photograph itself; choose another name")
-    written = [job.output for job in jobs]
-    for place in written:
-        if written.count(place) > 1:
+    written = Counter(job.output for job in jobs)
+    inputs = {path.resolve() for _, path in sources if path is not None}
+    animation = () if _ANIMATE.value is None else (("animate", Path(_ANIMATE.value).expanduser()),)
+    for flag, place in (*(("output", place) for place in written), *animation):
+        if place.resolve() in inputs:
+            raise checks.InputError(f"--{flag}: {place} is the photograph itself; choose another name")
+    for place, times in written.items():
+        if times > 1:
             raise checks.InputError(f"--input: two photographs would both become {place}; do them one by one")
     return jobs
 
@@ -259,20 +286,26 @@ def _pair(point: np.ndarray) -> tuple[float, float]:
     return float(point[0]), float(point[1])
 
 
-def _reduce(photograph: Photograph, longest: int) -> tuple[Photograph, float]:
-    """The photograph with sides of at most `longest` pixels, in 8 bits, and how much smaller it is."""
+def _reduce(photograph: Photograph, longest: int) -> tuple[Photograph, np.ndarray]:
+    """The photograph with sides of at most `longest` pixels, in 8 bits, and how much smaller it is, (x, y).
+
+    What is transparent becomes white, as films have no transparency.
+    """
     height, width = photograph.levels.shape[:2]
     scale = min(1.0, longest / max(height, width))
     # Even numbers, which films need.
     size = (max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2))
-    levels = files.to_levels(files.to_unit(photograph.levels), np.dtype(np.uint8))
+    picture = files.to_unit(photograph.levels)
+    if photograph.alpha is not None:
+        picture = 1 - files.to_unit(photograph.alpha)[..., None] * (1 - picture)
+    levels = files.to_levels(picture, np.dtype(np.uint8))
     resized = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).resize(
         size, Image.Resampling.LANCZOS
     )
-    return Photograph(np.asarray(resized).reshape(size[1], size[0], -1)), size[0] / width
+    return Photograph(np.asarray(resized).reshape(size[1], size[0], -1)), np.divide(size, (width, height))
 
 
-def _scale(landmarks: Landmarks, scale: float) -> Landmarks:
+def _scale(landmarks: Landmarks, scale: np.ndarray) -> Landmarks:
     def place(point: Sequence[float]) -> tuple[float, float]:
         return _pair((np.array(point) + 0.5) * scale - 0.5)
 

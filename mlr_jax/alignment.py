@@ -12,6 +12,9 @@ from jax.typing import ArrayLike
 
 from mlr_jax import resampling
 
+# Of a picture that are read at once; a large face in a large picture has a hundred million.
+_MOST_SAMPLES = 2**20
+
 
 class Affine(NamedTuple):
     """The map p -> matrix @ p + offset of points (x, y).
@@ -189,7 +192,7 @@ def resample(
     Each pixel of the result is the mean over `oversampling ** 2` samples spread over its area.
 
     Args:
-      image: `(height, width, channels)`.
+      image: `(height, width, channels)`; whole numbers are taken for floating-point ones.
       affine: from points of the result to points of the picture.
       shape: (height, width) of the result.
       kernel: see `resampling.Kernel`.
@@ -199,13 +202,23 @@ def resample(
       `(*shape, channels)`. Beyond the picture its border is repeated.
     """
     image = jnp.asarray(image)
+    image = image.astype(jnp.result_type(image.dtype, float))
     height, width = shape
     across, down = (
         (jnp.arange(length * oversampling) + 0.5) / oversampling - 0.5 for length in (width, height)
     )
-    points = jnp.stack(jnp.meshgrid(across, down), axis=-1).astype(image.dtype)
-    samples = resampling.sample(image, apply(affine, points), kernel=kernel)
-    return samples.reshape(height, oversampling, width, oversampling, -1).mean(axis=(1, 3))
+    # Half precision does not hold places in a large picture.
+    dtype = jnp.promote_types(image.dtype, jnp.float32)
+
+    def look(down: jax.Array) -> jax.Array:
+        """One row of the result."""
+        points = jnp.stack(jnp.meshgrid(across, down), axis=-1).astype(dtype)
+        samples = resampling.sample(image, apply(affine, points), kernel=kernel)
+        return samples.reshape(oversampling, width, oversampling, -1).mean(axis=(0, 2))
+
+    rows = down.reshape(height, oversampling)
+    at_once = max(1, _MOST_SAMPLES // (width * oversampling**2))
+    return jax.vmap(look)(rows) if at_once >= height else jax.lax.map(look, rows, batch_size=at_once)
 
 
 def pixels_per_pixel(affine: Affine) -> jax.Array:

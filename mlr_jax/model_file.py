@@ -90,7 +90,7 @@ def save(
         "metadata": dict(metadata or {}),
     }
     _check_finite(where, header)
-    _template(where, header["template"])
+    parse_template(where, header["template"])
     if "offsets" in arrays:
         arrays["offsets"] = arrays["offsets"].astype(np.int32)
     array_file.save(path, _KIND, _VERSION, arrays, header)
@@ -123,12 +123,27 @@ def load(path: str | os.PathLike[str]) -> SavedModel:
                 f"{where}: {name} is {value}, but its header says {checks.one_line(header[name])}"
             )
     _check_finite(where, header)
-    template = _template(where, header["template"])
+    template = parse_template(where, header["template"])
     dtype = jax.dtypes.canonicalize_dtype(np.promote_types(arrays["weights"].dtype, np.float32))
     weights, bias = (
         jnp.asarray(_converted(where, name, arrays.pop(name), dtype)) for name in ("weights", "bias")
     )
     return SavedModel(ExpressionModel(weights, bias, window), template, header["metadata"])
+
+
+def parse_template(where: str, parts: Any) -> FaceTemplate | None:
+    """The template of which these are the parts by name, if any; InputError if no face fits it."""
+    if parts is None:
+        return None
+    is_whole = isinstance(parts, dict) and set(parts) == set(FaceTemplate._fields)
+    if is_whole and all(type(part) is float for part in parts.values()):
+        template = FaceTemplate(**parts)
+        if 0 < template.eye_distance < 1 and 0 < template.eye_height < template.mouth_height < 1:
+            return template
+    raise checks.InputError(
+        f"{where}: a template must have an eye_distance, and eyes above the mouth, between 0 and 1, not "
+        + checks.one_line(parts)
+    )
 
 
 def _converted(where: str, name: str, array: ArrayLike, dtype: np.dtype) -> np.ndarray:
@@ -220,17 +235,3 @@ def _check_finite(where: str, header: Mapping[str, Any]) -> None:
         json.dumps(header, allow_nan=False)
     except ValueError as error:
         raise checks.InputError(f"{where}: its header holds NaN or infinity, which JSON has not") from error
-
-
-def _template(where: str, parts: Any) -> FaceTemplate | None:
-    if parts is None:
-        return None
-    is_whole = isinstance(parts, dict) and set(parts) == set(FaceTemplate._fields)
-    if is_whole and all(type(part) is float for part in parts.values()):
-        template = FaceTemplate(**parts)
-        if 0 < template.eye_distance < 1 and 0 < template.eye_height < template.mouth_height < 1:
-            return template
-    raise checks.InputError(
-        f"{where}: a template must have an eye_distance, and eyes above the mouth, between 0 and 1, not "
-        + checks.one_line(parts)
-    )

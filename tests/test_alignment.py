@@ -120,3 +120,24 @@ def test_crop_is_differentiable(rng, x64):
         return jnp.sum(jnp.sin(3 * alignment.crop(image, affine, 4, oversampling=2)))
 
     test_util.check_grads(total, (image, jnp.array([2.21, 3.34])), order=1, modes=["rev"], eps=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.bfloat16])
+def test_crops_of_coarse_numbers(rng, dtype):
+    """Places in the picture are known better than its levels."""
+    levels = jnp.asarray(rng.integers(0, 256, (3, 600, 1)), dtype)
+    affine = alignment.Affine(jnp.eye(2) / 2, jnp.array([501.5, 0.0]))
+    face = alignment.crop(levels, affine, 3)
+    assert jnp.issubdtype(face.dtype, jnp.floating)
+    exact = alignment.crop(levels.astype(jnp.float32), affine, 3)
+    np.testing.assert_allclose(face.astype(jnp.float32), exact, rtol=0.01)
+
+
+@pytest.mark.parametrize("at_once", [1, 2000])
+def test_a_crop_made_in_parts_is_the_same(rng, monkeypatch, at_once):
+    picture = jnp.asarray(rng.random((60, 50, 2)), jnp.float32)
+    affine = alignment.Affine(jnp.array([[2.6, 0.3], [-0.2, 2.4]]), jnp.array([3.0, 5.0]))
+    look = alignment.resample.__wrapped__  # Which remembers nothing.
+    whole = look(picture, affine, (13, 17), oversampling=5)
+    monkeypatch.setattr(alignment, "_MOST_SAMPLES", at_once)
+    np.testing.assert_allclose(look(picture, affine, (13, 17), oversampling=5), whole, atol=1e-6)

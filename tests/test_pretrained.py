@@ -1,3 +1,6 @@
+import configparser
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,14 @@ from mlr_jax.datasets import london
 
 def test_are_small():
     assert sum(pretrained.path(name).stat().st_size for name in pretrained.NAMES) < 3e6
+
+
+def test_are_installed_with_the_package():
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[1] / "setup.cfg")
+    patterns = setup["options.package_data"]["mlr_jax.pretrained"].split(", ")
+    for name in pretrained.NAMES:
+        assert any(Path(pretrained.path(name).name).match(pattern) for pattern in patterns)
 
 
 @pytest.mark.parametrize("name", pretrained.NAMES)

@@ -94,7 +94,7 @@ def put_back(
     finer than the crop's pixels stays. The crop is read with `resampling`'s cubic kernel.
 
     Args:
-      photograph: `(height, width, channels)`, or a part of one, see `bounding_box`.
+      photograph: `(height, width, channels)` floating point, or a part of one, see `bounding_box`.
       face: `(size, size, channels)`.
       affine: from points of the crop to points of `photograph`.
       gain: see above.
@@ -108,12 +108,14 @@ def put_back(
     height, width, channels = photograph.shape
     back = alignment.invert(affine)
     steps = (jnp.arange(oversampling) + 0.5) / oversampling - 0.5
-    across = (jnp.arange(width)[:, None] + steps[None]).astype(photograph.dtype)
+    # Half precision does not hold places in a large picture.
+    dtype = jnp.promote_types(photograph.dtype, jnp.float32)
+    across = (jnp.arange(width)[:, None] + steps[None]).astype(dtype)
 
     def lay(strip: tuple[jax.Array, jax.Array]) -> jax.Array:
         """One strip of rows."""
         below, first = strip
-        down = (first + jnp.arange(_STRIP)[:, None] + steps[None]).astype(photograph.dtype)
+        down = (first + jnp.arange(_STRIP)[:, None] + steps[None]).astype(dtype)
         points = alignment.apply(back, jnp.stack(jnp.meshgrid(across.ravel(), down.ravel()), axis=-1))
         mask = soft_mask(points, len(face), feather=feather)[..., None]
         # Each sample is masked before the mean is taken, as what lies outside is no part of the face.

@@ -37,7 +37,9 @@ _STEP = 64
 
 
 class Landmarks(NamedTuple):
-    """Where a face is; points are (x, y) in pixels of the photograph, left and right as seen in it.
+    """Where a face is; points are (x, y) in pixels of the photograph.
+
+    Left and right are as seen in it, with the head upright.
 
     Attributes:
       left_eye: the middle of the eye.
@@ -57,7 +59,7 @@ class Cutout(NamedTuple):
       face: `(size, size, channels)` float32 in [0, 1], aligned.
       part: `(height, width, channels)` float32 in [0, 1], the part of the photograph around it.
       affine: from points of `face` to points of `part`.
-      top: row of the photograph in which the part begins; negative if it sticks out.
+      top: row of the photograph in which the part begins.
       left: column in which it begins.
     """
 
@@ -90,7 +92,7 @@ def locate(landmarks: Landmarks, size: int, *, template: FaceTemplate = FaceTemp
         if not 0.3 < ratio < 3:
             raise checks.InputError(
                 f"the mouth {_points([landmarks.mouth])} does not lie below the eyes {_points(eyes)} as in a "
-                "face; left and right are as seen in the picture"
+                "face; left and right are as seen with the head upright"
             )
     return alignment.crop_from_eyes(eyes[0], eyes[1], ratio, size, template=template)
 
@@ -105,23 +107,31 @@ def cut_out(photograph: Photograph, landmarks: Landmarks, size: int, template: F
       template: where its landmarks go.
 
     Raises:
-      InputError: as for `locate`, or the face lies outside the photograph.
+      InputError: as for `locate`, or the face lies outside the photograph, or is larger than it.
     """
-    affine = locate(landmarks, size, template=template)
     height, width = photograph.levels.shape[:2]
+    eyes, diagonal = np.array(landmarks[:2], np.float64), math.hypot(height, width)
+    place = f"the picture of {width} x {height} pixels"
+    # Work and memory grow with the face, and not with the part of it that is seen.
+    if np.hypot(*(eyes[1] - eyes[0])) > diagonal:
+        raise checks.InputError(f"the eyes {_points(eyes)} are farther apart than {place} is large")
+    outside = checks.InputError(f"the face at {_points(eyes)} lies outside {place}")
+    if abs(eyes).max() > 10 * diagonal:  # And single precision may not hold where.
+        raise outside
+    affine = locate(landmarks, size, template=template)
     box = blending.bounding_box(affine, size)
-    if not (-box.height < box.top < height and -box.width < box.left < width):
-        raise checks.InputError(
-            f"the face at {_points(landmarks[:2])} lies outside the picture of {width} x {height} pixels"
-        )
+    top, left = max(box.top, 0), max(box.left, 0)
+    bottom, right = min(box.top + box.height, height), min(box.left + box.width, width)
+    if top >= bottom or left >= right:
+        raise outside
     rows, columns = (
-        np.clip(np.arange(start, start + -(-length // _STEP) * _STEP), 0, whole - 1)
-        for start, length, whole in ((box.top, box.height, height), (box.left, box.width, width))
+        np.minimum(np.arange(start, start + -(-(stop - start) // _STEP) * _STEP), whole - 1)
+        for start, stop, whole in ((top, bottom, height), (left, right, width))
     )
     part = files.to_unit(photograph.levels[rows[:, None], columns[None]])
-    local = Affine(affine.matrix, affine.offset - np.array([box.left, box.top], np.float32))
+    local = Affine(affine.matrix, affine.offset - np.array([left, top], np.float32))
     face = alignment.crop(part, local, size, oversampling=_oversampling(affine))
-    return Cutout(np.clip(np.asarray(face), 0, 1), part, local, box.top, box.left)
+    return Cutout(np.clip(np.asarray(face), 0, 1), part, local, top, left)
 
 
 def synthesize(
@@ -140,7 +150,7 @@ def synthesize(
       photograph: with the face, grey or colour; a grey one stays grey.
       landmarks: where the face is.
       template: where the landmarks were in the model's training pictures.
-      intensity: see `mlr_jax.synthesis.synthesize`; 0 changes nothing.
+      intensity: see `mlr_jax.synthesis.synthesize`; with 0, "transfer" changes nothing.
       detail: see `Detail`.
 
     Raises:
@@ -204,17 +214,10 @@ def put_back(
         gain=float(adds),
         oversampling=_oversampling(alignment.invert(cutout.affine)),
     )
-    height, width = photograph.levels.shape[:2]
-    top, left = max(cutout.top, 0), max(cutout.left, 0)
-    bottom, right = (
-        min(start + length, whole)
-        for start, length, whole in zip(
-            (cutout.top, cutout.left), laid.shape[:2], (height, width), strict=True
-        )
-    )
-    here = np.asarray(laid)[top - cutout.top : bottom - cutout.top, left - cutout.left : right - cutout.left]
     levels = photograph.levels.copy()
-    levels[top:bottom, left:right] = files.to_levels(here, levels.dtype)
+    # The part may stick out, below and to the right.
+    place = levels[cutout.top :, cutout.left :][: laid.shape[0], : laid.shape[1]]
+    place[:] = files.to_levels(np.asarray(laid)[: place.shape[0], : place.shape[1]], levels.dtype)
     return photograph._replace(levels=levels)
 
 

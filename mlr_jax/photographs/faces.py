@@ -22,13 +22,14 @@ from mlr_jax.photographs.expressions import Landmarks
 MOST_FACES = 20
 """That are looked for in one photograph."""
 
-# Of the 478 points, left and right as seen in the picture.
-_LEFT_IRIS, _RIGHT_IRIS = slice(468, 473), slice(473, 478)
+# Of the 478 points.
+_IRISES = slice(468, 473), slice(473, 478)
 _MOUTH_CORNERS = (61, 291)
 
 # Faces that are small in a photograph are looked for in squares of a half and a quarter of its shorter side,
 # that overlap by half. There are many, so each must be surer.
 _LEAST_PART = 0.25
+_LEAST_SIDE = 64  # of such a square in pixels
 _LARGE = 0.08  # eye distance of a face that is easily found, as a part of the shorter side
 _CONFIDENCE, _CONFIDENCE_IN_PARTS = 0.5, 0.7
 
@@ -47,9 +48,12 @@ class Face(NamedTuple):
     @property
     def landmarks(self) -> Landmarks:
         """Eyes (the middles of the irises) and mouth (between its corners)."""
-        irises = (self.points[iris].mean(axis=0) for iris in (_LEFT_IRIS, _RIGHT_IRIS))
-        left_eye, right_eye = sorted(irises, key=lambda point: point[0])
+        left_eye, right_eye = (self.points[iris].mean(axis=0) for iris in _IRISES)
         mouth = self.points[list(_MOUTH_CORNERS)].mean(axis=0)
+        # The mouth is below, whichever way the head is turned, and the picture mirrored.
+        (right, down), below = right_eye - left_eye, mouth - (left_eye + right_eye) / 2
+        if right * below[1] < down * below[0]:
+            left_eye, right_eye = right_eye, left_eye
         return Landmarks(_pair(left_eye), _pair(right_eye), _pair(mouth))
 
     @property
@@ -79,13 +83,16 @@ def find(levels: np.ndarray) -> list[Face]:
         faces = [Face(points) for points in detect(colour)]
     part = 1.0
     # Until there is one that is large for the part it is in: smaller ones are then not meant.
-    while part > _LEAST_PART and not any(
-        face.eye_distance > _LARGE * part * min(height, width) for face in faces
+    side = min(height, width)
+    while (
+        part > _LEAST_PART
+        and part / 2 * side >= _LEAST_SIDE
+        and not any(face.eye_distance > _LARGE * part * side for face in faces)
     ):
         part /= 2
         with _landmarker(_CONFIDENCE_IN_PARTS) as detect:
-            for top, left, side in _squares(height, width, part):
-                square = np.ascontiguousarray(colour[top : top + side, left : left + side])
+            for top, left, length in _squares(height, width, part):
+                square = np.ascontiguousarray(colour[top : top + length, left : left + length])
                 for points in detect(square):
                     _add(faces, Face(np.add(points, (left, top))))
     return sorted(faces[:MOST_FACES], key=lambda face: face.landmarks.left_eye)

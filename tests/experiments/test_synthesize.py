@@ -3,7 +3,7 @@
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from skimage import data
 
 from mlr_jax import pretrained
@@ -77,6 +77,18 @@ def test_crop_only(tmp_path, photo):
     assert files.read(output).levels.shape == (128, 128, 3)
 
 
+def test_crops_mean_the_same_colours_and_are_as_deep(tmp_path, astronaut):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    deep = astronaut[..., :1].astype(np.uint16) * 257
+    files.write(tmp_path / "colour.png", files.Photograph(astronaut, icc_profile=profile))
+    files.write(tmp_path / "deep.png", files.Photograph(deep))
+    for name in ("colour", "deep"):
+        output = f"--output={tmp_path / name}-crop.png"
+        done(f"--input={tmp_path / name}.png", output, "--crop_only", *EYES)
+    assert files.read(tmp_path / "colour-crop.png").icc_profile == profile
+    assert files.read(tmp_path / "deep-crop.png").levels.dtype == np.uint16
+
+
 # The reader of films leaves its pipes to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("ending", ["gif", "mp4"])
@@ -97,6 +109,15 @@ def test_animations(tmp_path, photo, astronaut, ending):
     changes = abs(frames - first)[:, mouth[0], mouth[1]].mean(axis=(1, 2, 3))
     assert changes.argmax() in range(20, 27), "there"
     assert changes[-1] < 0.2 * changes.max(), "and back"
+
+
+def test_what_is_transparent_is_white_in_an_animation(tmp_path, astronaut):
+    alpha = np.full(astronaut.shape[:2], 255, np.uint8)
+    alpha[400:] = 0
+    files.write(tmp_path / "photo.png", files.Photograph(astronaut, alpha))
+    film, options = tmp_path / "film.gif", ("--animation_size=64", f"--output={tmp_path / 'out.png'}")
+    done(f"--input={tmp_path / 'photo.png'}", f"--animate={film}", *options, *EYES)
+    assert iio.imread(film, index=0)[54:].min() > 240
 
 
 def test_folders_tables_and_mistakes(tmp_path, astronaut):
@@ -140,6 +161,14 @@ def test_folders_tables_and_mistakes(tmp_path, astronaut):
         (("--input=PHOTO", "--input=PHOTO"), "--input: two photographs would both become"),
         (("--input=cat", "--animate=film.avi"), "--animate: film.avi must end in .gif or .mp4"),
         (("--input=cat", "--model=none.npz"), "there is no file none.npz"),
+        (("--input=cat", "--animate=/no/such/folder/a.gif"), "--animate: there is no folder /no/such/folder"),
+        (("--input=cat", "--animate=a.gif", "--crop_only"), "--crop_only and --animate do not go together"),
+        (("--input=cat", "--eyes=1,2,3,4", "--face=0"), "--eyes and --face do not go together"),
+        (("--input=PHOTO", "--eyes=1,2,3,4", "--landmarks=a.csv"), "--eyes and --landmarks do not go"),
+        (("--input=cat", "--output=a.gif"), "not .gif; animations by --animate"),
+        (("--input=cat", "--output=/dev/null/a"), "--output: cannot make the folder /dev/null/a"),
+        (("--input=cat", "--intensity=nan"), "--intensity must be a number from 0 to 2"),
+        (("--input=cat", "--template=0,0.3,0.7"), "--template: a template must have an eye_distance"),
         (("--input=cat", "--template=1"), "--template must be 3 numbers with commas between, not 1"),
     ],
 )
@@ -152,6 +181,23 @@ def test_mistakes_get_one_line(tmp_path, photo, flags, words):
     (line,) = process.stderr.splitlines()
     assert line.startswith("error: ")
     assert words in line
+
+
+def test_no_photograph_is_written_over(tmp_path, photo):
+    """Neither by what another one becomes, nor by an animation."""
+    other, gif = tmp_path / "photo-smile.png", tmp_path / "photo.gif"
+    other.write_bytes(photo.read_bytes())
+    Image.open(photo).save(gif)
+    before = gif.read_bytes()
+    for place, flags in (
+        (other, (f"--input={photo}", f"--input={other}", f"--output={tmp_path}")),
+        (gif, (f"--input={gif}", f"--output={tmp_path / 'out.png'}", f"--animate={gif}", *EYES)),
+    ):
+        process = run(*flags)
+        assert process.returncode == 1
+        assert f"{place} is the photograph itself; choose another name" in process.stderr
+    assert other.read_bytes() == photo.read_bytes()
+    assert gif.read_bytes() == before
 
 
 def test_faces_are_found(tmp_path, photo, astronaut):

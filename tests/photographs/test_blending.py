@@ -64,6 +64,22 @@ def test_a_face_larger_than_its_place_is_anti_aliased(rng):
     np.testing.assert_allclose(laid[13:19, 13:19], 0.5, atol=0.02)
 
 
+def test_a_smooth_face_stays_smooth():
+    """Between its pixels: a parabola is one there, too."""
+    x = jnp.arange(16.0)
+    face = jnp.broadcast_to(x[None, :, None] ** 2, (16, 16, 1))
+    laid = blending.put_back(jnp.zeros((16, 16, 1)), face, Affine(jnp.eye(2), jnp.array([0.5, 0.0])))
+    np.testing.assert_allclose(laid[8, 5:12, 0], (x[5:12] - 0.5) ** 2, rtol=1e-4)
+
+
+def test_half_precision_knows_the_place():
+    photograph = jnp.zeros((4, 5000, 1), jnp.bfloat16)
+    affine = Affine(jnp.eye(2), jnp.array([4001.0, -2.0]))
+    laid = blending.put_back(photograph, jnp.ones((SIZE, SIZE, 1), jnp.bfloat16), affine)
+    exact = blending.put_back(photograph.astype(jnp.float32), jnp.ones((SIZE, SIZE, 1)), affine)
+    np.testing.assert_allclose(laid.astype(jnp.float32), exact, atol=0.02)
+
+
 def test_is_differentiable(rng, x64):
     photograph, face = jnp.asarray(rng.random((6, 6, 1))), jnp.asarray(rng.random((4, 4, 1)))
 

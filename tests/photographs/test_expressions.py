@@ -104,6 +104,33 @@ def test_faces_at_the_edge(photograph, shift):
     assert result.levels.shape == photograph.levels.shape
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_turned_heads(photograph, turns):
+    """As with the head upright, whichever way the camera was held."""
+    levels = np.ascontiguousarray(photograph.levels[:, :200])
+
+    def turned(point):
+        for _ in range(turns):
+            point = point[1], 199 - point[0]
+        return point
+
+    upright = expressions.synthesize(brightening(3), Photograph(levels), LANDMARKS).levels
+    result = expressions.synthesize(
+        brightening(3), Photograph(np.rot90(levels, turns)), Landmarks(*map(turned, LANDMARKS))
+    )
+    np.testing.assert_allclose(np.rot90(result.levels, -turns).astype(int), upright, atol=1)
+
+
+def test_a_part_is_no_larger_than_the_photograph(photograph):
+    near = Landmarks((20.0, 90.0), (280.0, 94.0))
+    cutout = expressions.cut_out(photograph, near, SIZE, FaceTemplate())
+    assert (cutout.top, cutout.left) == (0, 0)
+    assert cutout.part.shape == (256, 320, 3), "in steps of 64"
+    np.testing.assert_array_equal(
+        cutout.part[HEIGHT:], np.repeat(cutout.part[HEIGHT - 1 : HEIGHT], 56, axis=0)
+    )
+
+
 def test_small_faces(photograph):
     """A photograph that is coarser than the model."""
     near = Landmarks((145.0, 100.0), (151.0, 100.0))
@@ -111,6 +138,25 @@ def test_small_faces(photograph):
     difference = result.levels.astype(int) - photograph.levels
     assert difference[..., 0].max() in range(49, 53)
     assert np.count_nonzero(difference.any(axis=-1)) < 20 * 20
+
+
+STRIPES = np.tile(np.float32([-0.3, 0.3]), (SIZE, SIZE // 2))[..., None]
+
+
+def test_what_is_finer_than_the_model_is_no_expression():
+    flat = Photograph(np.full((HEIGHT, WIDTH, 1), 100, np.uint8))
+    cutout = expressions.cut_out(flat, LANDMARKS, SIZE, FaceTemplate())
+    added = expressions.put_back(flat, cutout, STRIPES).levels
+    np.testing.assert_allclose(added[100:120, 140:160], 100, atol=2)
+    replaced = expressions.put_back(flat, cutout, STRIPES, detail="none").levels
+    assert replaced[100:120, 140:160].std() > 30
+
+
+def test_a_face_finer_than_the_photograph_is_anti_aliased():
+    flat = Photograph(np.full((HEIGHT, WIDTH, 1), 100, np.uint8))
+    cutout = expressions.cut_out(flat, Landmarks((145.0, 100.0), (148.0, 100.0)), SIZE, FaceTemplate())
+    replaced = expressions.put_back(flat, cutout, STRIPES, detail="none").levels
+    np.testing.assert_allclose(replaced.astype(int), 100, atol=20)
 
 
 def test_landmarks_come_to_lie_as_in_training(photograph):
@@ -140,6 +186,11 @@ def test_without_a_mouth_nothing_is_stretched():
 @pytest.mark.parametrize(
     ("landmarks", "words"),
     [
+        (
+            Landmarks((-1e5, 50), (1e5, 50)),
+            "farther apart than the picture of 300 x 200 pixels",
+        ),
+        (Landmarks((1e30, 50), (1e30, 90)), "lies outside the picture of 300 x 200 pixels"),
         (Landmarks((5, 5), (5, 5)), r"the eyes \(5, 5\) and \(5, 5\) must be two points"),
         (Landmarks((5, 5), (float("nan"), 5)), "must be two points"),
         (Landmarks((100, 50), (60, 50), (80, 90)), r"the mouth \(80, 90\) does not lie below the eyes"),

@@ -24,6 +24,8 @@ def test_landmarks():
     assert face.eye_distance == 30
     mirrored = Face(face.points * (-1, 1))
     assert mirrored.landmarks == ((-40, 20), (-10, 20), (-25, 50)), "left is left in the picture"
+    overhead = Face(face.points * (-1, -1))
+    assert overhead.landmarks == ((-10, -20), (-40, -20), (-25, -50)), "with the head upright"
 
 
 def test_choose():
@@ -76,6 +78,16 @@ def test_the_astronaut(astronaut):
 
 
 @needs_extra
+def test_a_head_on_its_side(astronaut):
+    """Left and right are such that the mouth is below."""
+    (face,) = faces.find(np.ascontiguousarray(np.rot90(astronaut)))
+    left_eye, right_eye, mouth = face.landmarks
+    for found, known in ((left_eye, (101, 511 - 203.5)), (right_eye, (103, 511 - 246.2))):
+        np.testing.assert_allclose(found, known, atol=6)
+    assert mouth[0] > 130
+
+
+@needs_extra
 def test_any_depth_and_grey(astronaut):
     (face,) = faces.find(astronaut)
     (deep,) = faces.find(astronaut.astype(np.uint16) * 257)
@@ -101,6 +113,12 @@ def test_where_there_is_none(rng):
     assert faces.find(np.full((300, 400, 3), 128, np.uint8)) == []
     assert faces.find(rng.integers(0, 256, (200, 200, 1), dtype=np.uint8)) == []
     assert faces.find(data.chelsea()) == [], "a cat is no face"
+
+
+@needs_extra
+def test_a_narrow_picture_is_not_looked_through_pixel_by_pixel(monkeypatch):
+    monkeypatch.setattr(faces, "_squares", None)
+    assert faces.find(np.full((100, 500, 3), 128, np.uint8)) == []
 
 
 @needs_extra

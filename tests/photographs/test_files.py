@@ -108,6 +108,19 @@ def test_every_format(tmp_path, levels, ending):
     assert [path.name for path in tmp_path.iterdir()] == [f"it{ending}"]
 
 
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch, levels):
+    files.write(tmp_path / "it.png", Photograph(levels[..., :3]))
+    before = (tmp_path / "it.png").read_bytes()
+
+    def full(_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        files.write(tmp_path / "it.png", Photograph(levels[..., 1:]))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
 def test_levels_and_units(rng):
     for dtype in (np.uint8, np.uint16):
         every = np.arange(np.iinfo(dtype).max + 1).astype(dtype)
