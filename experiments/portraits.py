@@ -20,15 +20,15 @@ from experiments import outsiders, run_folder, script
 from mlr_jax import pretrained
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.photographs import expressions, files
-from mlr_jax.photographs.expressions import Landmarks
+from mlr_jax.photographs.expressions import Detail, Landmarks
 from mlr_jax.photographs.files import Photograph
 
 flags.adopt_module_key_flags(run_folder)
 
 # Left, top and side of what is shown.
 _ROWS = (
-    ("astronaut", outsiders.astronaut, "unsmile", (112, 5, 220)),
-    ("cat", outsiders.cat, "smile", (75, 0, 300)),
+    (outsiders.astronaut, "unsmile", (112, 5, 220)),
+    (outsiders.cat, "smile", (75, 0, 300)),
 )
 
 
@@ -36,21 +36,22 @@ def draw() -> None:
     """Draws the figure."""
     output_dir = run_folder.chosen("portraits")
     figure, axes = plt.subplots(len(_ROWS), 3, figsize=(7.5, 5.3), layout="constrained", squeeze=False)
-    for row, (_, load, model, (left, top, side)) in zip(axes, _ROWS, strict=True):
+    for row, (load, model, (left, top, side)) in zip(axes, _ROWS, strict=True):
         portrait = load()
         saved = pretrained.load(model)
         photograph = Photograph(files.to_levels(portrait.picture, np.dtype(np.uint8)))
         panels = {"photograph": photograph.levels}
-        for label, detail in (
-            (f"{model}, face replaced", "none"),
-            (f"{model}, change added", "transfer"),
-        ):
+        details: dict[str, Detail] = {
+            f"{model}, face replaced": "none",
+            f"{model}, change added": "transfer",
+        }
+        for label, detail in details.items():
             changed = expressions.synthesize(
                 saved.model,
                 photograph,
                 Landmarks(*portrait[1:]),
                 template=saved.template or FaceTemplate(),
-                detail=detail,  # type: ignore[arg-type]
+                detail=detail,
             )
             panels[label] = changed.levels
         for axis, (label, levels) in zip(row, panels.items(), strict=True):

@@ -19,6 +19,7 @@ need --face: largest, all, or a number from left to right, the leftmost being 0.
 The people in a picture should agree to this. Results are synthetic, and their metadata say so.
 """
 
+import io
 import math
 import sys
 import warnings
@@ -206,7 +207,8 @@ def _jobs() -> list[_Job]:
     for each in _INPUT.value:
         path = Path(each).expanduser()
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in files.ENDINGS)
+            shown = (file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+            inside = sorted(file for file in shown if file.suffix.lower() in files.ENDINGS)
             if not inside:
                 raise checks.InputError(f"--input: there are no photographs in {path}")
             sources += [(str(file), file) for file in inside]
@@ -314,19 +316,24 @@ def _scale(landmarks: Landmarks, scale: np.ndarray) -> Landmarks:
 
 
 def _write_animation(path: Path, frames: Sequence[Photograph]) -> None:
-    pictures = [np.broadcast_to(frame.levels, (*frame.levels.shape[:2], 3)) for frame in frames]
+    pictures = np.stack([np.broadcast_to(frame.levels, (*frame.levels.shape[:2], 3)) for frame in frames])
+    ending = path.suffix.lower()
+    # Encoded first, so that the file is always the old one or the new one.
+    content = io.BytesIO()
     try:
-        if path.suffix.lower() == ".gif":
-            iio.imwrite(path, np.stack(pictures), duration=1000 / _FRAMES_PER_SECOND, loop=0)
+        if ending == ".gif":
+            options: dict[str, Any] = {"duration": 1000 / _FRAMES_PER_SECOND, "loop": 0}
+            iio.imwrite(content, pictures, extension=ending, **options)
         else:
             with warnings.catch_warnings():
                 # A fork that becomes another program at once is no danger.
                 warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
-                film: dict[str, Any] = {"plugin": "FFMPEG", "fps": _FRAMES_PER_SECOND, "macro_block_size": 2}
                 # The best quality, as the change from frame to frame is small.
-                iio.imwrite(path, np.stack(pictures), **film, quality=10)
+                options = {"fps": _FRAMES_PER_SECOND, "macro_block_size": 2, "quality": 10}
+                iio.imwrite(content, pictures, extension=ending, plugin="FFMPEG", **options)
     except ImportError as error:
         raise checks.InputError(f"{path}: films need another package: pip install imageio-ffmpeg") from error
+    run_folder.write_bytes(path, content.getvalue())
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
     """Writes a photograph, such that the file is always the old one or the new one.
 
     Its metadata say that it is synthetic. PNG, TIFF and BMP keep every level of 8 bits, PNG and TIFF those of
-    16 bits too, unless there is transparency; JPEG and WebP come near (quality 95). What a format cannot hold
-    is left out.
+    16 bits too, unless there is transparency; JPEG and WebP come near (quality 95). A format without
+    transparency gets the picture on white. EXIF data (camera, place, time) are not carried over.
 
     Args:
       path: of the file, whose ending says the format, one of `ENDINGS`.
@@ -84,7 +84,8 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
         raise checks.InputError(f"{path}: pictures are written as {', '.join(ENDINGS)}, not {ending!r}")
     levels, alpha, icc_profile = photograph
     if alpha is not None and ending in (".jpg", ".jpeg", ".bmp"):
-        alpha = None
+        covered = to_unit(alpha)[..., None]
+        levels, alpha = to_levels(covered * to_unit(levels) + (1 - covered), levels.dtype), None
     # What is more than 8 bits deep: grey without transparency, in PNG and TIFF.
     if levels.dtype != np.uint8 and (alpha is not None or ending not in (".png", ".tif", ".tiff")):
         levels, alpha = _eight_bits(levels), None if alpha is None else _eight_bits(alpha)
