@@ -25,7 +25,7 @@ def load(name: str) -> SavedModel:
     Raises:
       InputError: there is none of that name.
 
-    >>> load("smile").model.bias.shape
-    (3, 128, 128)
+    >>> load("smile").template
+    FaceTemplate(eye_distance=0.39, eye_height=0.36, mouth_height=0.78)
     """
     return model_file.load(path(name))
