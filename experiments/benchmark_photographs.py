@@ -6,8 +6,9 @@ The photograph is the astronaut that scikit-image carries, enlarged to --megapix
 Its parts are timed one by one, warm: reading, finding the face (with the extra `align`), cutting it out,
 changing it, putting it back, and writing. The first face of a size also takes the compilation.
 
-The model alone is timed on one face of 128 x 128 in colour, as a webcam would send them, and on 100 at once,
-beside NumPy adding the same weighted, shifted pictures, whose result is compared.
+The model alone is timed on one face of 128 x 128 in colour, as a webcam would send them, and on 100 at once.
+So is its masked regression, beside NumPy adding the same weighted, shifted pictures, whose result is
+compared.
 
 Writes benchmark.csv and config.json into --output_dir, and prints the table.
 """
@@ -24,13 +25,15 @@ from absl import flags
 from PIL import Image
 
 from experiments import outsiders, run_folder, script, timing
-from mlr_jax import checks, pretrained
+from mlr_jax import checks, pretrained, warped_ridge
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.masks import Window
+from mlr_jax.model_file import Model
 from mlr_jax.photographs import expressions, faces, files
 from mlr_jax.photographs.expressions import Landmarks
 from mlr_jax.photographs.files import Photograph
 from mlr_jax.synthesis import ExpressionModel, synthesize
+from mlr_jax.warped_ridge import WarpedModel
 
 HEADER = ("what", "ms", "first_ms", "faces_per_second", "peer", "peer_ms", "times_as_fast", "difference")
 
@@ -45,7 +48,7 @@ def benchmark() -> None:
         output_dir, run_folder.describe_run({}, {"megapixels": _MEGAPIXELS.value}), outputs=("benchmark.csv",)
     )
     saved = pretrained.load("smile")
-    rows = [*_photograph(saved.model, saved.template or FaceTemplate()), *_model(saved.model)]
+    rows = [*_photograph(saved.model, saved.template or FaceTemplate()), *_models(saved.model)]
     run_folder.write_csv(output_dir / "benchmark.csv", HEADER, rows)
     print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
     for row in rows:
@@ -53,7 +56,7 @@ def benchmark() -> None:
     print(f"\nTable and configuration: {output_dir}")
 
 
-def _photograph(model: ExpressionModel, template: FaceTemplate) -> list[dict[str, Any]]:
+def _photograph(model: Model, template: FaceTemplate) -> list[dict[str, Any]]:
     """The parts of the way of one photograph, and all of them together."""
     portrait = outsiders.astronaut()
     small = files.to_levels(portrait.picture, np.dtype(np.uint8))
@@ -83,10 +86,8 @@ def _photograph(model: ExpressionModel, template: FaceTemplate) -> list[dict[str
         cutout = measure(
             "cut the face out", lambda: expressions.cut_out(photograph, landmarks, side, template)
         )
-        difference = measure("change it", lambda: expressions.change(model, cutout))
-        result: Photograph = measure(
-            "put it back", lambda: expressions.put_back(photograph, cutout, difference)
-        )
+        found = measure("change it", lambda: expressions.effect(model, cutout))
+        result: Photograph = measure("put it back", lambda: expressions.put_back(photograph, cutout, found))
         measure("write JPEG", lambda: files.write(Path(folder) / "result.jpg", result))
         total: dict[str, Any] = {"what": f"all of it, {size[0]} x {size[1]}"}
         for column in ("ms", "first_ms"):
@@ -95,9 +96,30 @@ def _photograph(model: ExpressionModel, template: FaceTemplate) -> list[dict[str
     return [*rows[:-1], total, rows[-1]]
 
 
-def _model(model: ExpressionModel) -> list[dict[str, Any]]:
-    """The model alone, beside NumPy."""
+def _models(model: Model) -> list[dict[str, Any]]:
+    """The model alone, and its masked regression beside NumPy."""
+    assert isinstance(model, WarpedModel)
     rng = np.random.default_rng(0)
+    height, width = model.change.bias.shape[1:]
+    rows = []
+    for count in (1, 100):
+        pictures = jnp.asarray(rng.random((count, height, width, 3), np.float32))
+        start = time.perf_counter()
+        warped_ridge.synthesize(model, pictures).block_until_ready()
+        first = time.perf_counter() - start
+        _, seconds = timing.run(lambda: warped_ridge.synthesize(model, pictures))  # noqa: B023
+        rows.append(
+            {
+                "what": f"warped ridge, {count} of {height} x {width} x 3",
+                "ms": 1e3 * seconds,
+                "first_ms": 1e3 * first,
+                "faces_per_second": count / seconds,
+            }
+        )
+    return [*rows, *_masked(model.change, rng)]
+
+
+def _masked(model: ExpressionModel, rng: np.random.Generator) -> list[dict[str, Any]]:
     height, width = model.bias.shape[1:]
     rows = []
     for count in (1, 100):
@@ -113,7 +135,7 @@ def _model(model: ExpressionModel) -> list[dict[str, Any]]:
         )
         rows.append(
             {
-                "what": f"synthesis of {count} of {height} x {width} x 3",
+                "what": f"masked ridge, {count} of {height} x {width} x 3",
                 "ms": 1e3 * seconds,
                 "first_ms": 1e3 * first,
                 "faces_per_second": count / seconds,

@@ -3,8 +3,8 @@ r"""What the pretrained models make of two photographs that scikit-image carries
     python -m experiments.portraits
 
 The astronaut smiles, so her smile is taken off; the cat gets one. Writes portraits.png into --output_dir:
-each photograph as it is, with the face replaced by the model's output (`experiments.synthesize
---detail=none`), and with the change added to it (--detail=transfer).
+each photograph as it is, on the way, at the end, and with the face replaced by the model's output
+(`experiments.synthesize --detail=none`) instead of moved and changed.
 """
 
 import io
@@ -25,32 +25,34 @@ from mlr_jax.photographs.files import Photograph
 
 flags.adopt_module_key_flags(run_folder)
 
-# Left, top and side of what is shown.
+# The photograph, the model, how much of it; left, top and side of what is shown.
 _ROWS = (
-    (outsiders.astronaut, "unsmile", (112, 5, 220)),
-    (outsiders.cat, "smile", (75, 0, 300)),
+    (outsiders.astronaut, "unsmile", 1.0, (140, 28, 170)),
+    (outsiders.cat, "smile", 2.0, (75, 0, 300)),
 )
 
 
 def draw() -> None:
     """Draws the figure."""
     output_dir = run_folder.chosen("portraits")
-    figure, axes = plt.subplots(len(_ROWS), 3, figsize=(7.5, 5.3), layout="constrained", squeeze=False)
-    for row, (load, model, (left, top, side)) in zip(axes, _ROWS, strict=True):
+    figure, axes = plt.subplots(len(_ROWS), 4, figsize=(10, 5.3), layout="constrained", squeeze=False)
+    for row, (load, model, intensity, (left, top, side)) in zip(axes, _ROWS, strict=True):
         portrait = load()
         saved = pretrained.load(model)
         photograph = Photograph(files.to_levels(portrait.picture, np.dtype(np.uint8)))
         panels = {"photograph": photograph.levels}
-        details: dict[str, Detail] = {
-            f"{model}, face replaced": "none",
-            f"{model}, change added": "transfer",
+        ways: dict[str, tuple[float, Detail]] = {
+            f"{model}, intensity {intensity / 2:g}": (intensity / 2, "transfer"),
+            f"{model}, intensity {intensity:g}": (intensity, "transfer"),
+            f"{model}, intensity {intensity:g}, face replaced": (intensity, "none"),
         }
-        for label, detail in details.items():
+        for label, (amount, detail) in ways.items():
             changed = expressions.synthesize(
                 saved.model,
                 photograph,
                 Landmarks(*portrait[1:]),
                 template=saved.template or FaceTemplate(),
+                intensity=amount,
                 detail=detail,
             )
             panels[label] = changed.levels

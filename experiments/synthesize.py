@@ -121,7 +121,7 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
         written = []
         for number, landmarks in enumerate(everyone):
             cutout = expressions.cut_out(photograph, landmarks, expressions.model_size(saved.model), template)
-            face = cutout.face + expressions.change(saved.model, cutout, intensity=_INTENSITY.value)
+            face = np.asarray(expressions.effect(saved.model, cutout, intensity=_INTENSITY.value).output)
             name = job.output.stem + (f"-{number}" if len(everyone) > 1 else "")
             written.append(job.output.with_stem(name))
             levels = files.to_levels(face, photograph.levels.dtype)

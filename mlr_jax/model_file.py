@@ -1,8 +1,9 @@
-"""Models on disk: one .npz file that holds all of an `ExpressionModel`, on whichever device it was made.
+"""Models on disk: one .npz file that holds all of a model, on whichever device it was made.
 
-Its arrays are `weights`, `bias`, and either `offsets` (a window's, `(num_offsets, 2)`) or `mask_indices` and
-`mask_valid`; any program that reads NumPy's files can use them. Its `header` is JSON, and says besides where
-faces must have eyes and mouth, what the model was made from, and a checksum (`array_file`).
+The arrays of an `ExpressionModel` are `weights`, `bias`, and either `offsets` (a window's,
+`(num_offsets, 2)`) or `mask_indices` and `mask_valid`; a `WarpedModel` has `field_weights`, `field_bias` and
+`field_offsets` besides. Any program that reads NumPy's files can use them. The `header` is JSON, and says
+besides where faces must have eyes and mouth, what the model was made from, and a checksum (`array_file`).
 
 A file from anywhere can be read: no part of it is run, all of it is checked, and that takes at most six times
 its size on disk and 32 MiB.
@@ -19,9 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from mlr_jax import array_file, checks, masks
+from mlr_jax import array_file, checks, masks, warped_ridge
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.synthesis import ExpressionModel
+from mlr_jax.warped_ridge import WarpedModel
+from mlr_jax.window_linear import WindowLinear
 
 _KIND = "expression model"
 _VERSION = 2
@@ -29,25 +32,29 @@ _VERSION = 2
 _DTYPES = ("float16", "float32", "float64")
 _WINDOW_ARRAYS = {"weights", "bias", "offsets"}
 _MASK_ARRAYS = {"weights", "bias", "mask_indices", "mask_valid"}
+_FIELD_ARRAYS = {"field_weights", "field_bias", "field_offsets"}
+
+Model = ExpressionModel | WarpedModel
+"""Both kinds of models: the published one, and the one whose pixels move before they mix."""
 
 
 class SavedModel(NamedTuple):
     """What a file holds.
 
     Attributes:
-      model: for `synthesis.synthesize`.
+      model: for `synthesis.synthesize` or `warped_ridge.synthesize`.
       template: where the faces of its pictures have eyes and mouth, or None if that is not known.
       metadata: what was said about it when it was saved.
     """
 
-    model: ExpressionModel
+    model: Model
     template: FaceTemplate | None
     metadata: dict[str, Any]
 
 
 def save(
     path: str | os.PathLike[str],
-    model: ExpressionModel,
+    model: Model,
     *,
     template: FaceTemplate | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -57,7 +64,7 @@ def save(
 
     Args:
       path: of the file, in a folder that exists; usually ends in .npz.
-      model: from `synthesis.fit` or `synthesis.solve`.
+      model: from `synthesis.fit`, `synthesis.solve` or `warped_ridge.fit`.
       template: by which the faces were aligned that it was made from, if they were.
       metadata: what is to be known about it, of what JSON can hold.
       dtype: of the weights and the bias in the file: float16, float32 or float64. In that of the model it is
@@ -73,26 +80,33 @@ def save(
     dtype = np.dtype(dtype)
     if dtype.name not in _DTYPES:
         raise checks.InputError(f"{where}: dtype must be one of {', '.join(_DTYPES)}, not {dtype}")
+    colours = model.change if isinstance(model, WarpedModel) else model
     arrays = {
-        "weights": _converted(where, "weights", model.weights, dtype),
-        "bias": _converted(where, "bias", model.bias, dtype),
+        "weights": _converted(where, "weights", colours.weights, dtype),
+        "bias": _converted(where, "bias", colours.bias, dtype),
     }
-    if isinstance(model.window, masks.Window):
-        arrays["offsets"] = np.asarray(model.window.offsets)
+    if isinstance(colours.window, masks.Window):
+        arrays["offsets"] = np.asarray(colours.window.offsets)
     else:
         arrays |= {
-            "mask_indices": np.asarray(model.window.indices),
-            "mask_valid": np.asarray(model.window.valid),
+            "mask_indices": np.asarray(colours.window.indices),
+            "mask_valid": np.asarray(colours.window.valid),
+        }
+    if isinstance(model, WarpedModel):
+        arrays |= {
+            "field_weights": _converted(where, "field_weights", model.field.weights, dtype),
+            "field_bias": _converted(where, "field_bias", model.field.bias, dtype),
+            "field_offsets": np.asarray(model.field_window.offsets),
         }
     header = {
-        **_describe(arrays["weights"], _window(where, arrays)),
+        **_describe(arrays["weights"], _windows(where, arrays)[0]),
         "template": template and {name: float(part) for name, part in template._asdict().items()},
         "metadata": dict(metadata or {}),
     }
     _check_finite(where, header)
     parse_template(where, header["template"])
-    if "offsets" in arrays:
-        arrays["offsets"] = arrays["offsets"].astype(np.int32)
+    for name in {"offsets", "field_offsets"} & set(arrays):
+        arrays[name] = arrays[name].astype(np.int32)
     array_file.save(path, _KIND, _VERSION, arrays, header)
 
 
@@ -112,7 +126,7 @@ def load(path: str | os.PathLike[str]) -> SavedModel:
     """
     arrays, header = array_file.load(path, _KIND, _VERSION)
     where = f"{path} is no usable model"
-    window = _window(where, arrays)
+    window, field_window = _windows(where, arrays)
     expected = _describe(arrays["weights"], window)
     if set(header) != {*expected, "template", "metadata"} or not isinstance(header["metadata"], dict):
         parts = ", ".join((*expected, "template", "metadata"))
@@ -125,10 +139,15 @@ def load(path: str | os.PathLike[str]) -> SavedModel:
     _check_finite(where, header)
     template = parse_template(where, header["template"])
     dtype = jax.dtypes.canonicalize_dtype(np.promote_types(arrays["weights"].dtype, np.float32))
-    weights, bias = (
-        jnp.asarray(_converted(where, name, arrays.pop(name), dtype)) for name in ("weights", "bias")
-    )
-    return SavedModel(ExpressionModel(weights, bias, window), template, header["metadata"])
+
+    def take(name: str) -> jax.Array:
+        return jnp.asarray(_converted(where, name, arrays.pop(name), dtype))
+
+    colours = ExpressionModel(take("weights"), take("bias"), window)
+    if field_window is None:
+        return SavedModel(colours, template, header["metadata"])
+    field = WindowLinear(take("field_weights"), take("field_bias"))
+    return SavedModel(WarpedModel(field, field_window, colours), template, header["metadata"])
 
 
 def parse_template(where: str, parts: Any) -> FaceTemplate | None:
@@ -160,13 +179,41 @@ def _converted(where: str, name: str, array: ArrayLike, dtype: np.dtype) -> np.n
     )
 
 
-def _window(where: str, arrays: Mapping[str, np.ndarray]) -> masks.Window | masks.Mask:
-    """The window of a model's arrays, after checking that all of them belong together."""
-    if set(arrays) not in (_WINDOW_ARRAYS, _MASK_ARRAYS):
+def _windows(
+    where: str, arrays: Mapping[str, np.ndarray]
+) -> tuple[masks.Window | masks.Mask, masks.Window | None]:
+    """The windows of a model's colours and of its field, after checking that all arrays belong together."""
+    names = set(arrays)
+    if names - _FIELD_ARRAYS not in (_WINDOW_ARRAYS, _MASK_ARRAYS) or names & _FIELD_ARRAYS not in (
+        set(),
+        _FIELD_ARRAYS,
+    ):
         raise checks.InputError(
-            f"{where}: its arrays must be weights, bias, and offsets or mask_indices and mask_valid, not "
-            + checks.one_line(", ".join(sorted(arrays)) or "none")
+            f"{where}: its arrays must be weights, bias, and offsets or mask_indices and mask_valid, and all "
+            "or none of those of a field, not " + checks.one_line(", ".join(sorted(arrays)) or "none")
         )
+    return _window(where, arrays), _field_window(where, arrays) if names & _FIELD_ARRAYS else None
+
+
+def _field_window(where: str, arrays: Mapping[str, np.ndarray]) -> masks.Window:
+    """The window of a field, which is the same for all models but for its size."""
+    weights, bias, offsets = (arrays[name] for name in ("field_weights", "field_bias", "field_offsets"))
+    size = (warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)
+    num = len(offsets) if offsets.ndim else 0
+    for name, array, shape in (
+        ("field_weights", weights, (2, num, 1, *size)),
+        ("field_bias", bias, (2, *size)),
+    ):
+        if array.dtype != arrays["weights"].dtype or array.shape != shape or num == 0:
+            raise checks.InputError(
+                f"{where}: {name} must be {arrays['weights'].dtype} of the shape {shape}, not {array.dtype} "
+                f"of {array.shape}"
+            )
+    return _from_offsets(where, offsets, num, *size)
+
+
+def _window(where: str, arrays: Mapping[str, np.ndarray]) -> masks.Window | masks.Mask:
+    """The window of a model's colours, after checking that its arrays belong together."""
     weights, bias = arrays["weights"], arrays["bias"]
     for name, array, axes in (("weights", weights, 5), ("bias", bias, 3)):
         if array.dtype.name not in _DTYPES or array.ndim != axes or 0 in array.shape:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlr_jax import metrics, pretrained, synthesis
+from mlr_jax import metrics, pretrained, warped_ridge
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
 from mlr_jax.datasets import london
@@ -29,14 +29,14 @@ def test_say_what_they_are(name):
     assert metadata["dataset"] == "london"
     assert (metadata["source"] == "neutral") == (name == "smile")
     assert metadata["num_people"] == 82
-    assert model.bias.shape[1:] == (128, 128)
+    assert model.change.bias.shape[1:] == (128, 128)
 
 
 @pytest.mark.parametrize("name", pretrained.NAMES)
 def test_any_face_keeps_its_features(name, rng):
     """What a model does is no more than an expression, whatever it sees."""
     faces = rng.uniform(0.2, 0.8, (3, 128, 128, 3)).astype(np.float32)
-    result = np.asarray(synthesis.synthesize(pretrained.load(name).model, faces))
+    result = np.asarray(warped_ridge.synthesize(pretrained.load(name).model, faces))
     assert result.min() > -0.5
     assert result.max() < 1.5
 
@@ -47,7 +47,7 @@ def test_they_change_the_faces_they_were_made_from(london_dir):
         opened = london.stream(london_dir, image_size=128, source=source, target=target)
         pairs = [opened.read(index) for index in range(6)]
         before, after = (np.stack(side) for side in zip(*pairs, strict=True))
-        result = synthesis.synthesize(pretrained.load(name).model, before)
+        result = warped_ridge.synthesize(pretrained.load(name).model, before)
         error, unchanged = (float(metrics.mse(each, after).mean()) for each in (result, before))
         assert error < 0.75 * unchanged
 

@@ -82,6 +82,7 @@ def put_back(
     face: jax.Array,
     affine: Affine,
     *,
+    field: ArrayLike | None = None,
     gain: ArrayLike = 0.0,
     feather: ArrayLike = FEATHER,
     oversampling: int = 1,
@@ -90,13 +91,16 @@ def put_back(
 
         result = photograph + mask (face - (1 - gain) photograph)
 
-    `gain` 0 replaces what was there; with 1, `face` is a change that is added to it, so that everything
-    finer than the crop's pixels stays. The crop is read with `resampling`'s cubic kernel.
+    With `field`, the photograph's pixels move first, along mask * field, and are read once, with the cubic
+    kernel. `gain` 0 replaces what was there; with 1, `face` is a change that is added to it, so that
+    everything finer than the crop's pixels stays. The crop is read with the cubic kernel, too.
 
     Args:
       photograph: `(height, width, channels)` floating point, or a part of one, see `bounding_box`.
       face: `(size, size, channels)`.
       affine: from points of the crop to points of `photograph`.
+      field: `(size, size, 2)`, where each pixel comes from, see `displacement`, in pixels of the crop; or
+        None.
       gain: see above.
       feather: see `soft_mask`.
       oversampling: samples along each side of a pixel of the photograph, for one that is coarser than the
@@ -112,9 +116,21 @@ def put_back(
     dtype = jnp.promote_types(photograph.dtype, jnp.float32)
     across = (jnp.arange(width)[:, None] + steps[None]).astype(dtype)
 
+    def move(first: jax.Array) -> jax.Array:
+        """The photograph's pixels that a strip of rows gets."""
+        down = first + jnp.arange(_STRIP)
+        here = jnp.stack(jnp.meshgrid(jnp.arange(width), down), axis=-1).astype(dtype)
+        points = alignment.apply(back, here)
+        mask = soft_mask(points, len(face), feather=feather)[..., None]
+        step = mask * resampling.sample(jnp.asarray(field), points)
+        turned = alignment.apply(Affine(affine.matrix, jnp.zeros_like(affine.offset)), step)
+        return resampling.sample(photograph, here + turned, kernel="cubic")
+
     def lay(strip: tuple[jax.Array, jax.Array]) -> jax.Array:
         """One strip of rows."""
         below, first = strip
+        if field is not None:
+            below = move(first)
         down = (first + jnp.arange(_STRIP)[:, None] + steps[None]).astype(dtype)
         points = alignment.apply(back, jnp.stack(jnp.meshgrid(across.ravel(), down.ravel()), axis=-1))
         mask = soft_mask(points, len(face), feather=feather)[..., None]

@@ -8,17 +8,19 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import alignment, checks, images, synthesis
+from mlr_jax import alignment, checks, displacement, images, synthesis, warped_ridge
 from mlr_jax.alignment import Affine, FaceTemplate
+from mlr_jax.model_file import Model
+from mlr_jax.numerics.blurring import blur
 from mlr_jax.photographs import blending, files
 from mlr_jax.photographs.files import Photograph
 from mlr_jax.synthesis import ExpressionModel
+from mlr_jax.warped_ridge import WarpedModel
 
 Detail = Literal["transfer", "none"]
 """What becomes of what is finer than the model's pixels.
@@ -30,10 +32,23 @@ model's output, which is softer than the photograph.
 """
 
 _SMOOTHING = 1.0  # standard deviation in pixels of the model
-_SMOOTHING_WINDOW = 7
 
 # Parts are cut out in steps of this many pixels, so that faces of nearly one size share compiled code.
 _STEP = 64
+
+
+class Effect(NamedTuple):
+    """What an expression does to a face.
+
+    Attributes:
+      output: `(size, size, channels)`, the face with the expression, as the model makes it.
+      change: `(size, size, channels)`, what is added to a photograph of it, whose pixels have moved.
+      field: `(size, size, 2)`, how they move, in pixels of the face; None if they do not.
+    """
+
+    output: jax.Array
+    change: jax.Array
+    field: jax.Array | None
 
 
 class Landmarks(NamedTuple):
@@ -135,7 +150,7 @@ def cut_out(photograph: Photograph, landmarks: Landmarks, size: int, template: F
 
 
 def synthesize(
-    model: ExpressionModel,
+    model: Model,
     photograph: Photograph,
     landmarks: Landmarks,
     *,
@@ -146,7 +161,7 @@ def synthesize(
     """Puts the learned expression on one face; whatever lies outside it stays as it is, to the bit.
 
     Args:
-      model: for square pictures, from `synthesis.fit` or `model_file.load`.
+      model: for square pictures, from `synthesis.fit`, `warped_ridge.fit` or `model_file.load`.
       photograph: with the face, grey or colour; a grey one stays grey.
       landmarks: where the face is.
       template: where the landmarks were in the model's training pictures.
@@ -157,44 +172,48 @@ def synthesize(
       InputError: as for `cut_out`, or the model is not for square pictures.
     """
     cutout = cut_out(photograph, landmarks, model_size(model), template)
-    return put_back(photograph, cutout, change(model, cutout, intensity=intensity), detail=detail)
+    return put_back(photograph, cutout, effect(model, cutout, intensity=intensity), detail=detail)
 
 
-def model_size(model: ExpressionModel) -> int:
+def model_size(model: Model) -> int:
     """Side in pixels of the faces that a model is for; InputError if they are not square."""
-    height, width = model.bias.shape[1:]
+    height, width = _colours(model).bias.shape[1:]
     if height != width:
         raise checks.InputError(f"the model is for pictures of {width} x {height} pixels; faces are square")
     return height
 
 
-def change(model: ExpressionModel, cutout: Cutout, *, intensity: float = 1.0) -> np.ndarray:
-    """What the expression changes in a face: the model's output minus its input.
-
-    Returns:
-      `(size, size, channels)` float32. Of a grey face under a model for colour, the luma of the change.
-    """
-    out_channels, face = len(model.weights), cutout.face
-    is_grey_in_colour = out_channels == 3 and face.shape[-1] == 1
-    seen = np.repeat(face, 3, axis=-1) if is_grey_in_colour else face
-    difference = np.asarray(synthesis.synthesize(model, seen[None], intensity=intensity))[0] - seen
-    return difference @ np.array(images.LUMA, np.float32)[:, None] if is_grey_in_colour else difference
+def effect(model: Model, cutout: Cutout, *, intensity: float = 1.0) -> Effect:
+    """What an expression does to a face. Of a grey face under a model for colour, it has the luma."""
+    is_grey_in_colour = len(_colours(model).weights) == 3 and cutout.face.shape[-1] == 1
+    seen = jnp.asarray(np.repeat(cutout.face, 3, axis=-1) if is_grey_in_colour else cutout.face)
+    if isinstance(model, WarpedModel):
+        fields, changes = warped_ridge.parts(model, seen[None], intensity=intensity)
+        output = displacement.warp(seen[None], fields)[0] + changes[0]
+        found = Effect(output, changes[0], fields[0])
+    else:
+        output = synthesis.synthesize(model, seen[None], intensity=intensity)[0]
+        found = Effect(output, transferable(output - seen), None)
+    if is_grey_in_colour:
+        luma = jnp.array(images.LUMA, jnp.float32)[:, None]
+        return Effect(found.output @ luma, found.change @ luma, found.field)
+    return found
 
 
 def transferable(difference: ArrayLike) -> jax.Array:
     """The part of a change `(size, size, channels)` that is added to a photograph, see `Detail`."""
-    return dm_pix.gaussian_blur(jnp.asarray(difference), _SMOOTHING, _SMOOTHING_WINDOW)
+    return blur(jnp.asarray(difference), _SMOOTHING)
 
 
 def put_back(
-    photograph: Photograph, cutout: Cutout, difference: np.ndarray, *, detail: Detail = "transfer"
+    photograph: Photograph, cutout: Cutout, found: Effect, *, detail: Detail = "transfer"
 ) -> Photograph:
-    """Puts a change of a face into the photograph, with a soft edge.
+    """Puts what an expression does to a face into the photograph, with a soft edge.
 
     Args:
       photograph: that the face was cut out of.
       cutout: the face.
-      difference: `(size, size, channels)`, from `change`.
+      found: from `effect`.
       detail: see `Detail`.
 
     Returns:
@@ -206,11 +225,11 @@ def put_back(
     if detail not in get_args(Detail):
         raise checks.InputError(f"detail must be one of {', '.join(get_args(Detail))}, not {detail!r}")
     adds = detail == "transfer"
-    layer = transferable(difference) if adds else jnp.asarray(cutout.face + difference)
     laid = blending.put_back(
         jnp.asarray(cutout.part),
-        layer,
+        found.change if adds else found.output,
         cutout.affine,
+        field=found.field if adds else None,
         gain=float(adds),
         oversampling=_oversampling(alignment.invert(cutout.affine)),
     )
@@ -219,6 +238,11 @@ def put_back(
     place = levels[cutout.top :, cutout.left :][: laid.shape[0], : laid.shape[1]]
     place[:] = files.to_levels(np.asarray(laid)[: place.shape[0], : place.shape[1]], levels.dtype)
     return photograph._replace(levels=levels)
+
+
+def _colours(model: Model) -> ExpressionModel:
+    """The part of a model that changes colours."""
+    return model.change if isinstance(model, WarpedModel) else model
 
 
 def _oversampling(affine: Affine) -> int:

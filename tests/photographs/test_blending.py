@@ -99,3 +99,27 @@ def test_composes(rng):
     for n in range(2):
         alone = blending.put_back(photographs[n], faces[n], Affine(affines.matrix[n], affines.offset[n]))
         np.testing.assert_allclose(together[n], alone, atol=1e-6)
+
+
+def test_pixels_move(rng):
+    """A field of two pixels of a face that is twice as large in the photograph moves it by four."""
+    photograph = jnp.asarray(rng.random((90, 80, 3)), jnp.float32)
+    nothing = jnp.zeros((SIZE * 4, SIZE * 4, 3))
+    field = jnp.broadcast_to(jnp.array([2.0, -1.0]), (SIZE * 4, SIZE * 4, 2))
+    affine = Affine(2 * jnp.eye(2), jnp.array([6.0, 10.0]))
+    laid = np.asarray(blending.put_back(photograph, nothing, affine, field=field, gain=1.0))
+    middle = slice(34, 48), slice(30, 44)
+    np.testing.assert_allclose(laid[middle], photograph[32:46, 34:48], atol=1e-5)
+    # Where the mask is 0, to the bit.
+    np.testing.assert_array_equal(laid[:8], photograph[:8])
+    np.testing.assert_array_equal(laid[:, 75:], photograph[:, 75:])
+
+
+def test_turned_faces_move_in_their_own_direction(rng):
+    """A face that lies on its side: what is down for it is left in the photograph."""
+    photograph = jnp.asarray(rng.random((80, 80, 1)), jnp.float32)
+    turned = Affine(jnp.array([[0.0, -1.0], [1.0, 0.0]]), jnp.array([60.0, 20.0]))
+    field = jnp.broadcast_to(jnp.array([0.0, 3.0]), (40, 40, 2))
+    laid = blending.put_back(photograph, jnp.zeros((40, 40, 1)), turned, field=field, gain=1.0)
+    middle = slice(36, 44)
+    np.testing.assert_allclose(laid[middle, 38:44], photograph[middle, 35:41], atol=1e-5)

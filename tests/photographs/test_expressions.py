@@ -2,13 +2,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masks
+from mlr_jax import masks, warped_ridge
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
 from mlr_jax.photographs import expressions
-from mlr_jax.photographs.expressions import Landmarks
+from mlr_jax.photographs.expressions import Effect, Landmarks
 from mlr_jax.photographs.files import Photograph
 from mlr_jax.synthesis import ExpressionModel
+from mlr_jax.warped_ridge import WarpedModel
+from mlr_jax.window_linear import WindowLinear
 
 SIZE = 32
 HEIGHT, WIDTH = 200, 300
@@ -146,16 +148,18 @@ STRIPES = np.tile(np.float32([-0.3, 0.3]), (SIZE, SIZE // 2))[..., None]
 def test_what_is_finer_than_the_model_is_no_expression():
     flat = Photograph(np.full((HEIGHT, WIDTH, 1), 100, np.uint8))
     cutout = expressions.cut_out(flat, LANDMARKS, SIZE, FaceTemplate())
-    added = expressions.put_back(flat, cutout, STRIPES).levels
+    found = Effect(cutout.face + STRIPES, expressions.transferable(STRIPES), None)
+    added = expressions.put_back(flat, cutout, found).levels
     np.testing.assert_allclose(added[100:120, 140:160], 100, atol=2)
-    replaced = expressions.put_back(flat, cutout, STRIPES, detail="none").levels
+    replaced = expressions.put_back(flat, cutout, found, detail="none").levels
     assert replaced[100:120, 140:160].std() > 30
 
 
 def test_a_face_finer_than_the_photograph_is_anti_aliased():
     flat = Photograph(np.full((HEIGHT, WIDTH, 1), 100, np.uint8))
     cutout = expressions.cut_out(flat, Landmarks((145.0, 100.0), (148.0, 100.0)), SIZE, FaceTemplate())
-    replaced = expressions.put_back(flat, cutout, STRIPES, detail="none").levels
+    found = Effect(cutout.face + STRIPES, expressions.transferable(STRIPES), None)
+    replaced = expressions.put_back(flat, cutout, found, detail="none").levels
     np.testing.assert_allclose(replaced.astype(int), 100, atol=20)
 
 
@@ -212,3 +216,31 @@ def test_other_mistakes(photograph):
     wide = wide._replace(weights=wide.weights[..., :9], bias=wide.bias[..., :9])
     with pytest.raises(InputError, match="for pictures of 9 x 32 pixels; faces are square"):
         expressions.synthesize(wide, photograph, LANDMARKS)
+
+
+def test_pixels_of_a_photograph_move(rng):
+    """At the photograph's own resolution: the model's pixels are four of the photograph's."""
+    size = 32
+    field = WindowLinear(
+        jnp.zeros((2, 1, 1, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)),
+        jnp.broadcast_to(
+            jnp.array([2.0 / size, 0.0])[:, None, None], (2, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)
+        ),
+    )
+    nothing = ExpressionModel(jnp.ones((1, 1, 1, size, size)), jnp.zeros((1, size, size)), masks.square(1))
+    model = WarpedModel(field, masks.square(1), nothing)
+    photograph = Photograph(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8))
+    template = FaceTemplate()
+    # A crop of 128 x 128 in its middle.
+    left, right = (36 + 128 * (0.5 + side * template.eye_distance / 2) - 0.5 for side in (-1, 1))
+    height = 36 + 128 * template.eye_height - 0.5
+    landmarks = Landmarks((left, height), (right, height))
+    result = expressions.synthesize(model, photograph, landmarks)
+    middle = slice(95, 105)
+    moved = photograph.levels[middle, 103:113].astype(int)
+    np.testing.assert_allclose(result.levels[middle, 95:105].astype(int), moved, atol=2)
+    np.testing.assert_array_equal(result.levels[:30], photograph.levels[:30])
+    still = expressions.synthesize(model, photograph, landmarks, intensity=0.0)
+    np.testing.assert_array_equal(still.levels, photograph.levels)
+    coarse = expressions.synthesize(model, photograph, landmarks, detail="none")
+    assert coarse.levels[middle, middle].std() < 0.7 * result.levels[middle, middle].std()
