@@ -12,6 +12,11 @@ and comes to the same model to the bit, however often it was stopped or killed. 
 another --penalty costs no more than solving again. What changes the sums (data, window, channel mode, batch
 size, versions, kind of device) needs another --output_dir, or --restart.
 
+--kind=warped_ridge trains a model whose pixels move before they mix (mlr_jax/warped_ridge.py). It looks at
+every pair more than once: all must fit into memory, and what is stopped begins anew.
+
+    python -m experiments.train --kind=warped_ridge --window=5 --penalty=6.4 --channel_mode=shared ...
+
 Writes into --output_dir: config.json; statistics.npz, the sums; train.json, time and memory; and model.npz
 (mlr_jax/model_file.py), unless --model names another file.
 """
@@ -21,6 +26,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -30,7 +36,8 @@ from tqdm import tqdm
 
 import mlr_jax
 from experiments import checkpoint, data, memory, run_folder, script, streaming
-from mlr_jax import array_file, checks, model_file, synthesis
+from mlr_jax import array_file, checks, model_file, synthesis, warped_ridge
+from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.source import Source
 
 _WINDOW = flags.DEFINE_integer("window", 3, "Side of the window in pixels, odd.")
@@ -41,6 +48,13 @@ _CHANNEL_MODE = flags.DEFINE_enum(
     get_args(synthesis.Channels),
     "How colour is treated: each channel on its own, one set of weights for all channels, or windows that "
     "see all channels.",
+)
+_KIND = flags.DEFINE_enum(
+    "kind",
+    "masked_ridge",
+    ["masked_ridge", "warped_ridge"],
+    "The published model, or the one whose pixels move before they mix, for which all pairs must fit into "
+    "memory.",
 )
 _PENALIZE_BIAS = flags.DEFINE_bool(
     "penalize_bias", True, "Whether the penalty includes the bias, as published."
@@ -70,6 +84,8 @@ def train() -> None:
     model_path = _model_path(output_dir)
     sums_path = output_dir / "statistics.npz"
     source = data.stream()
+    if _KIND.value == "warped_ridge":
+        return _train_warped(source, output_dir, model_path)
     batch_size = _BATCH_SIZE.value or streaming.batch_size(source)
     options: dict[str, Any] = {"window": _WINDOW.value, "channels": channels, "batch_size": batch_size}
     like = streaming.statistics_like(source, **options)
@@ -132,6 +148,43 @@ def train() -> None:
     _report(source, figures, output_dir)
 
 
+def _train_warped(source: Source, output_dir: Path, model_path: Path) -> None:
+    """Trains a warped ridge, for which every pair is looked at more than once."""
+    if not _PENALIZE_BIAS.value:
+        raise checks.InputError("--nopenalize_bias: the bias of a warped ridge is penalised")
+    configuration = run_folder.describe_run(data.resolved_flags(), {"num_pairs": len(source.subjects)})
+    run_folder.start(output_dir, configuration, outputs=("train.json", "model.npz"))
+    with tqdm(desc="reading", unit="pair", total=len(source.subjects), leave=False) as bar:
+
+        def progress(subjects: Sequence[str]) -> Iterator[str]:
+            for subject in subjects:
+                yield subject
+                bar.update()
+
+        pairs = sources.load(source, data.name(), progress=progress)
+    start = time.perf_counter()
+    model = warped_ridge.fit(
+        pairs.neutral,
+        pairs.expressive,
+        window=_WINDOW.value,
+        penalty=_PENALTY.value,
+        channels=cast(synthesis.Channels, _CHANNEL_MODE.value),
+    )
+    model_file.save(
+        model_path, model, template=data.template(source), metadata=_metadata(source), dtype=_WEIGHTS.value
+    )
+    figures = {
+        "num_pairs": len(source.subjects),
+        "fit_seconds": time.perf_counter() - start,
+        "peak_bytes": memory.peak_bytes(),
+        "model": str(model_path),
+    }
+    run_folder.write_bytes(output_dir / "train.json", (json.dumps(figures, indent=2) + "\n").encode())
+    print(f"{len(source.subjects):,} pairs, {data.title()}")
+    print(f"registered, solved and written in {figures['fit_seconds']:.1f} s with compilation")
+    print(f"\nModel: {model_path}\nFigures and configuration: {output_dir}")
+
+
 def _report(source: Source, figures: dict[str, Any], output_dir: Path) -> None:
     height, width, channels = source.shape
     print(f"{figures['num_pairs']:,} pairs, {data.title()}, {height} x {width} x {channels}")
@@ -185,6 +238,7 @@ def _metadata(source: Source) -> dict[str, Any]:
         "num_pairs": len(source.subjects),
         "picture_shape": source.shape,
         "window": _WINDOW.value,
+        "kind": _KIND.value,
         "channel_mode": _CHANNEL_MODE.value,
         "penalty": _PENALTY.value,
         "penalize_bias": _PENALIZE_BIAS.value,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlr_jax import array_file, images, model_file, synthesis
+from mlr_jax import array_file, images, metrics, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import folder, synthetic
 from tests.experiments import scripts
 
@@ -235,3 +235,31 @@ def test_memory_does_not_grow_with_the_pairs(tmp_path):
         assert figures["num_pairs"] == num
         peaks.append(figures["peak_bytes"])
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_a_warped_ridge(tmp_path):
+    done = scripts.run(
+        "experiments.train",
+        "--kind=warped_ridge",
+        "--num_subjects=12",
+        "--image_size=32",
+        "--penalty=0.05",
+        f"--output_dir={tmp_path}",
+        optimize=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "12 pairs, synthetic: neutral to happy" in done.stdout
+    model, template, metadata = model_file.load(tmp_path / "model.npz")
+    assert isinstance(model, warped_ridge.WarpedModel)
+    assert template == synthetic.TEMPLATE
+    assert metadata["kind"] == "warped_ridge"
+    pairs = synthetic.load(image_size=32, num_subjects=12)
+    result = warped_ridge.synthesize(model, pairs.neutral)
+    assert metrics.mse(result, pairs.expressive).mean() < 0.7 * metrics.mse(*pairs[:2]).mean()
+    figures = json.loads((tmp_path / "train.json").read_text())
+    assert figures["num_pairs"] == 12
+    done = scripts.run(
+        "experiments.train", "--kind=warped_ridge", "--nopenalize_bias", f"--output_dir={tmp_path}"
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: --nopenalize_bias: the bias of a warped ridge is penalised\n"
