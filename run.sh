@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets everything up, compares the methods on synthetic faces, and takes the smile off a photograph. Flags are
-# passed on to the comparison:
+# Sets everything up, compares the methods on synthetic faces, and takes the smile off a photograph. With flags,
+# they are passed on to the comparison, and that is all:
 #   bash run.sh --dataset=london --data_dir=FOLDER
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -8,6 +8,8 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 # From the caller's folder, so that paths in flags mean what they say.
 export PYTHONPATH="$here"
 "$here/.venv/bin/python" -m experiments.compare_baselines "$@"
-echo
-echo "A pretrained model takes the smile off a photograph:"
-"$here/.venv/bin/python" -m experiments.synthesize --model=unsmile --input=astronaut
+if [ $# -eq 0 ]; then
+  echo
+  echo "A pretrained model takes the smile off a photograph:"
+  "$here/.venv/bin/python" -m experiments.synthesize --model=unsmile --input=astronaut
+fi

@@ -181,7 +181,9 @@ def _load_model() -> SavedModel:
     if saved.template is None:
         raise checks.InputError(
             f"{name} does not say where its faces have eyes and mouth, since it has learned from pictures "
-            "that were taken whole; say it with --template"
+            "that were taken whole; say it with --template=DISTANCE,EYES,MOUTH: the distance of the eyes, "
+            "and the heights of eyes and mouth from the top, as parts of the side; 0.39,0.36,0.78 for faces "
+            "that mlr_jax aligned"
         )
     return saved
 

@@ -1,9 +1,10 @@
 """Models on disk: one .npz file that holds all of a model, on whichever device it was made.
 
 The arrays of an `ExpressionModel` are `weights`, `bias`, and either `offsets` (a window's,
-`(num_offsets, 2)`) or `mask_indices` and `mask_valid`; a `WarpedModel` has `field_weights`, `field_bias` and
-`field_offsets` besides. Any program that reads NumPy's files can use them. The `header` is JSON, and says
-besides where faces must have eyes and mouth, what the model was made from, and a checksum (`array_file`).
+`(num_offsets, 2)`) or `mask_indices` and `mask_valid`; a `WarpedModel` has `field_weights`, `field_bias`,
+`field_offsets` and `tint` besides. Any program that reads NumPy's files can use them. The `header` is JSON,
+and says besides where faces must have eyes and mouth, what the model was made from, and a checksum
+(`array_file`).
 
 A file from anywhere can be read: no part of it is run, all of it is checked, and that takes at most six times
 its size on disk and 32 MiB.
@@ -32,7 +33,7 @@ _VERSION = 2
 _DTYPES = ("float16", "float32", "float64")
 _WINDOW_ARRAYS = {"weights", "bias", "offsets"}
 _MASK_ARRAYS = {"weights", "bias", "mask_indices", "mask_valid"}
-_FIELD_ARRAYS = {"field_weights", "field_bias", "field_offsets"}
+_FIELD_ARRAYS = {"field_weights", "field_bias", "field_offsets", "tint"}
 
 Model = ExpressionModel | WarpedModel
 """Both kinds of models: the published one, and the one whose pixels move before they mix."""
@@ -97,6 +98,7 @@ def save(
             "field_weights": _converted(where, "field_weights", model.field.weights, dtype),
             "field_bias": _converted(where, "field_bias", model.field.bias, dtype),
             "field_offsets": np.asarray(model.field_window.offsets),
+            "tint": _converted(where, "tint", model.tint, dtype),
         }
     header = {
         **_describe(arrays["weights"], _windows(where, arrays)[0]),
@@ -147,7 +149,7 @@ def load(path: str | os.PathLike[str]) -> SavedModel:
     if field_window is None:
         return SavedModel(colours, template, header["metadata"])
     field = WindowLinear(take("field_weights"), take("field_bias"))
-    return SavedModel(WarpedModel(field, field_window, colours), template, header["metadata"])
+    return SavedModel(WarpedModel(field, field_window, colours, take("tint")), template, header["metadata"])
 
 
 def parse_template(where: str, parts: Any) -> FaceTemplate | None:
@@ -200,9 +202,13 @@ def _field_window(where: str, arrays: Mapping[str, np.ndarray]) -> masks.Window:
     weights, bias, offsets = (arrays[name] for name in ("field_weights", "field_bias", "field_offsets"))
     size = (warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)
     num = len(offsets) if offsets.ndim else 0
+    out_channels, height, width = arrays["bias"].shape
+    tint = arrays["tint"]
+    channels = len(tint) if out_channels == 1 and tint.ndim == 3 and len(tint) in (1, 3) else out_channels
     for name, array, shape in (
         ("field_weights", weights, (2, num, 1, *size)),
         ("field_bias", bias, (2, *size)),
+        ("tint", tint, (channels, height, width)),
     ):
         if array.dtype != arrays["weights"].dtype or array.shape != shape or num == 0:
             raise checks.InputError(

@@ -5,7 +5,7 @@ a face, along a displacement field that is itself a masked regression (of the fi
 the face), and then changes their colours by a masked regression on the moved face:
 
     moved(p)  = face(p + u(p))
-    result(p) = moved(p) + change(p),   change = masked ridge(moved) - moved, smoothed.
+    result(p) = moved(p) + change(p),   change = masked ridge(moved) + tint - moved, smoothed.
 
 Both parts are scaled by the intensity, so that a face moves from one expression to the other.
 """
@@ -48,11 +48,14 @@ class WarpedModel(NamedTuple):
         `(2, num_offsets, 1, FIELD_SIZE, FIELD_SIZE)`, bias `(2, FIELD_SIZE, FIELD_SIZE)`.
       field_window: what each place of a field sees. Static.
       change: predicts the expressive face from the moved one.
+      tint: `(channels, height, width)`, what that prediction lacks on average in the training pairs. With
+        weights and a bias that channels share, colours would fade; and a penalised bias falls short.
     """
 
     field: WindowLinear
     field_window: masks.Window
     change: ExpressionModel
+    tint: jax.Array
 
 
 class Parts(NamedTuple):
@@ -120,7 +123,8 @@ def fit(
     field = _fit_field(neutral, fields, square, field_penalty, mirrored)
     moved = displacement.warp(neutral, predict_fields(field, square, neutral))
     change = synthesis.fit(moved, expressive, window=window, penalty=penalty, channels=channels)
-    return WarpedModel(field, square, change)
+    missing = jnp.mean(expressive - synthesis.synthesize(change, moved), axis=0)
+    return WarpedModel(field, square, change, jnp.moveaxis(missing, -1, 0))
 
 
 def synthesize(model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0) -> jax.Array:
@@ -155,6 +159,10 @@ def parts(model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0) 
     where = "warped_ridge.synthesize"
     images = checks.as_floating(where, "images", images, _AXES)
     synthesis.check_images(model.change, where, images, intensity)
+    if len(model.tint) != images.shape[3]:
+        raise checks.InputError(
+            f"{where}: the model is for {len(model.tint)} channels, not {images.shape[3]}"
+        )
     amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
     return _parts(model, images, amount)
 
@@ -183,7 +191,8 @@ def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike)
 def _parts(model: WarpedModel, images: jax.Array, amount: jax.Array) -> Parts:
     whole = predict_fields(model.field, model.field_window, images)
     moved = displacement.warp(images, whole)
-    changes = jax.vmap(partial(blur, sigma=SMOOTHING))(synthesis.synthesize(model.change, moved) - moved)
+    changed = synthesis.synthesize(model.change, moved) + jnp.moveaxis(model.tint, 0, -1)[None]
+    changes = jax.vmap(partial(blur, sigma=SMOOTHING))(changed - moved)
     scale = amount[:, None, None, None]
     # The change belongs to places of the expressive face; on the way there, these lie elsewhere.
     carried = displacement.warp(changes, (scale - 1) * whole, kernel="linear")

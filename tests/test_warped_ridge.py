@@ -67,6 +67,24 @@ def test_intensity(scene, model):
     assert abs(each[-1] - faces[-1]).mean() > 1.5 * abs(each[3] - faces[3]).mean()
 
 
+def test_colours_do_not_fade(scene):
+    """Weights that all channels share, and a penalty, pull colours together; the tint does not let them."""
+    faces, expressive, fields = scene
+    tinted = (
+        (each * np.array([0.9, 0.7, 0.5], np.float32)).astype(np.float32) for each in (faces, expressive)
+    )
+    before, after = tinted
+    options = OPTIONS | {"penalty": 5.0, "channels": "shared"}
+    model = warped_ridge.fit(before[:24], after[:24], fields=fields[:24], **options)
+    result = np.asarray(warped_ridge.synthesize(model, before[24:])).mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(result, after[24:].mean(axis=(0, 1, 2)), rtol=0.05)
+    faded = np.asarray(warped_ridge.synthesize(model._replace(tint=0 * model.tint), before[24:]))
+    ratio = np.divide(*faded.mean(axis=(0, 1, 2))[[0, 2]])
+    assert ratio < 0.95 * result[0] / result[2]
+    with pytest.raises(InputError, match="the model is for 3 channels, not 1"):
+        warped_ridge.synthesize(model, before[..., :1])
+
+
 def test_the_border_stays(scene, model):
     fields = np.asarray(warped_ridge.parts(model, scene[0]).fields)
     for border in (fields[:, 0], fields[:, -1], fields[:, :, 0], fields[:, :, -1]):

@@ -185,9 +185,13 @@ def model_size(model: Model) -> int:
 
 def effect(model: Model, cutout: Cutout, *, intensity: float = 1.0) -> Effect:
     """What an expression does to a face. Of a grey face under a model for colour, it has the luma."""
-    is_grey_in_colour = len(_colours(model).weights) == 3 and cutout.face.shape[-1] == 1
+    num_channels = len(model.tint) if isinstance(model, WarpedModel) else len(model.weights)
+    is_grey_in_colour = num_channels == 3 and cutout.face.shape[-1] == 1
     seen = jnp.asarray(np.repeat(cutout.face, 3, axis=-1) if is_grey_in_colour else cutout.face)
     if isinstance(model, WarpedModel):
+        if num_channels == 1:  # What it has learned from grey pictures holds for every channel.
+            tint = jnp.broadcast_to(model.tint, (seen.shape[-1], *model.tint.shape[1:]))
+            model = model._replace(tint=tint)
         fields, changes = warped_ridge.parts(model, seen[None], intensity=intensity)
         output = displacement.warp(seen[None], fields)[0] + changes[0]
         found = Effect(output, changes[0], fields[0])

@@ -33,7 +33,7 @@ _LEAST_SIDE = 64  # of such a square in pixels
 _LARGE = 0.08  # eye distance of a face that is easily found, as a part of the shorter side
 _CONFIDENCE, _CONFIDENCE_IN_PARTS = 0.5, 0.7
 
-_HELP = "say where the eyes are, --eyes=x1,y1,x2,y2 in a script"
+_HELP = "say where the eyes are (--eyes=x1,y1,x2,y2)"
 
 
 class Face(NamedTuple):

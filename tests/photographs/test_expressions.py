@@ -228,7 +228,7 @@ def test_pixels_of_a_photograph_move(rng):
         ),
     )
     nothing = ExpressionModel(jnp.ones((1, 1, 1, size, size)), jnp.zeros((1, size, size)), masks.square(1))
-    model = WarpedModel(field, masks.square(1), nothing)
+    model = WarpedModel(field, masks.square(1), nothing, jnp.zeros((1, size, size)))
     photograph = Photograph(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8))
     template = FaceTemplate()
     # A crop of 128 x 128 in its middle.
