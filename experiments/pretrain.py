@@ -2,10 +2,10 @@ r"""Makes the pretrained models: a smile on a neutral face, and a neutral face f
 
     python -m experiments.pretrain --dataset=london --image_size=128 --output_dir=mlr_jax/pretrained
 
-The models are warped ridges (mlr_jax/warped_ridge.py). The penalty is chosen by five-fold cross-validation over
-people, which also says how good such a model is on people that it was not trained on, beside the published
-model, masked ridge. Then it is trained on all. Weights are stored in half precision; what that costs is
-measured too.
+The models are warped ridges (mlr_jax/warped_ridge.py). The penalty is chosen by five-fold cross-validation
+over people, which also says how good such a model is on people that it was not trained on, beside the
+published model, masked ridge. Then it is trained on all. Weights are stored in half precision; what that
+costs is measured too.
 
 Writes into --output_dir: smile.npz and unsmile.npz (mlr_jax/model_file.py); results.csv, every candidate; and
 README.md, the model card. Expected on London: MSE 0.80 (smile) and 0.77 (unsmile) of that of leaving the
