@@ -16,9 +16,11 @@ Writes benchmark.csv and config.json into --output_dir, and prints the table.
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
@@ -32,7 +34,7 @@ from mlr_jax.model_file import Model
 from mlr_jax.photographs import expressions, faces, files
 from mlr_jax.photographs.expressions import Landmarks
 from mlr_jax.photographs.files import Photograph
-from mlr_jax.synthesis import ExpressionModel, synthesize
+from mlr_jax.synthesis import synthesize
 from mlr_jax.warped_ridge import WarpedModel
 
 HEADER = ("what", "ms", "first_ms", "faces_per_second", "peer", "peer_ms", "times_as_fast", "difference")
@@ -99,53 +101,44 @@ def _photograph(model: Model, template: FaceTemplate) -> list[dict[str, Any]]:
 def _models(model: Model) -> list[dict[str, Any]]:
     """The model alone, and its masked regression beside NumPy."""
     assert isinstance(model, WarpedModel)
+    masked = model.change
+    weights, bias = np.asarray(masked.weights), np.asarray(masked.bias)
     rng = np.random.default_rng(0)
-    height, width = model.change.bias.shape[1:]
     rows = []
     for count in (1, 100):
-        pictures = jnp.asarray(rng.random((count, height, width, 3), np.float32))
-        start = time.perf_counter()
-        warped_ridge.synthesize(model, pictures).block_until_ready()
-        first = time.perf_counter() - start
-        _, seconds = timing.run(lambda: warped_ridge.synthesize(model, pictures))  # noqa: B023
-        rows.append(
-            {
-                "what": f"warped ridge, {count} of {height} x {width} x 3",
-                "ms": 1e3 * seconds,
-                "first_ms": 1e3 * first,
-                "faces_per_second": count / seconds,
-            }
-        )
-    return [*rows, *_masked(model.change, rng)]
-
-
-def _masked(model: ExpressionModel, rng: np.random.Generator) -> list[dict[str, Any]]:
-    height, width = model.bias.shape[1:]
-    rows = []
-    for count in (1, 100):
-        pictures = rng.random((count, height, width, 3), np.float32)
+        pictures = rng.random((count, *bias.shape[1:], 3), np.float32)
         on_device = jnp.asarray(pictures)
-        start = time.perf_counter()
-        synthesize(model, on_device).block_until_ready()
-        first = time.perf_counter() - start
-        result, seconds = timing.run(lambda: synthesize(model, on_device))  # noqa: B023
-        weights, bias = np.asarray(model.weights), np.asarray(model.bias)
-        expected, peer_seconds = timing.run(
-            lambda: _with_numpy(weights, bias, model.window, pictures)  # noqa: B023
-        )
+        rows.append(_time("warped ridge", partial(warped_ridge.synthesize, model), on_device)[0])
+        row, result = _time("masked ridge", partial(synthesize, masked), on_device)
+        expected, peer_seconds = timing.run(_with_numpy, weights, bias, masked.window, pictures)
         rows.append(
             {
-                "what": f"masked ridge, {count} of {height} x {width} x 3",
-                "ms": 1e3 * seconds,
-                "first_ms": 1e3 * first,
-                "faces_per_second": count / seconds,
+                **row,
                 "peer": "NumPy, shifted pictures",
                 "peer_ms": 1e3 * peer_seconds,
-                "times_as_fast": peer_seconds / seconds,
+                "times_as_fast": 1e3 * peer_seconds / row["ms"],
                 "difference": float(abs(np.asarray(result) - expected).max()),
             }
         )
     return rows
+
+
+def _time(
+    name: str, function: Callable[[jax.Array], jax.Array], pictures: jax.Array
+) -> tuple[dict[str, Any], jax.Array]:
+    """A row of the table, and the result."""
+    start = time.perf_counter()
+    function(pictures).block_until_ready()
+    first = time.perf_counter() - start
+    result, seconds = timing.run(function, pictures)
+    count, height, width, _ = pictures.shape
+    row = {
+        "what": f"{name}, {count} of {height} x {width} x 3",
+        "ms": 1e3 * seconds,
+        "first_ms": 1e3 * first,
+        "faces_per_second": count / seconds,
+    }
+    return row, result
 
 
 def _with_numpy(weights: np.ndarray, bias: np.ndarray, window: Any, pictures: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ The photograph keeps its size, and every pixel outside the face its value. --out
 file if there is one photograph, else a folder; by default runs/synthesize. Several faces in one photograph
 need --face: largest, all, or a number from left to right, the leftmost being 0.
 
-The people in a picture should agree to this. Results are synthetic, and their metadata say so.
+The people in a picture should agree to this. Results are synthetic: say so.
 """
 
 import io

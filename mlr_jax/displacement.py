@@ -259,7 +259,7 @@ def _register(
                 jax.image.resize(each, shape, "linear", antialias=True) for each in (fixed, moving)
             )
             step = partial(_step, target, start, sigma=sigma, smoothing=smoothing, stiffness=stiffness)
-            field = jax.lax.fori_loop(0, num_steps, lambda _, field: step(field), field)  # noqa: B023
+            field = jax.lax.fori_loop(0, num_steps, step, field)
         return field
 
     return jax.lax.map(lambda both: register_one(*both), (fixed, moving))
@@ -268,6 +268,7 @@ def _register(
 def _step(
     fixed: jax.Array,
     moving: jax.Array,
+    _: jax.Array,
     field: jax.Array,
     *,
     sigma: float,

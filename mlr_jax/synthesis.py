@@ -126,7 +126,7 @@ def fit(
     True
     """
     where = "synthesis.fit"
-    neutral, expressive = _pictures(where, neutral, expressive)
+    neutral, expressive = as_pairs(where, neutral, expressive)
     _check_channels(where, channels)
     height, width = neutral.shape[1:3]
     if not isinstance(window, masks.Mask | masks.Window):
@@ -206,7 +206,7 @@ def init_statistics(
       InputError: shapes do not agree, a value is NaN, or the window does not suit the picture.
     """
     where = "synthesis.init_statistics"
-    neutral, expressive = _pictures(where, neutral, expressive)
+    neutral, expressive = as_pairs(where, neutral, expressive)
     _check_channels(where, channels)
     if not isinstance(window, masks.Window):
         checks.positive_integer(where, "window, unless it is a masks.Window,", window)
@@ -236,7 +236,7 @@ def update(
       InputError: they are not of the size and the channels that the statistics are for, or a value is NaN.
     """
     where = "synthesis.update"
-    neutral, expressive = _pictures(where, neutral, expressive)
+    neutral, expressive = as_pairs(where, neutral, expressive)
     num_groups, in_channels, height, width = statistics.groups.input_centre.shape
     num_channels = {"independent": num_groups, "joint": in_channels, "shared": neutral.shape[3]}
     expected = (height, width, num_channels[statistics.mode.channels])
@@ -486,8 +486,21 @@ def _as_mask(window: masks.Window | masks.Mask, height: int, width: int) -> mask
     return window
 
 
-def _pictures(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Both as floating point of one dtype and shape, without NaN."""
+def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Pairs of pictures as floating point of one dtype, after checking them.
+
+    Args:
+      where: the function that was called, for the message.
+      neutral: `(num, height, width, channels)`.
+      expressive: the same shape.
+
+    Returns:
+      Both, float32 or float64.
+
+    Raises:
+      TypeError: they are not floating point.
+      InputError: their shapes differ, or a value is NaN or infinite.
+    """
     neutral = checks.as_floating(where, "neutral", neutral, _AXES)
     expressive = checks.as_floating(where, "expressive", expressive, _AXES)
     if neutral.shape != expressive.shape:

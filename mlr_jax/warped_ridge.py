@@ -106,12 +106,7 @@ def fit(
       InputError: shapes do not agree, a value is NaN, or an option does not suit the pictures.
     """
     where = "warped_ridge.fit"
-    neutral = checks.as_floating(where, "neutral", neutral, _AXES)
-    expressive = checks.as_floating(where, "expressive", expressive, _AXES)
-    if neutral.shape != expressive.shape:
-        raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
-    checks.finite(where, "neutral", neutral)
-    checks.finite(where, "expressive", expressive)
+    neutral, expressive = synthesis.as_pairs(where, neutral, expressive)
     if fields is None:
         fields = displacement.register(expressive, neutral)
     fields = checks.as_floating(where, "fields", fields, (*_AXES[:3], "axis"))

@@ -53,7 +53,10 @@ def test_beyond_the_border_it_is_repeated(image, kernel):
 def test_is_differentiable(rng, x64, kernel):
     image = jnp.asarray(rng.random((5, 5, 1)))
     points = jnp.array([[1.3, 2.4], [3.6, 0.7], [-0.4, 4.3]])
-    sample = lambda *both: jnp.sin(resampling.sample(*both, kernel=kernel)).sum()  # noqa: E731
+
+    def sample(image, points):
+        return jnp.sin(resampling.sample(image, points, kernel=kernel)).sum()
+
     test_util.check_grads(sample, (image, points), order=1, modes=["rev", "fwd"], eps=1e-6)
 
 

@@ -142,7 +142,10 @@ def test_jit_and_grad(scene, model):
     faces = jnp.asarray(scene[0][24:26])
     compiled = jax.jit(warped_ridge.synthesize)(model, faces)
     np.testing.assert_allclose(compiled, warped_ridge.synthesize(model, faces), atol=1e-6)
-    loss = lambda faces, amount: jnp.sum(warped_ridge.synthesize(model, faces, intensity=amount) ** 2)  # noqa: E731
+
+    def loss(faces, amount):
+        return jnp.sum(warped_ridge.synthesize(model, faces, intensity=amount) ** 2)
+
     gradients = jax.grad(loss, argnums=(0, 1))(faces, 0.7)
     assert all(np.isfinite(each).all() for each in gradients)
     assert abs(gradients[1]) > 0

@@ -25,13 +25,11 @@ from mlr_jax.warped_ridge import WarpedModel
 Detail = Literal["transfer", "none"]
 """What becomes of what is finer than the model's pixels.
 
-"transfer": the change, the model's output minus its input, is added to the photograph, whose pores, hair and
-glasses stay. It is smoothed by a Gaussian of one of the model's pixels first: what is finer in it is mostly
-the model's own blur, which would take the photograph's details away. "none": the face is replaced by the
-model's output, which is softer than the photograph.
+"transfer": the photograph's own pixels move, if the model moves any, and the change of their colours is added
+to them, so that pores, hair and glasses stay. It is smoothed (`warped_ridge.SMOOTHING`): what is finer in it
+is mostly the model's own blur, which would take the photograph's details away. "none": the face is replaced
+by the model's output, which is softer than the photograph.
 """
-
-_SMOOTHING = 1.0  # standard deviation in pixels of the model
 
 # Parts are cut out in steps of this many pixels, so that faces of nearly one size share compiled code.
 _STEP = 64
@@ -206,7 +204,7 @@ def effect(model: Model, cutout: Cutout, *, intensity: float = 1.0) -> Effect:
 
 def transferable(difference: ArrayLike) -> jax.Array:
     """The part of a change `(size, size, channels)` that is added to a photograph, see `Detail`."""
-    return blur(jnp.asarray(difference), _SMOOTHING)
+    return blur(jnp.asarray(difference), warped_ridge.SMOOTHING)
 
 
 def put_back(

@@ -66,9 +66,9 @@ def read(path: str | os.PathLike[str]) -> Photograph:
 def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
     """Writes a photograph, such that the file is always the old one or the new one.
 
-    Its metadata say that it is synthetic. PNG, TIFF and BMP keep every level of 8 bits, PNG and TIFF those of
-    16 bits too, unless there is transparency; JPEG and WebP come near (quality 95). A format without
-    transparency gets the picture on white. EXIF data (camera, place, time) are not carried over.
+    But in BMP, its metadata say that it is synthetic. PNG, TIFF and BMP keep every level of 8 bits, PNG and
+    TIFF those of 16 bits too, unless there is transparency; JPEG and WebP come near (quality 95). A format
+    without transparency gets the picture on white. EXIF data (camera, place, time) are not carried over.
 
     Args:
       path: of the file, whose ending says the format, one of `ENDINGS`.

@@ -91,7 +91,8 @@ def test_sixteen_bits(photograph):
     result = expressions.synthesize(brightening(1), deep, LANDMARKS)
     assert result.levels.dtype == np.uint16
     difference = result.levels.astype(int) - deep.levels
-    assert difference[0].any() == difference[:, 0].any() == False  # noqa: E712
+    assert not difference[0].any()
+    assert not difference[:, 0].any()
     np.testing.assert_allclose(difference[100:120, 140:160], 0.2 * 65535, atol=2)
 
 
