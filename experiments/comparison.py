@@ -454,6 +454,7 @@ _RESULT_COLUMNS: _Columns = {
     "MSE x 1e3": lambda row: f"{row['mse'] * 1e3:.3f}",
     "PSNR dB": lambda row: f"{row['psnr']:.2f}",
     "SSIM": lambda row: f"{row['ssim']:.4f}",
+    "sharpness": lambda row: f"{row['sharpness']:.2f}",
     "parameters": lambda row: f"{row['num_parameters']:,}",
     "fit s": lambda row: f"{row['fit_seconds']:.3f}",
     "select s": lambda row: f"{row['select_seconds']:.1f}",
@@ -464,6 +465,7 @@ _SUMMARY_COLUMNS: _Columns = {
     "MSE x 1e3": lambda row: _with_error(row, "mse", 1e3, 3),
     "PSNR dB": lambda row: _with_error(row, "psnr", 1, 2),
     "SSIM": lambda row: _with_error(row, "ssim", 1, 4),
+    "sharpness": lambda row: _with_error(row, "sharpness", 1, 2),
     "parameters": lambda row: f"{row['num_parameters']:,}",
     "fit s": lambda row: f"{row['fit_seconds']:.3f}",
     "MSE x 1e3 minus masked ridge's": lambda row: (

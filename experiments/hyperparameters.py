@@ -19,6 +19,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "copy_input": {},
     "mean_change": {},
     "masked_ridge": {"window": (1, 3, 5), "penalty": _geometric(12.8, 0.1, 8)},
+    "warped_ridge": {"penalty": _geometric(25.6, 0.8, 6)},
     "masked_lsrf": {
         "window": (3, 5, 9),
         "num_nonzeros": (4, 9, 16),
@@ -45,6 +46,7 @@ FIXED: Mapping[str, Mapping[str, Any]] = {
     "copy_input": {},
     "mean_change": {},
     "masked_ridge": {"window": 3, "penalty": 0.4},
+    "warped_ridge": {"penalty": 6.4},
     "masked_lsrf": {"window": 3, "num_nonzeros": 9, "penalty": 0.4},
     "l0_omp": {"num_nonzeros": 1},
     "l1_lasso": {"alpha": 1.78e-2},

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax import masks, synthesis
+from mlr_jax import displacement, masks, synthesis, warped_ridge as warped
 from mlr_jax.baselines import (
     kernel_ridge as kernel,
     l0_omp as omp,
@@ -25,6 +25,7 @@ from mlr_jax.baselines import (
 )
 from mlr_jax.baselines.factored_linear import FactoredLinear
 from mlr_jax.baselines.sparse_linear import SparseLinear
+from mlr_jax.numerics.blurring import blur
 
 Params = Any
 Learn = Literal["expression", "change"]
@@ -56,6 +57,8 @@ class Method(NamedTuple):
       fit_path: where one fit gives those for all values of the only hyper-parameter:
         (neutral, expressive, its values as a tuple, by name) -> params, stacked along a new first axis.
       shortfall: params -> how they fall short of what was asked for, or None.
+      render: (params, neutral, intensity, smoothing) -> pictures, for a method that moves pixels, so that an
+        intensity does more than fade; see `render`.
     """
 
     fit: Callable[..., Params]
@@ -63,6 +66,7 @@ class Method(NamedTuple):
     num_parameters: Callable[[Params], int]
     fit_path: Callable[..., Params] | None = None
     shortfall: Callable[[Params], str | None] = lambda params: None
+    render: Callable[[Params, jax.Array, jax.Array, float], jax.Array] | None = None
 
 
 def copy_input(settings: Settings) -> Method:
@@ -88,19 +92,39 @@ def mean_change(settings: Settings) -> Method:
 def masked_ridge(settings: Settings) -> Method:
     """Masked linear regression (Khan et al., 2020): a ridge regression on a window of each pixel."""
 
-    def num_parameters(model: synthesis.ExpressionModel) -> int:
-        out_channels, _, in_channels, height, width = model.weights.shape
-        mask = model.window
-        if isinstance(mask, masks.Window):
-            mask = masks.offset_window(height, width, mask.offsets)
-        return int(np.sum(mask.valid)) * out_channels * in_channels + model.bias.size
-
     method = Method(
         fit=partial(synthesis.fit, channels=settings.channel_mode),
         predict=synthesis.synthesize,
-        num_parameters=num_parameters,
+        num_parameters=_num_masked_parameters,
     )
     return _learning(settings.learn, method)
+
+
+def warped_ridge(settings: Settings) -> Method:
+    """Pixels move before they mix: masked ridge on faces that a predicted displacement has moved.
+
+    It learns the expressive picture, whatever the other regressions learn.
+    """
+    fit = partial(warped.fit, channels=settings.channel_mode)
+
+    def fit_path(neutral: jax.Array, expressive: jax.Array, *, penalty: tuple[float, ...]) -> Params:
+        fields = displacement.register(expressive, neutral)
+
+        def fit_one(penalty: jax.Array) -> Params:
+            return fit(neutral, expressive, fields=fields, penalty=penalty)
+
+        return jax.lax.map(fit_one, jnp.asarray(penalty, neutral.dtype))
+
+    def render(params: Params, neutral: jax.Array, intensity: jax.Array, smoothing: float) -> jax.Array:
+        return warped.synthesize(params, neutral, intensity=intensity, smoothing=smoothing)
+
+    def num_parameters(params: warped.WarpedModel) -> int:
+        height, width = params.field.bias.shape[1:]
+        field = masks.offset_window(height, width, params.field_window.offsets)
+        num_field = len(params.field.bias) * int(np.sum(field.valid)) + params.field.bias.size
+        return num_field + _num_masked_parameters(params.change) + params.tint.size
+
+    return Method(fit, warped.synthesize, num_parameters, fit_path, render=render)
 
 
 def masked_lsrf(settings: Settings) -> Method:
@@ -219,6 +243,7 @@ METHODS: Mapping[str, Callable[[Settings], Method]] = {
         copy_input,
         mean_change,
         masked_ridge,
+        warped_ridge,
         masked_lsrf,
         l0_omp,
         l1_lasso,
@@ -234,6 +259,25 @@ METHODS: Mapping[str, Callable[[Settings], Method]] = {
 def make_method(name: str, settings: Settings) -> Method:
     """The method of that name, always the same one: what JAX has compiled for it serves again."""
     return METHODS[name](settings)
+
+
+def render(
+    method: Method, params: Params, neutral: jax.Array, *, intensity: jax.Array, smoothing: float
+) -> jax.Array:
+    """What a method makes of pictures, at an intensity and with a smoothed change.
+
+    Args:
+      method: of the registry.
+      params: what it has learned.
+      neutral: `(num, height, width, channels)`.
+      intensity: `(num,)`; 0 gives the pictures themselves, 1 what the method predicts.
+      smoothing: standard deviation in pixels by which what is added to the (moved) picture is smoothed, so
+        that the picture's own details stay. Static.
+    """
+    if method.render is not None:
+        return method.render(params, neutral, intensity, smoothing)
+    change = jax.vmap(partial(blur, sigma=smoothing))(method.predict(params, neutral) - neutral)
+    return neutral + intensity[:, None, None, None] * change
 
 
 def _of_planes(
@@ -291,6 +335,14 @@ def _predict_each_channel(
 
 def _predict(module: ModuleType, params: Params, neutral: jax.Array) -> jax.Array:
     return _predict_each_channel(module.predict, params, neutral)
+
+
+def _num_masked_parameters(model: synthesis.ExpressionModel) -> int:
+    out_channels, _, in_channels, height, width = model.weights.shape
+    mask = model.window
+    if isinstance(mask, masks.Window):
+        mask = masks.offset_window(height, width, mask.offsets)
+    return int(np.sum(mask.valid)) * out_channels * in_channels + model.bias.size
 
 
 def _num_sparse_parameters(params: SparseLinear) -> int:

@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jax.typing import ArrayLike
 
 import mlr_jax
 from experiments import curves, data, run_folder, script
@@ -112,7 +111,7 @@ def _measure(pairs: Pairs, fields: np.ndarray, penalty: float) -> list[dict[str,
                 ("mse_of_input", metrics.mse(unseen.neutral, unseen.expressive)),
                 ("ssim", metrics.ssim(jnp.clip(pictures, 0, 1), unseen.expressive)),
                 ("ssim_of_input", metrics.ssim(unseen.neutral, unseen.expressive)),
-                ("sharpness", _sharpness(pictures, unseen)),
+                ("sharpness", metrics.sharpness(pictures, unseen.expressive)),
             ):
                 figures[kind].setdefault(name, []).append(np.asarray(values))
     return [_summarize(kind, penalty, pairs, found) for kind, found in figures.items()]
@@ -152,16 +151,6 @@ def _fit_warped(pairs: Pairs, fields: np.ndarray, penalty: float) -> WarpedModel
         penalty=penalty,
         channels=channels,
     )
-
-
-def _sharpness(pictures: ArrayLike, test: Pairs) -> jax.Array:
-    """Relative to the real pictures, in the middle, where the face is."""
-    margin = np.shape(pictures)[1] // 8
-    made, real = (
-        metrics.laplacian_variance(np.clip(each, 0, 1)[:, margin:-margin, margin:-margin])
-        for each in (pictures, test.expressive)
-    )
-    return made / real
 
 
 def _cost_of_storage(model: WarpedModel, stored: Model, pairs: Pairs) -> float:

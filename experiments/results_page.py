@@ -81,8 +81,9 @@ def _publish_section(source: Path, target: Path, section: Section) -> list[str]:
 def _comparison(rows: Sequence[verdicts.Row]) -> list[str]:
     """The summary of a comparison as a Markdown table."""
     lines = [
-        "| method | MSE x 1e3 | PSNR, dB | SSIM | parameters | MSE x 1e3 minus masked ridge's | p |",
-        "|---|---|---|---|---|---|---|",
+        "| method | MSE x 1e3 | PSNR, dB | SSIM | sharpness | parameters | MSE x 1e3 minus masked ridge's "
+        "| p |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         difference = row["mse_minus_reference"]
@@ -91,6 +92,7 @@ def _comparison(rows: Sequence[verdicts.Row]) -> list[str]:
             _with_error(row, "mse", 1e3, 2),
             _with_error(row, "psnr", 1, 2),
             _with_error(row, "ssim", 1, 3),
+            _with_error(row, "sharpness", 1, 2),
             f"{int(row['num_parameters']):,}",
             f"{float(difference) * 1e3:+.2f}" if difference else "",
             f"{float(row['p_value']):.1g}" if row["p_value"] else "",

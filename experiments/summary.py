@@ -13,7 +13,7 @@ from experiments.trials import Trial
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-METRICS = ("mse", "psnr", "ssim")
+METRICS = ("mse", "psnr", "ssim", "sharpness")
 HEADER = (
     "method",
     "num_seeds",

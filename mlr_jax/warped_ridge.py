@@ -122,7 +122,9 @@ def fit(
     return WarpedModel(field, square, change, jnp.moveaxis(missing, -1, 0))
 
 
-def synthesize(model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0) -> jax.Array:
+def synthesize(
+    model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0, smoothing: float = SMOOTHING
+) -> jax.Array:
     """Puts the learned expression on faces.
 
     The result is not clipped, so that gradients pass; a picture is shown after clipping it to [0, 1].
@@ -132,21 +134,25 @@ def synthesize(model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 
       images: `(num, height, width, channels)` floating point in [0, 1], of the model's height and width.
       intensity: 0 returns the images themselves, 1 the learned expression, more exaggerates it. One for all
         or `(num,)`.
+      smoothing: standard deviation in pixels by which the change of colours is smoothed. The less, the closer
+        to the truth on average, and the softer. Static.
 
     Returns:
       Pictures of the same shape.
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: their size or number of channels is not the model's, a value is NaN, or intensity has
-        another shape.
+      InputError: their size or number of channels is not the model's, a value is NaN, intensity has another
+        shape, or smoothing is negative.
     """
     images = checks.as_floating("warped_ridge.synthesize", "images", images, _AXES)
-    fields, changes = parts(model, images, intensity=intensity)
+    fields, changes = parts(model, images, intensity=intensity, smoothing=smoothing)
     return displacement.warp(images, fields) + changes
 
 
-def parts(model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0) -> Parts:
+def parts(
+    model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0, smoothing: float = SMOOTHING
+) -> Parts:
     """What `synthesize` does to faces, for whoever does the same to larger pictures of them.
 
     Args and errors as for `synthesize`.
@@ -158,8 +164,10 @@ def parts(model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0) 
         raise checks.InputError(
             f"{where}: the model is for {len(model.tint)} channels, not {images.shape[3]}"
         )
+    if not smoothing >= 0:
+        raise checks.InputError(f"{where}: smoothing must be 0 or more, not {smoothing}")
     amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
-    return _parts(model, images, amount)
+    return _parts(model, images, amount, float(smoothing))
 
 
 def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike) -> jax.Array:
@@ -182,12 +190,12 @@ def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike)
     return displacement.unfold(faded).fields
 
 
-@jax.jit
-def _parts(model: WarpedModel, images: jax.Array, amount: jax.Array) -> Parts:
+@partial(jax.jit, static_argnums=3)
+def _parts(model: WarpedModel, images: jax.Array, amount: jax.Array, smoothing: float) -> Parts:
     whole = predict_fields(model.field, model.field_window, images)
     moved = displacement.warp(images, whole)
     changed = synthesis.synthesize(model.change, moved) + jnp.moveaxis(model.tint, 0, -1)[None]
-    changes = jax.vmap(partial(blur, sigma=SMOOTHING))(changed - moved)
+    changes = jax.vmap(partial(blur, sigma=smoothing))(changed - moved)
     scale = amount[:, None, None, None]
     # The change belongs to places of the expressive face; on the way there, these lie elsewhere.
     carried = displacement.warp(changes, (scale - 1) * whole, kernel="linear")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage import metrics as skimage_metrics
 
 from mlr_jax import metrics
@@ -36,11 +37,27 @@ def test_agree_with_scikit_image(pictures):
         assert float(metrics.ssim(images, truth)[n]) == pytest.approx(inner, rel=1e-4)
 
 
+def test_sharpness_is_relative_to_the_truth_in_the_middle(pictures):
+    images, truth = pictures
+    for n in range(len(images)):
+        inner = np.s_[3:-3, 2:-2]
+        variances = []
+        for each in (images, truth):
+            luma = np.clip(each[n][inner], 0, 1) @ np.array([0.299, 0.587, 0.114])
+            variances.append(np.var(ndimage.laplace(luma)[1:-1, 1:-1]))
+        assert float(metrics.sharpness(images, truth)[n]) == pytest.approx(
+            variances[0] / variances[1], rel=1e-4
+        )
+    blurred = ndimage.gaussian_filter(truth, (0, 1, 1, 0))
+    assert (np.asarray(metrics.sharpness(blurred, truth)) < 0.2).all()
+
+
 def test_of_equal_pictures(pictures):
     _, truth = pictures
     assert (np.asarray(metrics.mse(truth, truth)) == 0).all()
     assert np.isinf(metrics.psnr(truth, truth)).all()
     np.testing.assert_allclose(metrics.ssim(truth, truth), 1, rtol=1e-6)
+    np.testing.assert_array_equal(metrics.sharpness(truth, truth), 1)
 
 
 def test_clear_errors(pictures):

@@ -10,7 +10,8 @@ def blur(planes: jax.Array, sigma: float) -> jax.Array:
 
     Args:
       planes: `(height, width, channels)` floating point. Beyond the border it is repeated.
-      sigma: standard deviation in pixels; what is further than 2.5 of them does not count.
+      sigma: standard deviation in pixels; what is further than 2.5 of them does not count. 0 leaves the
+        planes as they are.
 
     Returns:
       The same shape and dtype.
@@ -18,6 +19,8 @@ def blur(planes: jax.Array, sigma: float) -> jax.Array:
     >>> blur(jnp.ones((3, 4, 1)), 2.0).shape
     (3, 4, 1)
     """
+    if sigma == 0:
+        return planes
     reach = int(2.5 * sigma) + 1
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights /= weights.sum()

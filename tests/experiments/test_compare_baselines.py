@@ -22,7 +22,7 @@ from mlr_jax.datasets import synthetic
 from mlr_jax.datasets.pairs import folds, split
 from tests.experiments import scripts
 
-HEADER = "method,mse,psnr,ssim,num_parameters,fit_seconds,predict_seconds"
+HEADER = "method,mse,psnr,ssim,sharpness,num_parameters,fit_seconds,predict_seconds"
 
 
 def run(*flags: str, optimize: bool = False) -> subprocess.CompletedProcess:

@@ -11,7 +11,7 @@ from experiments.trials import Trial
 
 def trial(name: str, seed: int, mse: float) -> Trial:
     row = {"method": name, "seed": seed, "mse": mse, "psnr": 20.0, "ssim": 0.8, "num_parameters": 7}
-    row |= {"fit_seconds": 0.1, "select_seconds": 1.0, "choice": ""}
+    row |= {"sharpness": 0.5, "fit_seconds": 0.1, "select_seconds": 1.0, "choice": ""}
     return Trial(row, ["a"], np.array([mse]))
 
 

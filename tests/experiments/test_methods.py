@@ -135,7 +135,7 @@ def test_a_path_is_its_fits(name, method, faces):
     neutral, expressive, test = single(faces)
     plain = METHODS[name](Settings())
     ((key, _),) = SMALL[name].items()
-    values = {"num_nonzeros": (1, 2, 4), "alpha": (0.05, 0.01, 0.004)}[key]
+    values = {"num_nonzeros": (1, 2, 4), "alpha": (0.05, 0.01, 0.004), "penalty": (10.0, 2.0, 0.5)}[key]
     path = method.fit_path(neutral, expressive, **{key: values})
     for i, value in enumerate(values):
         params = jax.tree.map(lambda leaf, i=i: leaf[i], path)

@@ -16,6 +16,7 @@ def trial(errors: dict[str, float], seed: int = 0) -> Trial:
         "mse": float(values.mean()),
         "psnr": 20.0,
         "ssim": 0.8,
+        "sharpness": 0.5,
         "num_parameters": 7,
         "fit_seconds": 0.1,
         "select_seconds": 1.0,
