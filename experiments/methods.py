@@ -91,7 +91,6 @@ def mean_change(settings: Settings) -> Method:
 
 def masked_ridge(settings: Settings) -> Method:
     """Masked linear regression (Khan et al., 2020): a ridge regression on a window of each pixel."""
-
     method = Method(
         fit=partial(synthesis.fit, channels=settings.channel_mode),
         predict=synthesis.synthesize,

@@ -41,7 +41,18 @@ from tqdm import tqdm
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt, ticker
 
-from experiments import comparison, curves, data, face_sheet, kept, outsiders, run_folder, script, trials
+from experiments import (
+    comparison,
+    curves,
+    data,
+    face_sheet,
+    kept,
+    outsiders,
+    run_folder,
+    script,
+    summary,
+    trials,
+)
 from experiments.comparison import Begun
 from experiments.methods import make_method
 from mlr_jax import checks, metrics
@@ -103,7 +114,8 @@ def measure() -> None:
         raise checks.InputError(": ".join(next(iter(skipped.items()))))
     for where, problem in skipped.items():
         print(f"skipped: {where}: {problem}", file=sys.stderr)
-    summaries = _summarize(rows)
+    measures = ("mse", "relative_mse", "ssim", "ssim_to_input")
+    summaries = summary.over_splits(rows, ("pictures", "method"), measures)
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
     run_folder.write_bytes(begun.output_dir / "out_of_dataset.png", _draw_errors(summaries, begun.title))
     comparison.end(begun, {"skipped": skipped})
@@ -185,22 +197,6 @@ def _errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
     error, unchanged = (float(metrics.mse(each, kind.truth).mean()) for each in (pictures, kind.inputs))
     ssim = float(metrics.ssim(pictures, kind.truth).mean())
     return row | {"mse": error, "relative_mse": error / unchanged, "ssim": ssim}
-
-
-def _summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Means and standard errors over splits."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["pictures"], row["method"]), []).append(row)
-    summaries = []
-    for (label, name), group in groups.items():
-        summary: dict[str, Any] = {"pictures": label, "method": name, "num_seeds": len(group)}
-        for column in ("mse", "relative_mse", "ssim", "ssim_to_input"):
-            values = [row[column] for row in group if row[column] != ""]
-            summary[f"{column}_mean"] = float(np.mean(values)) if values else ""
-            summary[f"{column}_se"] = curves.standard_error(values) if len(values) > 1 else ""
-        summaries.append(summary)
-    return summaries
 
 
 def _draw_faces(

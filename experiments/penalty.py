@@ -27,7 +27,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments import comparison, cross_validation, curves, kept, run_folder, script
+from experiments import comparison, cross_validation, curves, kept, run_folder, script, summary
 from experiments.cross_validation import Grid
 from experiments.curves import Panel
 from experiments.hyperparameters import FIXED
@@ -84,10 +84,10 @@ def measure() -> None:
                 row |= {key: float(errors[key][place]) for key in MEASURES}
                 rows.append(row | {"seed": seed})
             run_folder.write_csv(begun.output_dir / "results.csv", tuple(rows[0]), rows)
-    summaries = _summarize(rows)
+    summaries = summary.over_splits(rows, ("method", "window", "penalty"), tuple(MEASURES))
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
     # Far from the best penalties the error is many times as high, and of no interest.
-    limit = 2e3 * min(summary["test_mse_mean"] for summary in summaries)
+    limit = 2e3 * min(row["test_mse_mean"] for row in summaries)
     panels = [
         Panel(f"mean squared error x 1e3, {who}", _curves(rows, key), limit=limit)
         for key, who in MEASURES.items()
@@ -117,21 +117,6 @@ def _errors(
     for key, sides in zip(MEASURES, ([(train, train)], parts, [(train, test)]), strict=True):
         arrays[key] = np.array([error for _, error in cross_validation.errors(method, tried, sides)])
     return ArrayFile(arrays, {})
-
-
-def _summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Means and standard errors over splits."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["method"], row["window"], row["penalty"]), []).append(row)
-    summaries = []
-    for (name, window, penalty), group in groups.items():
-        summary: dict[str, Any] = {"method": name, "window": window, "penalty": penalty}
-        for key in MEASURES:
-            values = [row[key] for row in group]
-            summary |= {f"{key}_mean": float(np.mean(values)), f"{key}_se": curves.standard_error(values)}
-        summaries.append(summary | {"num_seeds": len(group)})
-    return summaries
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[float, list[float]]]:

@@ -14,7 +14,8 @@ each test face best: the same nine for every method, the input itself among them
 Writes into --output_dir: config.json; results.csv, a row for each method, value, smoothing and split;
 summary.csv, means and standard errors over splits; and perception_distortion.png: MSE, its best_mse and SSIM
 against sharpness, a dot for each setting, and for each method a line through those that no other of its
-settings beats in both. Stopped, the same command goes on where it was. --select means nothing here.
+settings beats in both. Stopped, the same command goes on where it was. --select=fixed keeps to the fixed
+values.
 
 Expected: at any sharpness that both reach, warped ridge has a lower error than masked ridge, and the dense
 regressions have a higher one than both.
@@ -35,12 +36,12 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments import comparison, cross_validation, curves, kept, run_folder, script, summary, trials
-from experiments.cross_validation import Choice
+from experiments.cross_validation import Grid
 from experiments.hyperparameters import FIXED, GRIDS
 from experiments.methods import METHODS, Method, Params, make_method, render
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
-from mlr_jax.datasets.pairs import Pairs, folds
+from mlr_jax.datasets.pairs import Pairs
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -63,8 +64,7 @@ def measure() -> None:
     smoothings = (0.0, 1.0) if is_fast and not _SMOOTHINGS.present else sorted(set(_SMOOTHINGS.value))
     if min(smoothings) < 0:
         raise checks.InputError(f"--smoothings must be 0 or more, not {min(smoothings):g}")
-    usual = [*METHODS] if not is_fast else ["copy_input", "masked_ridge", "warped_ridge"]
-    names = comparison.methods(usual=usual)
+    names = comparison.methods(usual=[*METHODS])
     outputs = ("results.csv", "summary.csv", FIGURE)
     begun = comparison.begin("perception_distortion", outputs, {"methods": names, "smoothings": smoothings})
     rows: list[dict[str, Any]] = []
@@ -75,14 +75,14 @@ def measure() -> None:
             train, test = begun.load(seed, {})
             for name in names:
                 progress.set_description(f"{name}, seed {seed}", refresh=False)
-                choices = _choices(name, values=2 if is_fast else None)
+                grid = _grid(name)
                 what = {
                     "code": code,
-                    "choices": choices,
+                    "grid": {key: list(values) for key, values in grid.items()},
                     "settings": comparison.settings(),
                     "smoothings": smoothings,
                 }
-                compute = partial(_measure, name, choices, train, test, smoothings)
+                compute = partial(_measure, name, grid, train, test, smoothings)
                 try:
                     found = kept.recall_or_compute(begun.kept, name, what, (train, test), compute)
                 except checks.InputError as error:
@@ -103,3 +103,145 @@ def measure() -> None:
     comparison.end(begun, {"skipped": skipped})
     _report(summaries, begun.title)
     print(f"\nTables, figure and configuration: {begun.output_dir}")
+
+
+def _grid(name: str) -> Grid:
+    """The values of a method's regulariser, its other hyper-parameters being fixed."""
+    fixed: dict[str, Sequence[Any]] = {key: (value,) for key, value in FIXED[name].items()}
+    if comparison.is_searched() and fixed:
+        last = list(fixed)[-1]
+        fixed[last] = tuple(GRIDS[name][last])
+    return fixed
+
+
+def _measure(name: str, grid: Grid, train: Pairs, test: Pairs, smoothings: Sequence[float]) -> ArrayFile:
+    """The measures of a method on the test people: `(num_values, num_smoothings)` each."""
+    method = make_method(name, comparison.settings())
+    choices = cross_validation.possible(method, grid, [(train, train)])
+    problem = trials.memory_problem(method, choices, train)
+    if problem:
+        raise checks.InputError(f"{name} {problem}")
+    pictures = jnp.asarray(test.neutral), jnp.asarray(test.expressive)
+    found: dict[str, list[list[float]]] = {measure: [] for measure in MEASURES}
+    for choice in choices:
+        params = trials.fit(method, choice, train)
+        measured = [_measures(method, smoothing, params, *pictures) for smoothing in smoothings]
+        for measure, values in found.items():
+            values.append([float(each[measure]) for each in measured])
+    return ArrayFile(
+        {measure: np.array(values) for measure, values in found.items()},
+        {"choices": [dict(choice) for choice in choices], "smoothings": list(smoothings)},
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _measures(
+    method: Method, smoothing: float, params: Params, neutral: jax.Array, truth: jax.Array
+) -> dict[str, jax.Array]:
+    """What comes out with one smoothing; see `MEASURES`."""
+
+    def at(intensity: jax.Array) -> jax.Array:
+        amount = jnp.broadcast_to(intensity, (len(neutral),))
+        return render(method, params, neutral, intensity=amount, smoothing=smoothing)
+
+    pictures = at(jnp.ones((), neutral.dtype))
+    intensities = jnp.asarray(_INTENSITIES, neutral.dtype)
+    errors = jax.lax.map(lambda intensity: metrics.mse(at(intensity), truth), intensities)
+    return {
+        "mse": metrics.mse(pictures, truth).mean(),
+        "ssim": metrics.ssim(pictures, truth).mean(),
+        "sharpness": jnp.median(metrics.sharpness(pictures, truth)),
+        "best_mse": errors.min(axis=0).mean(),
+        "best_intensity": jnp.median(intensities[errors.argmin(axis=0)]),
+    }
+
+
+def _rows(found: ArrayFile) -> list[dict[str, Any]]:
+    rows = []
+    for place, choice in enumerate(found.header["choices"]):
+        key, value = list(choice.items())[-1] if choice else ("", "")
+        for along, smoothing in enumerate(found.header["smoothings"]):
+            row = {"hyper_parameter": key, "value": value, "smoothing": smoothing}
+            rows.append(row | {measure: float(found.arrays[measure][place, along]) for measure in MEASURES})
+    return rows
+
+
+def _front(
+    summaries: Sequence[Mapping[str, Any]], measure: str
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The settings that have a sharpness, and those that no other beats in it and in the measure."""
+    # Where the truth is flat, there is none.
+    known = [row for row in summaries if np.isfinite(row["sharpness_mean"])]
+    sign = -1 if measure == "ssim" else 1
+    front: list[Mapping[str, Any]] = []
+    for row in sorted(known, key=lambda row: row["sharpness_mean"], reverse=True):
+        cost = sign * row[f"{measure}_mean"]
+        if not front or cost < sign * front[-1][f"{measure}_mean"]:
+            front.append(row)
+    return known, front
+
+
+def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Three panels: each measure against sharpness."""
+    names = list(dict.fromkeys(row["method"] for row in summaries))
+    labels = {
+        "mse": "mean squared error x 1e3",
+        "best_mse": "the same at each face's best intensity",
+        "ssim": "SSIM",
+    }
+    copied = [row for row in summaries if row["method"] == "copy_input"]
+    figure, axes = plt.subplots(1, len(labels), figsize=(14, 4.6), layout="constrained")
+    for axis, (measure, label) in zip(axes, labels.items(), strict=True):
+        scale = 1 if measure == "ssim" else 1e3
+        for name in names:
+            known, front = _front([row for row in summaries if row["method"] == name], measure)
+            look = {"color": curves.colour(name, names), "marker": curves.marker(name, names)}
+            for rows, line, alpha in ((known, "", 0.35), (front, "-", 1.0)):
+                axis.plot(
+                    [row["sharpness_mean"] for row in rows],
+                    [scale * row[f"{measure}_mean"] for row in rows],
+                    linestyle=line,
+                    alpha=alpha,
+                    markersize=4 if alpha < 1 else 5,
+                    label=name.replace("_", " ") if alpha == 1 else None,
+                    **look,
+                )
+        for row in copied:
+            unchanged = scale * row["ssim_mean" if measure == "ssim" else "mse_mean"]
+            axis.axhline(unchanged, color="grey", linestyle=":", linewidth=1, zorder=0)
+            # What is far worse than no change is of no interest.
+            low, high = axis.get_ylim()
+            if measure == "ssim":
+                axis.set_ylim(max(low, 0.85 * unchanged), high)
+            else:
+                axis.set_ylim(low, min(high, 1.3 * unchanged))
+        axis.set_xlim(0, min(axis.get_xlim()[1], 1.5))
+        axis.set_xlabel("sharpness, of the real picture's")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, texts = axes[0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=11)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    plt.close(figure)
+    return content.getvalue()
+
+
+def _report(summaries: Sequence[Mapping[str, Any]], title: str) -> None:
+    """For each method, its setting of least error."""
+    print(f"{title}\n")
+    print("method         MSE x 1e3  sharpness  SSIM   at the best intensity  setting")
+    for name in dict.fromkeys(row["method"] for row in summaries):
+        row = min((row for row in summaries if row["method"] == name), key=lambda row: row["mse_mean"])
+        setting = f"{row['hyper_parameter']}={row['value']:g} " if row["hyper_parameter"] else ""
+        print(
+            f"{name:<14} {1e3 * row['mse_mean']:9.3f}  {row['sharpness_mean']:9.2f}  {row['ssim_mean']:.3f}  "
+            f"{1e3 * row['best_mse_mean']:.3f} at {row['best_intensity_mean']:<12.2f}  {setting}"
+            f"smoothing={row['smoothing']:g}"
+        )
+
+
+if __name__ == "__main__":
+    script.run(measure)

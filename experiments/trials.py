@@ -140,9 +140,13 @@ def choose(
 
 def fit_and_predict(method: Method, choice: Choice, train: Pairs, pictures: np.ndarray) -> np.ndarray:
     """Fits a method on `train`, and returns what it predicts of pictures `(num, height, width, channels)`."""
+    return np.asarray(_predict(method, fit(method, choice, train), jnp.asarray(pictures)))
+
+
+def fit(method: Method, choice: Choice, train: Pairs) -> Params:
+    """What a method learns from `train`."""
     static, traced = cross_validation.static_and_traced(choice)
-    params = _fit(method, static, traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive))
-    return np.asarray(_predict(method, params, jnp.asarray(pictures)))
+    return _fit(method, static, traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive))
 
 
 def words(choice: Choice) -> str:
@@ -197,8 +201,8 @@ def _evaluate(
     """Fits a method with the given hyper-parameters on `train` and measures it on `test`."""
     static, traced = cross_validation.static_and_traced(choice)
     pairs = traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    fit, fit_compile = timing.compile_ahead(_fit, (method, static), *pairs)
-    params, fit_seconds = timing.run(fit, *pairs)
+    fit_ahead, fit_compile = timing.compile_ahead(_fit, (method, static), *pairs)
+    params, fit_seconds = timing.run(fit_ahead, *pairs)
     shown = params, jnp.asarray(test.neutral)
     predict, predict_compile = timing.compile_ahead(_predict, (method,), *shown)
     pictures, predict_seconds = timing.run(predict, *shown)
