@@ -9,9 +9,9 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from mlr_jax import checks
+from mlr_jax import checks, displacement
 from mlr_jax.alignment import FaceTemplate
-from mlr_jax.datasets import ck_plus, folder, jaffe, london, manifest, synthetic
+from mlr_jax.datasets import ck_plus, faces, folder, jaffe, london, manifest, synthetic
 from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
 from mlr_jax.datasets.source import Source, take
 
@@ -146,6 +146,24 @@ def template(source: Source) -> FaceTemplate | None:
     """Where the faces of a data set have eyes and mouth, if it knows."""
     found = source.key.get("template")
     return found if isinstance(found, FaceTemplate) else None
+
+
+def landmark_fields(source: Source, path: str) -> np.ndarray:
+    """Displacement fields of all pairs, from points of both pictures.
+
+    Args:
+      source: of aligned faces.
+      path: an npz file of points, see `mlr_jax.datasets.faces.corresponding_points`.
+
+    Returns:
+      `(num_pairs, height, width, 2)` float32, for `warped_ridge.fit`.
+
+    Raises:
+      InputError: the faces were not aligned, or the file is not as it should be.
+    """
+    both = faces.corresponding_points(source, Path(path).expanduser())
+    shape = source.shape[:2]
+    return np.stack([displacement.from_landmarks(moved, fixed, shape) for fixed, moved in both])
 
 
 def available_targets(targets: Sequence[str]) -> list[str]:

@@ -13,13 +13,16 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 _INCHES_PER_FACE = 1.5
 
 
-def draw(columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> bytes:
+def draw(
+    columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str, *, inches: float = _INCHES_PER_FACE
+) -> bytes:
     """Draws faces side by side.
 
     Args:
       columns: label -> pictures `(num_rows, height, width, channels)`, clipped to [0, 1].
       rows: a label for each row.
       title: above it all.
+      inches: width of a face, which has 150 pixels for each.
 
     Returns:
       The figure as PNG.
@@ -29,8 +32,8 @@ def draw(columns: Mapping[str, np.ndarray], rows: Sequence[str], title: str) -> 
         len(rows),
         len(columns),
         figsize=(
-            _INCHES_PER_FACE * len(columns) + 0.3,
-            _INCHES_PER_FACE * len(rows) * height / width + 0.6,
+            inches * len(columns) + 0.3,
+            inches * len(rows) * height / width + 0.6,
         ),
         squeeze=False,
         layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0),

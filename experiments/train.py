@@ -13,7 +13,8 @@ another --penalty costs no more than solving again. What changes the sums (data,
 size, versions, kind of device) needs another --output_dir, or --restart.
 
 --kind=warped_ridge trains a model whose pixels move before they mix (mlr_jax/warped_ridge.py). It looks at
-every pair more than once: all must fit into memory, and what is stopped begins anew.
+every pair more than once: all must fit into memory, and what is stopped begins anew. Where pixels come from
+is found by registration of the pictures, or from --points of a face mesh in both.
 
     python -m experiments.train --kind=warped_ridge --window=5 --penalty=6.4 --channel_mode=shared ...
 
@@ -59,6 +60,12 @@ _KIND = flags.DEFINE_enum(
 _PENALIZE_BIAS = flags.DEFINE_bool(
     "penalize_bias", True, "Whether the penalty includes the bias, as published."
 )
+_POINTS = flags.DEFINE_string(
+    "points",
+    None,
+    "For --kind=warped_ridge, an npz file with `files` (num_files,), relative to its folder, and `points` "
+    "(num_files, num_points, 2), (x, y) in their pixels; by default pictures are registered.",
+)
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
     None,
@@ -84,6 +91,8 @@ def train() -> None:
     model_path = _model_path(output_dir)
     sums_path = output_dir / "statistics.npz"
     source = data.stream()
+    if _POINTS.value is not None and _KIND.value != "warped_ridge":
+        raise checks.InputError("--points need --kind=warped_ridge: in the published model no pixel moves")
     if _KIND.value == "warped_ridge":
         return _train_warped(source, output_dir, model_path)
     batch_size = _BATCH_SIZE.value or streaming.batch_size(source)
@@ -152,6 +161,7 @@ def _train_warped(source: Source, output_dir: Path, model_path: Path) -> None:
     """Trains a warped ridge, for which every pair is looked at more than once."""
     if not _PENALIZE_BIAS.value:
         raise checks.InputError("--nopenalize_bias: the bias of a warped ridge is penalised")
+    fields = None if _POINTS.value is None else data.landmark_fields(source, _POINTS.value)
     configuration = run_folder.describe_run(data.resolved_flags(), {"num_pairs": len(source.subjects)})
     run_folder.start(output_dir, configuration, outputs=("train.json", "model.npz"))
     with tqdm(desc="reading", unit="pair", total=len(source.subjects), leave=False) as bar:
@@ -166,6 +176,7 @@ def _train_warped(source: Source, output_dir: Path, model_path: Path) -> None:
     model = warped_ridge.fit(
         pairs.neutral,
         pairs.expressive,
+        fields=fields,
         window=_WINDOW.value,
         penalty=_PENALTY.value,
         channels=cast(synthesis.Channels, _CHANNEL_MODE.value),

@@ -149,6 +149,29 @@ def fix_border(fields: ArrayLike, *, margin: int) -> jax.Array:
     return fields * (down[:, None] * across[None])[None, :, :, None]
 
 
+def resize(fields: ArrayLike, shape: tuple[int, int]) -> jax.Array:
+    """The same movement in pictures of another size.
+
+    Args:
+      fields: `(num, height, width, 2)`, in pixels.
+      shape: the new (height, width). Fields that shrink are anti-aliased, those that grow are cubic.
+
+    Returns:
+      `(num, *shape, 2)`, in the new pixels.
+    """
+    fields = jnp.asarray(fields)
+    num, height, width, _ = fields.shape
+    scale = jnp.array([shape[1] / width, shape[0] / height], fields.dtype)
+    method = "cubic" if shape[0] * shape[1] > height * width else "linear"
+    return jax.image.resize(fields, (num, *shape, 2), method, antialias=True) * scale[None, None, None]
+
+
+def mirror(fields: ArrayLike) -> jax.Array:
+    """The same movement in pictures that are mirrored left to right; `(num, height, width, 2)`."""
+    fields = jnp.asarray(fields)
+    return fields[:, :, ::-1] * jnp.array([-1.0, 1.0], fields.dtype)[None, None, None]
+
+
 def from_landmarks(
     fixed: ArrayLike, moving: ArrayLike, shape: tuple[int, int], *, smoothing: float = 1.0
 ) -> np.ndarray:
@@ -253,8 +276,7 @@ def _register(
         field = jnp.zeros((1, 1, 2), fixed.dtype)
         for halvings in reversed(range(num_sizes)):
             shape = height >> halvings, width >> halvings
-            scale = jnp.array([shape[1] / field.shape[1], shape[0] / field.shape[0]], field.dtype)
-            field = jax.image.resize(field, (*shape, 2), "linear") * scale[None, None]
+            field = resize(field[None], shape)[0]
             target, start = (
                 jax.image.resize(each, shape, "linear", antialias=True) for each in (fixed, moving)
             )

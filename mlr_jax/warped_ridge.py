@@ -115,11 +115,10 @@ def fit(
     checks.finite(where, "fields", fields)
     checks.positive_integer(where, "field_window", field_window)
     square = masks.square(int(field_window))
-    field = _fit_field(neutral, fields, square, field_penalty, mirrored)
+    field = fit_fields(neutral, fields, square, field_penalty, mirrored=mirrored)
     moved = displacement.warp(neutral, predict_fields(field, square, neutral))
-    change = synthesis.fit(moved, expressive, window=window, penalty=penalty, channels=channels)
-    missing = jnp.mean(expressive - synthesis.synthesize(change, moved), axis=0)
-    return WarpedModel(field, square, change, jnp.moveaxis(missing, -1, 0))
+    change, tint = fit_change(moved, expressive, window=window, penalty=penalty, channels=channels)
+    return WarpedModel(field, square, change, tint)
 
 
 def synthesize(
@@ -170,51 +169,27 @@ def parts(
     return _parts(model, images, amount, float(smoothing))
 
 
-def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike) -> jax.Array:
-    """The displacement fields of faces, which do not fold and vanish at the border.
+def fit_fields(
+    neutral: ArrayLike, fields: ArrayLike, window: masks.Window, penalty: ArrayLike, *, mirrored: bool = True
+) -> WindowLinear:
+    """Learns to predict displacement fields from small grey faces, all of the same brightness and contrast.
 
     Args:
-      field: see `WarpedModel`.
-      window: see `WarpedModel`.
-      images: `(num, height, width, channels)`.
+      neutral: `(num, height, width, channels)` floating point.
+      fields: `(num, height, width, 2)`, in pixels of the faces.
+      window: what each place of a field sees.
+      penalty: of the weights; the bias, the mean field, is not penalised.
+      mirrored: whether each pair counts twice, as it is and mirrored left to right.
 
     Returns:
-      `(num, height, width, 2)`, in pixels of the faces.
+      For `predict_fields`; see `WarpedModel`.
     """
-    images = jnp.asarray(images)
-    height, width = images.shape[1:3]
-    small = window_linear.predict(field, _small(images), window)
-    sides = jnp.array([width, height], small.dtype)
-    large = jax.image.resize(small, (len(images), height, width, 2), "cubic") * sides[None, None, None]
-    faded = displacement.fix_border(large, margin=max(1, min(height, width) // _BORDER))
-    return displacement.unfold(faded).fields
-
-
-@partial(jax.jit, static_argnums=3)
-def _parts(model: WarpedModel, images: jax.Array, amount: jax.Array, smoothing: float) -> Parts:
-    whole = predict_fields(model.field, model.field_window, images)
-    moved = displacement.warp(images, whole)
-    changed = synthesis.synthesize(model.change, moved) + jnp.moveaxis(model.tint, 0, -1)[None]
-    changes = jax.vmap(partial(blur, sigma=smoothing))(changed - moved)
-    scale = amount[:, None, None, None]
-    # The change belongs to places of the expressive face; on the way there, these lie elsewhere.
-    carried = displacement.warp(changes, (scale - 1) * whole, kernel="linear")
-    return Parts(scale * whole, scale * carried)
-
-
-def _fit_field(
-    neutral: jax.Array, fields: jax.Array, window: masks.Window, penalty: ArrayLike, mirrored: bool
-) -> WindowLinear:
-    """The regression of fields on small faces."""
-    num, height, width, _ = neutral.shape
-    sides = jnp.array([width, height], fields.dtype)
-    shape = (num, FIELD_SIZE, FIELD_SIZE, 2)
-    targets = jax.image.resize(fields / sides[None, None, None], shape, "linear", antialias=True)
-    inputs = _small(neutral)
+    neutral = jnp.asarray(neutral)
+    inputs = small_faces(neutral)
+    targets = displacement.resize(fields, (FIELD_SIZE, FIELD_SIZE)) / FIELD_SIZE
     if mirrored:
-        turned = targets[:, :, ::-1] * jnp.array([-1.0, 1.0], targets.dtype)[None, None, None]
-        inputs = jnp.concatenate([inputs, _small(neutral[:, :, ::-1])])
-        targets = jnp.concatenate([targets, turned])
+        inputs = jnp.concatenate([inputs, small_faces(neutral[:, :, ::-1])])
+        targets = jnp.concatenate([targets, displacement.mirror(targets)])
     if len(window.offsets) > len(inputs):
         return window_dual.fit(inputs, targets, window, penalty, penalize_bias=False)
     statistics = window_statistics.init(
@@ -230,8 +205,97 @@ def _fit_field(
     return window_statistics.solve(statistics, window, penalty, penalize_bias=False)
 
 
-def _small(images: jax.Array) -> jax.Array:
-    """Small grey faces, all of the same mean brightness and contrast."""
+def fit_change(
+    moved: ArrayLike,
+    expressive: ArrayLike,
+    *,
+    window: int | masks.Window,
+    penalty: ArrayLike,
+    channels: synthesis.Channels,
+) -> tuple[ExpressionModel, jax.Array]:
+    """Learns what is left to change in faces that have moved; arguments as for `synthesis.fit`.
+
+    Returns:
+      `(change, tint)`, for `predict_change`; see `WarpedModel`.
+    """
+    change = synthesis.fit(moved, expressive, window=window, penalty=penalty, channels=channels)
+    missing = jnp.mean(expressive - synthesis.synthesize(change, moved), axis=0)
+    return change, jnp.moveaxis(missing, -1, 0)
+
+
+def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike) -> jax.Array:
+    """The displacement fields of faces, which do not fold and vanish at the border.
+
+    Args:
+      field: see `WarpedModel`.
+      window: see `WarpedModel`.
+      images: `(num, height, width, channels)`.
+
+    Returns:
+      `(num, height, width, 2)`, in pixels of the faces.
+    """
+    images = jnp.asarray(images)
+    height, width = images.shape[1:3]
+    small = FIELD_SIZE * window_linear.predict(field, small_faces(images), window)
+    return enlarge_fields(small, height, width)
+
+
+def enlarge_fields(fields: ArrayLike, height: int, width: int) -> jax.Array:
+    """Fields of any size as those of pictures: enlarged, fading away at the border, not folding.
+
+    Args:
+      fields: `(num, rows, columns, 2)`, in their own pixels.
+      height: of the pictures.
+      width: of the pictures.
+
+    Returns:
+      `(num, height, width, 2)`, in pixels of the pictures.
+    """
+    large = displacement.resize(fields, (height, width))
+    faded = displacement.fix_border(large, margin=max(1, min(height, width) // _BORDER))
+    return displacement.unfold(faded).fields
+
+
+@partial(jax.jit, static_argnums=3)
+def _parts(model: WarpedModel, images: jax.Array, amount: jax.Array, smoothing: float) -> Parts:
+    whole = predict_fields(model.field, model.field_window, images)
+    moved = displacement.warp(images, whole)
+    changes = predict_change(model.change, model.tint, moved, smoothing=smoothing)
+    scale = amount[:, None, None, None]
+    # The change belongs to places of the expressive face; on the way there, these lie elsewhere.
+    carried = displacement.warp(changes, (scale - 1) * whole, kernel="linear")
+    return Parts(scale * whole, scale * carried)
+
+
+def predict_change(
+    change: ExpressionModel, tint: jax.Array, moved: ArrayLike, *, smoothing: float = SMOOTHING
+) -> jax.Array:
+    """What is to be added to faces that have moved.
+
+    Args:
+      change: see `WarpedModel`.
+      tint: see `WarpedModel`.
+      moved: `(num, height, width, channels)`.
+      smoothing: see `synthesize`.
+
+    Returns:
+      The same shape.
+    """
+    moved = jnp.asarray(moved)
+    changed = synthesis.synthesize(change, moved) + jnp.moveaxis(tint, 0, -1)[None]
+    return jax.vmap(partial(blur, sigma=smoothing))(changed - moved)
+
+
+def small_faces(images: ArrayLike) -> jax.Array:
+    """Grey faces of FIELD_SIZE, all equally bright and rich in contrast, from which fields are predicted.
+
+    Args:
+      images: `(num, height, width, channels)`.
+
+    Returns:
+      `(num, FIELD_SIZE, FIELD_SIZE, 1)`, of mean 0 and variance 1.
+    """
+    images = jnp.asarray(images)
     grey = images.mean(axis=-1, keepdims=True)
     small = jax.image.resize(grey, (len(images), FIELD_SIZE, FIELD_SIZE, 1), "linear", antialias=True)
     centred = small - small.mean(axis=(1, 2), keepdims=True)

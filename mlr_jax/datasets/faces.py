@@ -8,6 +8,7 @@ both corners of the mouth, left and right as seen in the picture. A table has th
 import csv
 import math
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,7 +17,7 @@ import numpy as np
 
 from mlr_jax import alignment, checks, images
 from mlr_jax.datasets import cache
-from mlr_jax.datasets.source import Source
+from mlr_jax.datasets.source import Place, Source
 
 COLUMNS = tuple(
     f"{point}_{axis}" for point in ("left_eye", "right_eye", "mouth_left", "mouth_right") for axis in "xy"
@@ -138,8 +139,15 @@ def aligned(
         first, second = (_align(face, source, image_size, channels, template) for face in (source, target))
         return first, second
 
+    def places(index: int) -> tuple[Place, Place]:
+        _, source, target = pairs[index]
+        first, second = (
+            Place(face.path, _affine(face, source, image_size, template)) for face in (source, target)
+        )
+        return first, second
+
     subjects = tuple(subject for subject, _, _ in pairs)
-    return Source(subjects, (image_size, image_size, channels), read, key)
+    return Source(subjects, (image_size, image_size, channels), read, key, places)
 
 
 def whole(
@@ -253,6 +261,47 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def corresponding_points(source: Source, path: str | os.PathLike[str]) -> np.ndarray:
+    """Points of both pictures of each pair, such as the vertices of a face mesh.
+
+    Args:
+      source: of aligned faces.
+      path: an npz file with `files` (num_files,), paths relative to its folder, and `points` (num_files,
+        num_points, 2), (x, y) in pixels of these files; the i-th point is the same place of every face.
+
+    Returns:
+      `(num_pairs, 2, num_points, 2)` float64, (x, y) in pixels of the aligned faces.
+
+    Raises:
+      InputError: the faces were not aligned, the file cannot be read or is not as said, or lacks a picture.
+    """
+    if source.places is None:
+        raise checks.InputError(
+            f"{path}: these pictures were not cut out of files, so it has no points of them"
+        )
+    try:
+        with np.load(path) as table:
+            files, points = table["files"], np.asarray(table["points"], np.float64)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise checks.InputError(f"cannot read {path} as arrays `files` and `points`: {error}") from error
+    if files.ndim != 1 or points.ndim != 3 or len(points) != len(files) or points.shape[2] != 2:
+        raise checks.InputError(
+            f"{path}: files is {files.shape} and points is {points.shape}; they must be (num_files,) and "
+            "(num_files, num_points, 2)"
+        )
+    folder = Path(path).parent
+    by_file = {os.path.normpath(folder / str(file)): each for file, each in zip(files, points, strict=True)}
+    found = []
+    for index in range(len(source.subjects)):
+        for place in source.places(index):
+            own = by_file.get(os.path.normpath(place.path))
+            if own is None:
+                raise checks.InputError(f"{path} has no points of {place.path}")
+            checks.finite(str(path), f"points of {place.path}", own)
+            found.append(np.asarray(alignment.apply(alignment.invert(place.affine), own)))
+    return np.reshape(np.array(found, np.float64), (len(source.subjects), 2, -1, 2))
+
+
 def landmarks_of(row: Mapping[str, str | None], where: str, *, prefix: str = "") -> np.ndarray:
     """The landmarks `(4, 2)` float32 in a row of a table.
 
@@ -289,13 +338,18 @@ def _align(
     height, width, _ = picture.shape
     _check_landmarks(face, width, height)
     _check_landmarks(source)
-    left_eye, right_eye, *corners = source.landmarks
-    ratio = alignment.mouth_ratio(left_eye, right_eye, np.mean(corners, axis=0))
-    left_eye, right_eye = face.landmarks[:2]
-    affine = alignment.crop_from_eyes(left_eye, right_eye, ratio, image_size, template=template)
+    affine = _affine(face, source, image_size, template)
     oversampling = math.ceil(float(alignment.pixels_per_pixel(affine)))
     # A mean of values in [0, 1] may miss the range by rounding.
     return np.clip(alignment.crop(picture, affine, image_size, oversampling=oversampling), 0, 1)
+
+
+def _affine(face: Face, source: Face, image_size: int, template: alignment.FaceTemplate) -> alignment.Affine:
+    """From points of the aligned face to points of the picture; `source` is the source picture's face."""
+    left_eye, right_eye, *corners = source.landmarks
+    ratio = alignment.mouth_ratio(left_eye, right_eye, np.mean(corners, axis=0))
+    left_eye, right_eye = face.landmarks[:2]
+    return alignment.crop_from_eyes(left_eye, right_eye, ratio, image_size, template=template)
 
 
 def _check_landmarks(face: Face, width: float = math.inf, height: float = math.inf) -> None:

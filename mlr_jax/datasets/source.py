@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlr_jax import checks
+from mlr_jax.alignment import Affine
 from mlr_jax.datasets import cache
 from mlr_jax.datasets.pairs import Pairs, check
 
@@ -23,6 +24,18 @@ from mlr_jax.datasets.pairs import Pairs, check
 _NUM_THREADS = min(8, os.cpu_count() or 1)
 # Batches that are read while another one is worked on.
 _AHEAD = 2
+
+
+class Place(NamedTuple):
+    """Where a picture of a pair was cut out.
+
+    Attributes:
+      path: of the file.
+      affine: from points of the picture to points of the file's.
+    """
+
+    path: str
+    affine: Affine
 
 
 class Source(NamedTuple):
@@ -34,23 +47,27 @@ class Source(NamedTuple):
       read: reads a pair by its place in `subjects`: its neutral and its expressive picture, float32 in
         [0, 1]. Several threads may call it at once. Raises InputError, which names the picture.
       key: what determines the pictures, of what JSON can hold.
+      places: where both pictures of a pair were cut out, by its place in `subjects`; None if nobody knows.
     """
 
     subjects: tuple[str, ...]
     shape: tuple[int, int, int]
     read: Callable[[int], tuple[np.ndarray, np.ndarray]]
     key: Mapping[str, object]
+    places: Callable[[int], tuple[Place, Place]] | None = None
 
 
 def take(source: Source, indices: Sequence[int] | np.ndarray) -> Source:
     """The pairs at `indices`, in that order."""
     chosen = np.asarray(indices, np.int64)
     of_what = json.dumps(source.key.get("taken")).encode()
+    places = source.places
     return Source(
         subjects=tuple(source.subjects[i] for i in chosen),
         shape=source.shape,
         read=lambda index: source.read(int(chosen[index])),
         key={**source.key, "taken": hashlib.sha256(of_what + chosen.tobytes()).hexdigest()[:24]},
+        places=None if places is None else lambda index: places(int(chosen[index])),
     )
 
 

@@ -224,10 +224,24 @@ def put_back(
     Raises:
       InputError: there is no such way with details.
     """
+    laid = blend(cutout, found, detail=detail)
+    levels = photograph.levels.copy()
+    # The part may stick out, below and to the right.
+    place = levels[cutout.top :, cutout.left :][: laid.shape[0], : laid.shape[1]]
+    place[:] = files.to_levels(np.asarray(laid)[: place.shape[0], : place.shape[1]], levels.dtype)
+    return photograph._replace(levels=levels)
+
+
+def blend(cutout: Cutout, found: Effect, *, detail: Detail = "transfer") -> jax.Array:
+    """The part of a photograph around a face, with the face changed; arguments and errors as `put_back`.
+
+    Returns:
+      `(height, width, channels)` floating point, as `cutout.part`, not rounded to levels.
+    """
     if detail not in get_args(Detail):
         raise checks.InputError(f"detail must be one of {', '.join(get_args(Detail))}, not {detail!r}")
     adds = detail == "transfer"
-    laid = blending.put_back(
+    return blending.put_back(
         jnp.asarray(cutout.part),
         found.change if adds else found.output,
         cutout.affine,
@@ -235,11 +249,6 @@ def put_back(
         gain=float(adds),
         oversampling=_oversampling(alignment.invert(cutout.affine)),
     )
-    levels = photograph.levels.copy()
-    # The part may stick out, below and to the right.
-    place = levels[cutout.top :, cutout.left :][: laid.shape[0], : laid.shape[1]]
-    place[:] = files.to_levels(np.asarray(laid)[: place.shape[0], : place.shape[1]], levels.dtype)
-    return photograph._replace(levels=levels)
 
 
 def _colours(model: Model) -> ExpressionModel:

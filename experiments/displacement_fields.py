@@ -1,0 +1,260 @@
+r"""How well can it be known where an expression will move the pixels of a face?
+
+Warped ridge (mlr_jax/warped_ridge.py) predicts a displacement field for each face. This compares ways to
+predict it, by cross-validation over people: how much of the field is left unknown, and what error the moved
+face and the whole model have with it:
+
+    python -m experiments.displacement_fields --dataset=london --data_dir=... --image_size=128
+    python -m experiments.displacement_fields --dataset=london --data_dir=... --points=.../landmarks478.npz
+
+The fields to be predicted are those that a registration of both pictures finds; with --points, a mesh of both
+faces, models are also trained on thin-plate splines through these, and on the shape of the neutral face. The
+ways: none; the mean field; masked ridge of the field on a small grey face, with windows of several sizes,
+and with and without mirrored pairs; ridge, kernel and reduced-rank regression on all of the small face; ridge
+on the shape; and as bounds the test person's own fields, which nobody knows.
+
+Writes into --output_dir: config.json; results.csv, each way with each penalty; and summary.csv, each way with
+the penalty that leaves the least unknown, which is chosen on the same people and so a little too good, for
+every way alike. unknown is the squared error of the field, relative to that of no field; mse_moved the error
+of faces that only move, mse that of warped ridge with such fields.
+
+Expected, London: the registered field of a person leaves little to be explained, but from the neutral face
+only a small part of it can be known beyond the mean, in whatever way.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax.typing import ArrayLike
+from tqdm import tqdm
+
+from experiments import data, run_folder, script
+from experiments.hyperparameters import FIXED
+from mlr_jax import displacement, masks, metrics, warped_ridge
+from mlr_jax.baselines import l2_ridge, reduced_rank
+from mlr_jax.baselines.factored_linear import FactoredLinear
+from mlr_jax.datasets import faces, source as sources
+from mlr_jax.datasets.pairs import Pairs, folds
+from mlr_jax.warped_ridge import FIELD_SIZE
+
+TABLES = ("results.csv", "summary.csv")
+
+_PENALTIES = (1e1, 1e2, 3e2, 1e3, 3e3, 1e4)
+
+_NUM_FOLDS = flags.DEFINE_integer("num_folds", 5, "Folds of the cross-validation.", lower_bound=2)
+_POINTS = flags.DEFINE_string(
+    "points", None, "An npz file of points in all pictures, as `experiments.train --points` takes."
+)
+_FAST = flags.DEFINE_bool("fast", False, "Few ways, on a few small grey faces.")
+flags.adopt_module_key_flags(data)
+flags.adopt_module_key_flags(run_folder)
+
+
+class People(NamedTuple):
+    """What is known of some people.
+
+    Attributes:
+      neutral: `(num, height, width, channels)`.
+      expressive: the same shape.
+      fields: `(num, height, width, 2)`, to learn from.
+      registered: the same shape, to be predicted.
+      shape: `(num, 2 * num_points)`, the points of the neutral face as parts of its side; none without
+        --points.
+    """
+
+    neutral: np.ndarray
+    expressive: np.ndarray
+    fields: np.ndarray
+    registered: np.ndarray
+    shape: np.ndarray
+
+
+class Way(NamedTuple):
+    """A way to predict fields.
+
+    Attributes:
+      learn: (people, penalty) -> what predicts the fields of people, of any size.
+      penalties: that are tried.
+    """
+
+    learn: Callable[[People, float], Callable[[People], ArrayLike]]
+    penalties: Sequence[float] = (0.0,)
+
+
+def measure() -> None:
+    """The experiment."""
+    if _FAST.value:
+        for name, value in {"num_subjects": 24, "image_size": 32, "channels": "1"}.items():
+            if not flags.FLAGS[name].present:
+                flags.FLAGS[name].value = value
+    output_dir = run_folder.chosen("displacement_fields")
+    subjects, trained_on = _load()
+    numbers = np.arange(len(subjects))
+    splits = [
+        (seen.neutral, unseen.neutral)
+        for seen, unseen in folds(Pairs(numbers, numbers, subjects), num_folds=_NUM_FOLDS.value)
+    ]
+    configuration = run_folder.describe_run(
+        data.resolved_flags(), {"experiment": "displacement_fields", "num_pairs": len(subjects)}
+    )
+    run_folder.start(output_dir, configuration, outputs=TABLES)
+    rows: list[dict[str, Any]] = []
+    chosen: list[dict[str, Any]] = []
+    for source, people in trained_on.items():
+        for name, way in tqdm(_ways(people).items(), desc=source, unit="way", delay=2, leave=False):
+            tried: list[dict[str, Any]] = [
+                {"way": name, "trained_on": source, "penalty": penalty}
+                | _unknown(way, penalty, people, splits)
+                for penalty in way.penalties
+            ]
+            best = min(tried, key=lambda row: row["unknown"])
+            rows += tried
+            chosen.append(best | _errors(way, best["penalty"], people, splits))
+            for table, each in zip(TABLES, (rows, chosen), strict=True):
+                run_folder.write_csv(output_dir / table, tuple(each[0]), each)
+    print(f"{data.title()}, {len(subjects)} pairs, {_NUM_FOLDS.value} folds\n")
+    print("way                       trained on    penalty  unknown  MSE x 1e3 moved  MSE x 1e3  sharpness")
+    for row in chosen:
+        print(
+            f"{row['way']:<24}  {row['trained_on']:<12}  {row['penalty']:7g}  {row['unknown']:7.3f}  "
+            f"{1e3 * row['mse_moved']:15.3f}  {1e3 * row['mse']:9.3f}  {row['sharpness']:9.2f}"
+        )
+    print(f"\nTables and configuration: {output_dir}")
+
+
+def _load() -> tuple[tuple[str, ...], dict[str, People]]:
+    """The subjects, and what is known of them, by where the fields to learn from come from."""
+    opened = data.stream()
+    pairs = sources.load(opened, data.name())
+    registered = np.asarray(displacement.register(pairs.expressive, pairs.neutral))
+    people = People(*pairs[:2], registered, registered, np.zeros((len(registered), 0)))
+    if _POINTS.value is None:
+        return pairs.subjects, {"registration": people}
+    points = faces.corresponding_points(opened, Path(_POINTS.value).expanduser())
+    shape = (points[:, 0] / opened.shape[1]).reshape(len(points), -1).astype(np.float32)
+    people = people._replace(shape=shape)
+    splines = data.landmark_fields(opened, _POINTS.value)
+    return pairs.subjects, {"registration": people, "landmarks": people._replace(fields=splines)}
+
+
+def _ways(people: People) -> dict[str, Way]:
+    """All ways that suit what is known of people."""
+    ways = {
+        "none": Way(lambda seen, penalty: lambda people: 0 * people.registered),
+        "mean": Way(_mean),
+        "window 9": Way(partial(_masked, 9, True), _PENALTIES),
+    }
+    if not _FAST.value:
+        ways |= {f"window {side}": Way(partial(_masked, side, True), _PENALTIES) for side in (1, 5, 15, 31)}
+        ways["window 9, not mirrored"] = Way(partial(_masked, 9, False), _PENALTIES)
+        ways["all pixels"] = Way(partial(_dense, l2_ridge.fit), _PENALTIES)
+        ways |= {
+            f"all pixels, rank {rank}": Way(partial(_dense, partial(reduced_rank.fit, rank=rank)), _PENALTIES)
+            for rank in (2, 8)
+        }
+    if people.shape.size:
+        ways["shape"] = Way(_of_shape, tuple(penalty / 1e4 for penalty in _PENALTIES))
+    ways["its own, learned from"] = Way(lambda seen, penalty: lambda people: people.fields)
+    ways["its own, small"] = Way(
+        lambda seen, penalty: lambda people: displacement.resize(people.registered, (FIELD_SIZE, FIELD_SIZE))
+    )
+    return ways
+
+
+def _mean(seen: People, penalty: float) -> Callable[[People], ArrayLike]:
+    del penalty
+    mean = seen.fields.mean(axis=0)
+    return lambda people: np.broadcast_to(mean, people.fields.shape)
+
+
+def _masked(side: int, mirrored: bool, seen: People, penalty: float) -> Callable[[People], ArrayLike]:
+    """As warped ridge does."""
+    window = masks.square(side)
+    field = warped_ridge.fit_fields(seen.neutral, seen.fields, window, penalty, mirrored=mirrored)
+    return lambda people: warped_ridge.predict_fields(field, window, people.neutral)
+
+
+def _dense(
+    fit: Callable[[ArrayLike, ArrayLike, float], FactoredLinear], seen: People, penalty: float
+) -> Callable[[People], ArrayLike]:
+    """A regression of all of the field on all pixels of the small face, with mirrored pairs."""
+
+    def pixels(neutral: np.ndarray) -> jax.Array:
+        return warped_ridge.small_faces(neutral).reshape(len(neutral), -1)
+
+    small = displacement.resize(seen.fields, (FIELD_SIZE, FIELD_SIZE))
+    targets = jnp.concatenate([small, displacement.mirror(small)]).reshape(2 * len(small), -1)
+    inputs = jnp.concatenate([pixels(seen.neutral), pixels(seen.neutral[:, :, ::-1])])
+    linear = fit(inputs, targets, penalty)
+    return lambda people: l2_ridge.predict(linear, pixels(people.neutral)).reshape(
+        -1, FIELD_SIZE, FIELD_SIZE, 2
+    )
+
+
+def _of_shape(seen: People, penalty: float) -> Callable[[People], ArrayLike]:
+    """A regression of all of the field on where the points of the neutral face are."""
+    small = displacement.resize(seen.fields, (FIELD_SIZE, FIELD_SIZE))
+    linear = l2_ridge.fit(seen.shape, small.reshape(len(small), -1), penalty)
+    return lambda people: l2_ridge.predict(linear, people.shape).reshape(-1, FIELD_SIZE, FIELD_SIZE, 2)
+
+
+def _unknown(
+    way: Way, penalty: float, people: People, splits: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> dict[str, float]:
+    """The part of the fields that a way leaves unknown in people that it has not learned from."""
+    error, whole = 0.0, 0.0
+    for seen, unseen in splits:
+        predict = way.learn(_take(people, seen), penalty)
+        others = _take(people, unseen)
+        error += float(np.sum((_fields(predict, others) - others.registered) ** 2))
+        whole += float(np.sum(others.registered**2))
+    return {"unknown": error / whole}
+
+
+def _errors(
+    way: Way, penalty: float, people: People, splits: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> dict[str, float]:
+    """What faces come to with such fields, when they only move and when they change, too."""
+    found: dict[str, list[np.ndarray]] = {}
+    for seen, unseen in splits:
+        learned_from, others = _take(people, seen), _take(people, unseen)
+        predict = way.learn(learned_from, penalty)
+        moved, moved_others = (
+            displacement.warp(each.neutral, _fields(predict, each)) for each in (learned_from, others)
+        )
+        change = warped_ridge.fit_change(
+            moved, learned_from.expressive, window=5, channels="shared", **FIXED["warped_ridge"]
+        )
+        made = moved_others + warped_ridge.predict_change(*change, moved_others)
+        for name, values in (
+            ("mse_moved", metrics.mse(moved_others, others.expressive)),
+            ("mse", metrics.mse(made, others.expressive)),
+            ("mse_of_input", metrics.mse(others.neutral, others.expressive)),
+            ("sharpness", metrics.sharpness(made, others.expressive)),
+        ):
+            found.setdefault(name, []).append(np.asarray(values))
+    people_of = {name: np.concatenate(values) for name, values in found.items()}
+    return {
+        name: float(np.median(values) if name == "sharpness" else np.mean(values))
+        for name, values in people_of.items()
+    }
+
+
+def _fields(predict: Callable[[People], ArrayLike], people: People) -> np.ndarray:
+    """The predicted fields, of the size of the faces and as warped ridge uses them."""
+    height, width = people.neutral.shape[1:3]
+    return np.asarray(warped_ridge.enlarge_fields(predict(people), height, width))
+
+
+def _take(people: People, indices: np.ndarray) -> People:
+    return People(*(each[indices] for each in people))
+
+
+if __name__ == "__main__":
+    script.run(measure)

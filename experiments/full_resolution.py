@@ -1,0 +1,163 @@
+r"""What is left of a photograph's sharpness? Models of small faces, put on large ones.
+
+Masked ridge (as published) and warped ridge are trained on faces of --image_size pixels, and change the test
+people at that size and at --full_size, as `experiments.synthesize` changes a photograph: the field is
+enlarged, the photograph is resampled once, the enlarged change is added, the edge is soft.
+
+    python -m experiments.full_resolution --dataset=london --data_dir=... --image_size=128 --num_seeds=5
+
+Hyper-parameters are the fixed ones of hyperparameters.py. Besides the two models, there are: the unchanged
+picture; masked ridge with its smoothed change added to the photograph's own pixels; and warped ridge without
+its change, where pixels move and no more, which cannot draw teeth into a closed mouth: mouth_mse is the error
+around the mouth.
+
+Writes into --output_dir: config.json; results.csv, a row for each size, output and split, with sharpness
+relative to the real expression's and to the input's; summary.csv, means and standard errors over splits; and
+faces_SIZE.png, all test faces of the first split: input, masked ridge, warped ridge and truth.
+
+Expected, London: at 512 pixels warped ridge has 0.9 of the input's sharpness.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from experiments import comparison, face_sheet, run_folder, script, summary
+from experiments.hyperparameters import FIXED
+from mlr_jax import checks, images, metrics, synthesis, warped_ridge
+from mlr_jax.alignment import Affine, FaceTemplate
+from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.model_file import Model
+from mlr_jax.photographs import expressions
+from mlr_jax.photographs.expressions import Cutout, Effect
+
+OUTPUTS = ("masked_ridge", "masked_ridge, change added", "warped_ridge, moved only", "warped_ridge")
+"""What is measured beside the unchanged picture, `copy_input`."""
+MEASURES = ("mse", "ssim", "sharpness", "sharpness_of_input", "mouth_mse")
+
+# Around the mouth, as parts of the side.
+_MOUTH_WIDTH, _MOUTH_HEIGHT = 0.44, 0.2
+
+_FULL_SIZE = flags.DEFINE_integer("full_size", 512, "Side of the large faces in pixels.", lower_bound=16)
+flags.adopt_module_key_flags(comparison)
+
+
+def measure() -> None:
+    """The experiment."""
+    is_fast = comparison.is_fast()
+    small = flags.FLAGS.image_size
+    large = 2 * small if is_fast and not _FULL_SIZE.present else max(_FULL_SIZE.value, small)
+    sizes = sorted({small, large})
+    tables = ("results.csv", "summary.csv")
+    sheets = tuple(f"faces_{size}.png" for size in sizes)
+    begun = comparison.begin("full_resolution", (*tables, *sheets), {"sizes": sizes}, check=_check_square)
+    rows: list[dict[str, Any]] = []
+    for seed in tqdm(begun.seeds, unit="split", delay=2, leave=False):
+        train, test = begun.load(seed, {})
+        models = _fit(train)
+        for size in sizes:
+            shown = test if size == small else begun.load(seed, {"image_size": size})[1]
+            made = _synthesize(models, shown, small)
+            for name, pictures in made.items():
+                row = {"size": size, "output": name}
+                rows.append(row | _measure(pictures, shown) | {"seed": seed})
+            run_folder.write_csv(
+                begun.output_dir / "results.csv", ("size", "output", *MEASURES, "seed"), rows
+            )
+            if seed == begun.seeds[0]:
+                ours = {name: made[name] for name in ("masked_ridge", "warped_ridge")}
+                columns = {"input": shown.neutral, **ours, "truth": shown.expressive}
+                sheet = face_sheet.draw(columns, shown.subjects, begun.title, inches=size / 150)
+                run_folder.write_bytes(begun.output_dir / f"faces_{size}.png", sheet)
+    summaries = summary.over_splits(rows, ("size", "output"), MEASURES)
+    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
+    _report(summaries, begun.title)
+    print(f"\nTables, figures and configuration: {begun.output_dir}")
+
+
+def _check_square(train: Pairs) -> None:
+    """Raises InputError unless the pictures can be faces."""
+    height, width = train.neutral.shape[1:3]
+    if height != width:
+        raise checks.InputError(
+            f"full_resolution: pictures must be square, as aligned faces are, not {width} x {height} pixels"
+        )
+
+
+def _fit(train: Pairs) -> dict[str, Model]:
+    """Both models, with the fixed hyper-parameters."""
+    channels = comparison.settings().channel_mode
+    fits: Mapping[str, Callable[..., Model]] = {
+        "masked_ridge": synthesis.fit,
+        "warped_ridge": warped_ridge.fit,
+    }
+    return {
+        name: fit(train.neutral, train.expressive, channels=channels, **FIXED[name])
+        for name, fit in fits.items()
+    }
+
+
+def _synthesize(models: Mapping[str, Model], test: Pairs, size: int) -> dict[str, np.ndarray]:
+    """What models of a size make of test pictures of any size: output -> pictures."""
+    cutouts = [_cut_out(picture, size) for picture in test.neutral]
+    masked, warped = (
+        [expressions.effect(models[name], cutout) for cutout in cutouts]
+        for name in ("masked_ridge", "warped_ridge")
+    )
+    moved = [each._replace(change=jnp.zeros_like(each.change)) for each in warped]
+
+    def lay(effects: list[Effect], detail: expressions.Detail) -> np.ndarray:
+        both = zip(cutouts, effects, strict=True)
+        return np.stack([np.asarray(expressions.blend(*each, detail=detail)) for each in both])
+
+    made = (lay(masked, "none"), lay(masked, "transfer"), lay(moved, "transfer"), lay(warped, "transfer"))
+    return {"copy_input": test.neutral} | dict(zip(OUTPUTS, made, strict=True))
+
+
+def _cut_out(picture: np.ndarray, size: int) -> Cutout:
+    """An aligned face, as if it had been cut out of a photograph."""
+    scale = len(picture) / size
+    affine = Affine(scale * jnp.eye(2), jnp.full(2, (scale - 1) / 2))
+    return Cutout(images.resize(picture, size), picture, affine, 0, 0)
+
+
+def _measure(pictures: np.ndarray, test: Pairs) -> dict[str, float]:
+    side = pictures.shape[1]
+    middle = FaceTemplate().mouth_height * side
+    half_height, half_width = round(_MOUTH_HEIGHT * side / 2), round(_MOUTH_WIDTH * side / 2)
+    rows = slice(round(middle) - half_height, round(middle) + half_height)
+    mouth = np.s_[:, rows, side // 2 - half_width : side // 2 + half_width]
+    return {
+        "mse": float(metrics.mse(pictures, test.expressive).mean()),
+        # One after the other, as it takes many times the memory of a picture.
+        "ssim": float(
+            np.mean(
+                [
+                    metrics.ssim(picture[None], truth[None])
+                    for picture, truth in zip(pictures, test.expressive, strict=True)
+                ]
+            )
+        ),
+        "sharpness": float(np.median(metrics.sharpness(pictures, test.expressive))),
+        "sharpness_of_input": float(np.median(metrics.sharpness(pictures, test.neutral))),
+        "mouth_mse": float(metrics.mse(pictures[mouth], test.expressive[mouth]).mean()),
+    }
+
+
+def _report(summaries: list[dict[str, Any]], title: str) -> None:
+    print(f"{title}\n")
+    print(f"size  {'output':<26} MSE x 1e3   SSIM  sharpness  of the input's  mouth MSE x 1e3")
+    for row in summaries:
+        print(
+            f"{row['size']:4}  {row['output']:<26} {1e3 * row['mse_mean']:9.3f}  {row['ssim_mean']:.3f}  "
+            f"{row['sharpness_mean']:9.2f}  {row['sharpness_of_input_mean']:14.2f}  "
+            f"{1e3 * row['mouth_mse_mean']:15.2f}"
+        )
+
+
+if __name__ == "__main__":
+    script.run(measure)
