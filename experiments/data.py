@@ -148,6 +148,13 @@ def template(source: Source) -> FaceTemplate | None:
     return found if isinstance(found, FaceTemplate) else None
 
 
+def beside(name: str) -> str | None:
+    """The file of that name in the data set's folder, if there is one."""
+    folder = None if _DATASET.value == "synthetic" else _data_dir()
+    path = Path(folder or "") / name
+    return str(path) if folder is not None and path.is_file() else None
+
+
 def landmark_fields(source: Source, path: str) -> np.ndarray:
     """Displacement fields of all pairs, from points of both pictures.
 

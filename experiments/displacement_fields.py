@@ -5,11 +5,10 @@ predict it, by cross-validation over people: how much of the field is left unkno
 face and the whole model have with it:
 
     python -m experiments.displacement_fields --dataset=london --data_dir=... --image_size=128
-    python -m experiments.displacement_fields --dataset=london --data_dir=... --points=.../landmarks478.npz
 
-The fields to be predicted are those that a registration of both pictures finds; with --points, a mesh of both
-faces, models are also trained on thin-plate splines through these, and on the shape of the neutral face. The
-ways: none; the mean field; masked ridge of the field on a small grey face, with windows of several sizes,
+The fields to be predicted are those that a registration of both pictures finds. With --points, those of a
+face mesh in both, models are also trained on thin-plate splines through these, and on the neutral face's
+shape. The ways: none; the mean field; masked ridge of the field on a small grey face, with windows of several sizes,
 and with and without mirrored pairs; ridge, kernel and reduced-rank regression on all of the small face; ridge
 on the shape; and as bounds the test person's own fields, which nobody knows.
 
@@ -36,7 +35,7 @@ from tqdm import tqdm
 
 from experiments import data, run_folder, script
 from experiments.hyperparameters import FIXED
-from mlr_jax import displacement, masks, metrics, warped_ridge
+from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
 from mlr_jax.datasets import faces, source as sources
@@ -45,11 +44,16 @@ from mlr_jax.warped_ridge import FIELD_SIZE
 
 TABLES = ("results.csv", "summary.csv")
 
-_PENALTIES = (1e1, 1e2, 3e2, 1e3, 3e3, 1e4)
+_PENALTIES = (1e2, 3e2, 1e3, 3e3, 1e4, 3e4)
+
+_BESIDE = "landmarks478.npz"
 
 _NUM_FOLDS = flags.DEFINE_integer("num_folds", 5, "Folds of the cross-validation.", lower_bound=2)
 _POINTS = flags.DEFINE_string(
-    "points", None, "An npz file of points in all pictures, as `experiments.train --points` takes."
+    "points",
+    None,
+    "An npz file of points in all pictures, as `experiments.train --points` takes; by default "
+    f"{_BESIDE} in the folder of the data set, if it is there.",
 )
 _FAST = flags.DEFINE_bool("fast", False, "Few ways, on a few small grey faces.")
 flags.adopt_module_key_flags(data)
@@ -134,12 +138,13 @@ def _load() -> tuple[tuple[str, ...], dict[str, People]]:
     pairs = sources.load(opened, data.name())
     registered = np.asarray(displacement.register(pairs.expressive, pairs.neutral))
     people = People(*pairs[:2], registered, registered, np.zeros((len(registered), 0)))
-    if _POINTS.value is None:
+    file = _POINTS.value or data.beside(_BESIDE)
+    if file is None:
         return pairs.subjects, {"registration": people}
-    points = faces.corresponding_points(opened, Path(_POINTS.value).expanduser())
+    points = faces.corresponding_points(opened, Path(file).expanduser())
     shape = (points[:, 0] / opened.shape[1]).reshape(len(points), -1).astype(np.float32)
     people = people._replace(shape=shape)
-    splines = data.landmark_fields(opened, _POINTS.value)
+    splines = data.landmark_fields(opened, file)
     return pairs.subjects, {"registration": people, "landmarks": people._replace(fields=splines)}
 
 
@@ -177,7 +182,9 @@ def _masked(side: int, mirrored: bool, seen: People, penalty: float) -> Callable
     """As warped ridge does."""
     window = masks.square(side)
     field = warped_ridge.fit_fields(seen.neutral, seen.fields, window, penalty, mirrored=mirrored)
-    return lambda people: warped_ridge.predict_fields(field, window, people.neutral)
+    return lambda people: (
+        FIELD_SIZE * window_linear.predict(field, warped_ridge.small_faces(people.neutral), window)
+    )
 
 
 def _dense(
@@ -249,7 +256,7 @@ def _errors(
 def _fields(predict: Callable[[People], ArrayLike], people: People) -> np.ndarray:
     """The predicted fields, of the size of the faces and as warped ridge uses them."""
     height, width = people.neutral.shape[1:3]
-    return np.asarray(warped_ridge.enlarge_fields(predict(people), height, width))
+    return np.asarray(warped_ridge.enlarge_fields(predict(people), height, width).fields)
 
 
 def _take(people: People, indices: np.ndarray) -> People:

@@ -51,6 +51,13 @@ class Job(NamedTuple):
 
 _GREY = ("--channels=1",)
 _FIVE_SPLITS = ("--num_seeds=5",)
+# All that 128 x 128 in colour take minutes of.
+_QUICK = (
+    "copy_input", "mean_change", "masked_ridge", "warped_ridge", "l2_ridge", "kernel_ridge", "reduced_rank",
+    "pca_ridge",
+)  # fmt: skip
+# Flags that a first look has smaller values of.
+_LARGE = ("--num_seeds", "--image_size", "--methods")
 JOBS = (
     Job(
         "compare_baselines",
@@ -65,6 +72,34 @@ JOBS = (
         "compare_baselines",
         [*_GREY, *_FIVE_SPLITS, "--learn=change"],
         ["summary.png"],
+    ),
+    Job(
+        "compare_colour",
+        "And in colour, 128 x 128?",
+        "compare_baselines",
+        ["--image_size=128", *_FIVE_SPLITS, f"--methods={','.join(_QUICK)}"],
+        ["summary.png"],
+    ),
+    Job(
+        "perception_distortion",
+        "How much sharpness does a low error cost?",
+        "perception_distortion",
+        [*_GREY, *_FIVE_SPLITS],
+        ["perception_distortion.png"],
+    ),
+    Job(
+        "full_resolution",
+        "What is left of a photograph's sharpness?",
+        "full_resolution",
+        ["--image_size=128", *_FIVE_SPLITS],
+        [],
+    ),
+    Job(
+        "displacement_fields",
+        "How well can it be known where an expression will move the pixels of a face?",
+        "displacement_fields",
+        ["--image_size=128"],
+        [],
     ),
     Job(
         "receptive_field",
@@ -187,9 +222,9 @@ def _check_others(output_dir: Path, jobs: Sequence[Job]) -> None:
 
 def _command(job: Job) -> list[str]:
     fast = ["--fast"] if _FAST.value else []
-    # A first look has one split, and so has a list of people to test on.
-    one_split = _FAST.value or flags.FLAGS.test_list is not None
-    own = [flag for flag in job.flags if not (one_split and flag.startswith("--num_seeds"))]
+    # A list of people to test on is one split.
+    left_out = _LARGE if _FAST.value else _LARGE[:1] if flags.FLAGS.test_list is not None else ()
+    own = [flag for flag in job.flags if not flag.startswith(left_out)]
     return ["python", "-m", f"experiments.{job.experiment}", *own, *fast]
 
 

@@ -69,7 +69,8 @@ def _publish_section(source: Path, target: Path, section: Section) -> list[str]:
     for name in (*tables, *figures):
         shutil.copyfile(source / name, target / name)
     lines = [f"## {section.question}", "", f"    {section.command}", ""]
-    lines += [f"![{section.question}]({section.name}/{name})" for name in figures] + [""]
+    lines += [f"![{section.question}]({section.name}/{name})" for name in figures]
+    lines += [""] if figures else []
     summary = source / "summary.csv"
     if section.name.startswith("compare") and summary.exists():
         lines += _comparison(verdicts.read(summary))

@@ -128,19 +128,23 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
             files.write(written[-1], Photograph(levels, icc_profile=photograph.icc_profile))
         return written
 
+    folded: list[int] = []
+
     def changed(photograph: Photograph, everyone: Sequence[Landmarks], intensity: float) -> Photograph:
         for landmarks in everyone:
-            photograph = expressions.synthesize(
-                saved.model,
-                photograph,
-                landmarks,
-                template=template,
-                intensity=intensity,
-                detail=cast(expressions.Detail, _DETAIL.value),
-            )
+            cutout = expressions.cut_out(photograph, landmarks, expressions.model_size(saved.model), template)
+            effect = expressions.effect(saved.model, cutout, intensity=intensity)
+            folded.append(0 if effect.num_folded is None else int(effect.num_folded))
+            detail = cast(expressions.Detail, _DETAIL.value)
+            photograph = expressions.put_back(photograph, cutout, effect, detail=detail)
         return photograph
 
     files.write(job.output, changed(photograph, everyone, _INTENSITY.value))
+    if any(folded):
+        where = f"{max(folded)} of {expressions.model_size(saved.model) ** 2} pixels of a face"
+        print(
+            f"note: {job.name}: the displacement folded at {where}, and was smoothed there", file=sys.stderr
+        )
     if _ANIMATE.value is None:
         return [job.output]
     small, scale = _reduce(photograph, _ANIMATION_SIZE.value)

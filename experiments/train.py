@@ -32,12 +32,14 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import jax
+import numpy as np
 from absl import flags
+from jax.typing import ArrayLike
 from tqdm import tqdm
 
 import mlr_jax
 from experiments import checkpoint, data, memory, run_folder, script, streaming
-from mlr_jax import array_file, checks, model_file, synthesis, warped_ridge
+from mlr_jax import array_file, checks, displacement, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.source import Source
 
@@ -161,7 +163,7 @@ def _train_warped(source: Source, output_dir: Path, model_path: Path) -> None:
     """Trains a warped ridge, for which every pair is looked at more than once."""
     if not _PENALIZE_BIAS.value:
         raise checks.InputError("--nopenalize_bias: the bias of a warped ridge is penalised")
-    fields = None if _POINTS.value is None else data.landmark_fields(source, _POINTS.value)
+    fields: ArrayLike | None = None if _POINTS.value is None else data.landmark_fields(source, _POINTS.value)
     configuration = run_folder.describe_run(data.resolved_flags(), {"num_pairs": len(source.subjects)})
     run_folder.start(output_dir, configuration, outputs=("train.json", "model.npz"))
     with tqdm(desc="reading", unit="pair", total=len(source.subjects), leave=False) as bar:
@@ -173,10 +175,15 @@ def _train_warped(source: Source, output_dir: Path, model_path: Path) -> None:
 
         pairs = sources.load(source, data.name(), progress=progress)
     start = time.perf_counter()
+    if fields is None:
+        fields = displacement.register(pairs.expressive, pairs.neutral)
+    unfolded = displacement.unfold(fields)
+    if num_folded := int(np.sum(np.asarray(unfolded.num_folded) > 0)):
+        print(f"note: {num_folded} of {len(pairs.subjects)} fields folded somewhere, and were smoothed there")
     model = warped_ridge.fit(
         pairs.neutral,
         pairs.expressive,
-        fields=fields,
+        fields=unfolded.fields,
         window=_WINDOW.value,
         penalty=_PENALTY.value,
         channels=cast(synthesis.Channels, _CHANNEL_MODE.value),

@@ -64,10 +64,13 @@ class Parts(NamedTuple):
     Attributes:
       fields: `(num, height, width, 2)`, in pixels of the face.
       changes: `(num, height, width, channels)`.
+      num_folded: `(num,)` int32, at how many pixels a predicted field folded and was repaired, see
+        `displacement.unfold`.
     """
 
     fields: jax.Array
     changes: jax.Array
+    num_folded: jax.Array
 
 
 def fit(
@@ -116,7 +119,7 @@ def fit(
     checks.positive_integer(where, "field_window", field_window)
     square = masks.square(int(field_window))
     field = fit_fields(neutral, fields, square, field_penalty, mirrored=mirrored)
-    moved = displacement.warp(neutral, predict_fields(field, square, neutral))
+    moved = displacement.warp(neutral, predict_fields(field, square, neutral).fields)
     change, tint = fit_change(moved, expressive, window=window, penalty=penalty, channels=channels)
     return WarpedModel(field, square, change, tint)
 
@@ -145,8 +148,8 @@ def synthesize(
         shape, or smoothing is negative.
     """
     images = checks.as_floating("warped_ridge.synthesize", "images", images, _AXES)
-    fields, changes = parts(model, images, intensity=intensity, smoothing=smoothing)
-    return displacement.warp(images, fields) + changes
+    found = parts(model, images, intensity=intensity, smoothing=smoothing)
+    return displacement.warp(images, found.fields) + found.changes
 
 
 def parts(
@@ -223,7 +226,7 @@ def fit_change(
     return change, jnp.moveaxis(missing, -1, 0)
 
 
-def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike) -> jax.Array:
+def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike) -> displacement.Unfolded:
     """The displacement fields of faces, which do not fold and vanish at the border.
 
     Args:
@@ -232,7 +235,7 @@ def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike)
       images: `(num, height, width, channels)`.
 
     Returns:
-      `(num, height, width, 2)`, in pixels of the faces.
+      Fields in pixels of the faces, and where they folded before.
     """
     images = jnp.asarray(images)
     height, width = images.shape[1:3]
@@ -240,7 +243,7 @@ def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike)
     return enlarge_fields(small, height, width)
 
 
-def enlarge_fields(fields: ArrayLike, height: int, width: int) -> jax.Array:
+def enlarge_fields(fields: ArrayLike, height: int, width: int) -> displacement.Unfolded:
     """Fields of any size as those of pictures: enlarged, fading away at the border, not folding.
 
     Args:
@@ -249,22 +252,24 @@ def enlarge_fields(fields: ArrayLike, height: int, width: int) -> jax.Array:
       width: of the pictures.
 
     Returns:
-      `(num, height, width, 2)`, in pixels of the pictures.
+      Fields in pixels of the pictures, and where they folded before.
     """
     large = displacement.resize(fields, (height, width))
     faded = displacement.fix_border(large, margin=max(1, min(height, width) // _BORDER))
-    return displacement.unfold(faded).fields
+    return displacement.unfold(faded)
 
 
 @partial(jax.jit, static_argnums=3)
 def _parts(model: WarpedModel, images: jax.Array, amount: jax.Array, smoothing: float) -> Parts:
-    whole = predict_fields(model.field, model.field_window, images)
+    whole, num_folded = predict_fields(model.field, model.field_window, images)
     moved = displacement.warp(images, whole)
     changes = predict_change(model.change, model.tint, moved, smoothing=smoothing)
     scale = amount[:, None, None, None]
     # The change belongs to places of the expressive face; on the way there, these lie elsewhere.
     carried = displacement.warp(changes, (scale - 1) * whole, kernel="linear")
-    return Parts(scale * whole, scale * carried)
+    # What does not fold may do so when it is exaggerated.
+    scaled, num_more = displacement.unfold(scale * whole)
+    return Parts(scaled, scale * carried, jnp.maximum(num_folded, num_more))
 
 
 def predict_change(

@@ -55,6 +55,18 @@ def test_warp_is_anti_aliased():
     np.testing.assert_allclose(mean, 0.5, atol=0.15)
 
 
+def test_resized_and_mirrored_fields_move_the_same():
+    images, fields = smooth(np.random.default_rng(0), 1), wave(3.0)
+    moved = displacement.warp(images, fields)
+    turned = displacement.warp(images[:, :, ::-1], displacement.mirror(fields))
+    np.testing.assert_allclose(turned[:, :, ::-1], moved, atol=1e-5)
+    small = displacement.resize(fields, (SIZE // 2, SIZE // 3))
+    assert small.shape == (1, SIZE // 2, SIZE // 3, 2)
+    np.testing.assert_allclose(abs(small).max(axis=(0, 1, 2)), [1.0, 0.75], rtol=0.02)
+    np.testing.assert_allclose(displacement.resize(small, (SIZE, SIZE)), fields, atol=0.1)
+    np.testing.assert_array_equal(displacement.resize(fields, (SIZE, SIZE)), fields)
+
+
 def test_stretch():
     y, x = np.mgrid[:10, :10].astype(np.float32)
     fields = jnp.asarray(np.stack([0.5 * x, -0.25 * y], axis=-1)[None])

@@ -33,7 +33,7 @@ def model(scene):
 
 def test_moves_what_moves(scene, model):
     faces, expressive, fields = scene
-    found = warped_ridge.predict_fields(model.field, model.field_window, faces[24:])
+    found = warped_ridge.predict_fields(model.field, model.field_window, faces[24:]).fields
     inner = slice(6, -6)
     error = abs(np.asarray(found) - fields[24:])[:, inner, inner].mean()
     assert error < 0.35 * abs(fields[24:])[:, inner, inner].mean()
@@ -49,7 +49,7 @@ def test_moves_what_moves(scene, model):
 def test_draws_what_was_not_there(scene, model):
     """Brightness that no pixel of the face has, as teeth behind closed lips."""
     faces = scene[0]
-    _, changes = warped_ridge.parts(model, faces[24:])
+    changes = warped_ridge.parts(model, faces[24:]).changes
     middle = slice(12, 20)
     np.testing.assert_allclose(np.asarray(changes)[:, middle, middle].mean(), 0.1, atol=0.03)
 
@@ -65,6 +65,31 @@ def test_intensity(scene, model):
     each = warped_ridge.synthesize(model, faces, intensity=np.linspace(0, 2, len(faces)).astype(np.float32))
     np.testing.assert_array_equal(each[0], faces[0])
     assert abs(each[-1] - faces[-1]).mean() > 1.5 * abs(each[3] - faces[3]).mean()
+
+
+def test_what_folds_is_repaired_and_said(scene, model):
+    """The smile of this scene may be exaggerated, until pixels would change places."""
+    faces = scene[0][24:]
+    calm, wild = (warped_ridge.parts(model, faces, intensity=amount) for amount in (1.0, 40.0))
+    np.testing.assert_array_equal(calm.num_folded, 0)
+    assert (np.asarray(wild.num_folded) > 0).all()
+    assert displacement.stretch(wild.fields).min() >= 0.1
+
+
+def test_smoothing(scene, model):
+    faces, expressive = scene[0][24:], scene[1][24:]
+    sharp, soft = (
+        np.asarray(metrics.laplacian_variance(warped_ridge.synthesize(model, faces, smoothing=sigma)))
+        for sigma in (2.0, 0.0)
+    )
+    assert (sharp != soft).all()
+    exact = warped_ridge.parts(model, faces, smoothing=0.0)
+    moved = displacement.warp(faces, exact.fields)
+    change, tint = model.change, np.moveaxis(np.asarray(model.tint), 0, -1)
+    np.testing.assert_allclose(moved + exact.changes, synthesis.synthesize(change, moved) + tint, atol=1e-5)
+    assert expressive.shape == moved.shape
+    with pytest.raises(InputError, match="smoothing must be 0 or more, not -1"):
+        warped_ridge.synthesize(model, faces, smoothing=-1.0)
 
 
 def test_colours_do_not_fade(scene):
@@ -96,7 +121,7 @@ def test_a_large_penalty_leaves_the_mean_field(scene):
     faces, expressive, fields = scene
     options = OPTIONS | {"field_penalty": 1e9}
     model = warped_ridge.fit(faces[:24], expressive[:24], fields=fields[:24], **options)
-    found = np.asarray(warped_ridge.predict_fields(model.field, model.field_window, faces))
+    found = np.asarray(warped_ridge.predict_fields(model.field, model.field_window, faces).fields)
     np.testing.assert_allclose(found, found[:1].repeat(30, axis=0), atol=1e-4)
     inner = slice(6, -6)
     np.testing.assert_allclose(found[0, inner, inner], fields[:24].mean(axis=0)[inner, inner], atol=0.05)
@@ -104,7 +129,7 @@ def test_a_large_penalty_leaves_the_mean_field(scene):
     aside = fields[..., ::-1]
     for mirrored, expected in ((False, aside[:24].mean(axis=0)), (True, 0 * aside[0])):
         model = warped_ridge.fit(faces[:24], expressive[:24], fields=aside[:24], **options, mirrored=mirrored)
-        found = np.asarray(warped_ridge.predict_fields(model.field, model.field_window, faces[:1]))
+        found = np.asarray(warped_ridge.predict_fields(model.field, model.field_window, faces[:1]).fields)
         np.testing.assert_allclose(found[0, inner, inner], expected[inner, inner], atol=0.05)
 
 

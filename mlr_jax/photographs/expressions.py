@@ -42,11 +42,13 @@ class Effect(NamedTuple):
       output: `(size, size, channels)`, the face with the expression, as the model makes it.
       change: `(size, size, channels)`, what is added to a photograph of it, whose pixels have moved.
       field: `(size, size, 2)`, how they move, in pixels of the face; None if they do not.
+      num_folded: at how many pixels of the face the field folded, and was repaired; None without a field.
     """
 
     output: jax.Array
     change: jax.Array
     field: jax.Array | None
+    num_folded: jax.Array | None = None
 
 
 class Landmarks(NamedTuple):
@@ -190,15 +192,15 @@ def effect(model: Model, cutout: Cutout, *, intensity: float = 1.0) -> Effect:
         if num_channels == 1:  # What it has learned from grey pictures holds for every channel.
             tint = jnp.broadcast_to(model.tint, (seen.shape[-1], *model.tint.shape[1:]))
             model = model._replace(tint=tint)
-        fields, changes = warped_ridge.parts(model, seen[None], intensity=intensity)
+        fields, changes, num_folded = warped_ridge.parts(model, seen[None], intensity=intensity)
         output = displacement.warp(seen[None], fields)[0] + changes[0]
-        found = Effect(output, changes[0], fields[0])
+        found = Effect(output, changes[0], fields[0], num_folded[0])
     else:
         output = synthesis.synthesize(model, seen[None], intensity=intensity)[0]
         found = Effect(output, transferable(output - seen), None)
     if is_grey_in_colour:
         luma = jnp.array(images.LUMA, jnp.float32)[:, None]
-        return Effect(found.output @ luma, found.change @ luma, found.field)
+        return found._replace(output=found.output @ luma, change=found.change @ luma)
     return found
 
 

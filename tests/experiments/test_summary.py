@@ -30,6 +30,18 @@ TRIALS = {
 }
 
 
+def test_settings_over_splits():
+    rows = [
+        {"way": "a", "seed": 0, "mse": 1.0, "ssim": ""},
+        {"way": "b", "seed": 0, "mse": 5.0, "ssim": 0.5},
+        {"way": "a", "seed": 1, "mse": 2.0, "ssim": ""},
+    ]
+    a, b = summary.over_splits(rows, ("way",), ("mse", "ssim"))
+    expected = {"way": "a", "num_seeds": 2, "mse_mean": 1.5, "mse_se": pytest.approx(0.5)}
+    assert a == expected | {"ssim_mean": "", "ssim_se": ""}
+    assert b == {"way": "b", "num_seeds": 1, "mse_mean": 5.0, "mse_se": "", "ssim_mean": 0.5, "ssim_se": ""}
+
+
 def test_means_and_standard_errors_are_over_splits():
     good, bad = summary.summarize(TRIALS, "good")
     assert tuple(good) == summary.HEADER
