@@ -8,9 +8,9 @@ face and the whole model have with it:
 
 The fields to be predicted are those that a registration of both pictures finds. With --points, those of a
 face mesh in both, models are also trained on thin-plate splines through these, and on the neutral face's
-shape. The ways: none; the mean field; masked ridge of the field on a small grey face, with windows of several sizes,
-and with and without mirrored pairs; ridge, kernel and reduced-rank regression on all of the small face; ridge
-on the shape; and as bounds the test person's own fields, which nobody knows.
+shape. The ways: none; the mean field; masked ridge of the field on a small grey face, with windows of several
+sizes, with and without mirrored pairs; ridge and reduced-rank regression on all of the small face; ridge on
+the shape; and as bounds the test person's own fields, which nobody knows.
 
 Writes into --output_dir: config.json; results.csv, each way with each penalty; and summary.csv, each way with
 the penalty that leaves the least unknown, which is chosen on the same people and so a little too good, for

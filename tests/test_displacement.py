@@ -63,7 +63,7 @@ def test_resized_and_mirrored_fields_move_the_same():
     small = displacement.resize(fields, (SIZE // 2, SIZE // 3))
     assert small.shape == (1, SIZE // 2, SIZE // 3, 2)
     np.testing.assert_allclose(abs(small).max(axis=(0, 1, 2)), [1.0, 0.75], rtol=0.02)
-    np.testing.assert_allclose(displacement.resize(small, (SIZE, SIZE)), fields, atol=0.1)
+    np.testing.assert_allclose(displacement.resize(small, (SIZE, SIZE)), fields, atol=0.25)
     np.testing.assert_array_equal(displacement.resize(fields, (SIZE, SIZE)), fields)
 
 

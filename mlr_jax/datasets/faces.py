@@ -277,7 +277,7 @@ def corresponding_points(source: Source, path: str | os.PathLike[str]) -> np.nda
     """
     if source.places is None:
         raise checks.InputError(
-            f"{path}: these pictures were not cut out of files, so it has no points of them"
+            f"{path}: there are no points of these pictures, which were not cut out of files"
         )
     try:
         with np.load(path) as table:

@@ -77,14 +77,14 @@ def test_wrong_points(root):
     with pytest.raises(InputError, match=r"files is \(2,\) and points is \(3, 5, 2\)"):
         faces.corresponding_points(opened, file)
     np.savez(file, files=["a", "b"], points=np.zeros((2, 5, 2)))
-    with pytest.raises(InputError, match="has no points of .*neutral_front/001_03.jpg"):
+    with pytest.raises(InputError, match=r"has no points of .*neutral_front/001_03.jpg"):
         faces.corresponding_points(opened, file)
     every = [f"neutral_front/{person}_03.jpg" for person in PEOPLE]
     every += [f"smiling_front/{person}_08.jpg" for person in PEOPLE]
     np.savez(file, files=every, points=np.full((6, 5, 2), np.nan))
-    with pytest.raises(InputError, match="points of .*001_03.jpg holds 10 values that are NaN"):
+    with pytest.raises(InputError, match=r"points of .*001_03\.jpg holds 10 values that are NaN"):
         faces.corresponding_points(opened, file)
-    with pytest.raises(InputError, match="has no points of these pictures, which were not cut out"):
+    with pytest.raises(InputError, match="there are no points of these pictures, which were not cut out"):
         faces.corresponding_points(synthetic.stream(), file)
 
 
