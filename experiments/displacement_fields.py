@@ -17,8 +17,11 @@ the penalty that leaves the least unknown, which is chosen on the same people an
 every way alike. unknown is the squared error of the field, relative to that of no field; mse_moved the error
 of faces that only move, mse that of warped ridge with such fields.
 
-Expected, London: the registered field of a person leaves little to be explained, but from the neutral face
-only a small part of it can be known beyond the mean, in whatever way.
+Expected, London, 128 x 128 colour: the mean field leaves 0.777 unknown, window 9 0.773, window 31, all pixels
+and the neutral face's shape 0.77: how someone smiles is hardly to be seen before, in whatever way. With the
+person's own registered field the model's MSE x 1e3 is 2.5, with that of the mesh 4.5, with any that can be
+known 5.4 (the unchanged picture has 6.7). Models trained on registered fields are a little better than those
+trained on the mesh. In six minutes on 2 CPU cores.
 """
 
 from collections.abc import Callable, Sequence

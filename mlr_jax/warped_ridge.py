@@ -82,7 +82,7 @@ def fit(
     penalty: ArrayLike = 6.4,
     channels: synthesis.Channels = "shared",
     field_window: int = 9,
-    field_penalty: ArrayLike = 300.0,
+    field_penalty: ArrayLike = 1000.0,
     mirrored: bool = True,
 ) -> WarpedModel:
     """Learns from pairs of pictures how an expression moves and changes faces.
