@@ -2,13 +2,17 @@ r"""What the pretrained models make of two photographs that scikit-image carries
 
     python -m experiments.portraits
 
-The astronaut smiles, so her smile is taken off; the cat gets one. Writes portraits.png into --output_dir:
+The astronaut smiles, so her smile is taken off; the cat gets one. Writes into --output_dir: portraits.png,
 each photograph as it is, on the way, at the end, and with the face replaced by the model's output
-(`experiments.synthesize --detail=none`) instead of moved and changed.
+(`experiments.synthesize --detail=none`) instead of moved and changed; and parts.png, what moves and what
+changes, each on its own. No pixel of a closed mouth can move to where teeth should be: the change draws them.
 """
 
 import io
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from absl import flags
@@ -20,50 +24,88 @@ from experiments import outsiders, run_folder, script
 from mlr_jax import pretrained
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.photographs import expressions, files
-from mlr_jax.photographs.expressions import Detail, Landmarks
+from mlr_jax.photographs.expressions import Cutout, Detail, Effect, Landmarks
 from mlr_jax.photographs.files import Photograph
 
 flags.adopt_module_key_flags(run_folder)
 
-# The photograph, the model, how much of it; left, top and side of what is shown.
-_ROWS = (
-    (outsiders.astronaut, "unsmile", 1.0, (140, 28, 170)),
-    (outsiders.cat, "smile", 2.0, (75, 0, 300)),
-)
+
+class _Row(NamedTuple):
+    """A photograph, the model, how much of it; left, top and side of what is shown."""
+
+    portrait: outsiders.Portrait
+    model: str
+    intensity: float
+    view: tuple[int, int, int]
 
 
 def draw() -> None:
-    """Draws the figure."""
+    """Draws both figures."""
     output_dir = run_folder.chosen("portraits")
-    figure, axes = plt.subplots(len(_ROWS), 4, figsize=(10, 5.3), layout="constrained", squeeze=False)
-    for row, (load, model, intensity, (left, top, side)) in zip(axes, _ROWS, strict=True):
-        portrait = load()
-        saved = pretrained.load(model)
-        photograph = Photograph(files.to_levels(portrait.picture, np.dtype(np.uint8)))
-        panels = {"photograph": photograph.levels}
-        ways: dict[str, tuple[float, Detail]] = {
-            f"{model}, intensity {intensity / 2:g}": (intensity / 2, "transfer"),
-            f"{model}, intensity {intensity:g}": (intensity, "transfer"),
-            f"{model}, intensity {intensity:g}, face replaced": (intensity, "none"),
-        }
-        for label, (amount, detail) in ways.items():
-            changed = expressions.synthesize(
-                saved.model,
-                photograph,
-                Landmarks(*portrait[1:]),
-                template=saved.template or FaceTemplate(),
-                intensity=amount,
-                detail=detail,
-            )
-            panels[label] = changed.levels
+    rows = (
+        _Row(outsiders.astronaut(), "unsmile", 1.0, (140, 28, 170)),
+        _Row(outsiders.cat(), "smile", 2.0, (75, 0, 300)),
+    )
+    for name, panels in (("portraits.png", _ways), ("parts.png", _parts)):
+        content = _figure([panels(row) for row in rows], [row.view for row in rows])
+        run_folder.write_bytes(output_dir / name, content)
+        print(output_dir / name)
+
+
+def _ways(row: _Row) -> dict[str, np.ndarray]:
+    """The photograph, and what `experiments.synthesize` makes of it."""
+    photograph = _photograph(row)
+    panels = {"photograph": photograph.levels}
+    ways: tuple[tuple[float, Detail, str], ...] = (
+        (row.intensity / 2, "transfer", ""),
+        (row.intensity, "transfer", ""),
+        (row.intensity, "none", ", face replaced"),
+    )
+    for intensity, detail, note in ways:
+        cutout, effect = _effect(row, photograph, intensity)
+        changed = expressions.put_back(photograph, cutout, effect, detail=detail)
+        panels[f"{row.model}, intensity {intensity:g}{note}"] = changed.levels
+    return panels
+
+
+def _parts(row: _Row) -> dict[str, np.ndarray]:
+    """What moves, what changes, and both together."""
+    photograph = _photograph(row)
+    cutout, effect = _effect(row, photograph, row.intensity)
+    moved = effect._replace(change=jnp.zeros_like(effect.change))
+    grey = photograph._replace(levels=np.full_like(photograph.levels, 128))
+    return {
+        "photograph": photograph.levels,
+        "its pixels moved": expressions.put_back(photograph, cutout, moved).levels,
+        "the change, beside grey": expressions.put_back(
+            grey, cutout._replace(part=np.full_like(cutout.part, 128 / 255)), effect._replace(field=None)
+        ).levels,
+        "both": expressions.put_back(photograph, cutout, effect).levels,
+    }
+
+
+def _photograph(row: _Row) -> Photograph:
+    return Photograph(files.to_levels(row.portrait.picture, np.dtype(np.uint8)))
+
+
+def _effect(row: _Row, photograph: Photograph, intensity: float) -> tuple[Cutout, Effect]:
+    saved = pretrained.load(row.model)
+    landmarks, size = Landmarks(*row.portrait[1:]), expressions.model_size(saved.model)
+    cutout = expressions.cut_out(photograph, landmarks, size, saved.template or FaceTemplate())
+    return cutout, expressions.effect(saved.model, cutout, intensity=intensity)
+
+
+def _figure(rows: Sequence[Mapping[str, np.ndarray]], views: Sequence[tuple[int, int, int]]) -> bytes:
+    figure, axes = plt.subplots(len(rows), 4, figsize=(10, 5.3), layout="constrained", squeeze=False)
+    for row, panels, (left, top, side) in zip(axes, rows, views, strict=True):
         for axis, (label, levels) in zip(row, panels.items(), strict=True):
             axis.imshow(levels[top : top + side, left : left + side])
             axis.set_title(label, fontsize=10)
             axis.set_axis_off()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
-    run_folder.write_bytes(output_dir / "portraits.png", content.getvalue())
-    print(output_dir / "portraits.png")
+    plt.close(figure)
+    return content.getvalue()
 
 
 if __name__ == "__main__":
