@@ -43,7 +43,7 @@ MEASURES = ("mse", "ssim", "sharpness", "sharpness_of_input", "nose_sharpness", 
 
 # Top, bottom, left and right, as parts of the side, for aligned faces.
 _MOUTH = (0.68, 0.88, 0.28, 0.72)
-_NOSE = (0.28, 0.58, 0.44, 0.56)
+_NOSE = (0.28, 0.58, 0.4, 0.6)
 
 _FULL_SIZE = flags.DEFINE_integer("full_size", 512, "Side of the large faces in pixels.", lower_bound=16)
 flags.adopt_module_key_flags(comparison)
