@@ -1,6 +1,11 @@
 # Sourced by run.sh and test.sh in the project's folder: makes .venv with the pinned packages of
 # requirements/$1.txt, where it is not as it should be. Set PYTHON to choose the interpreter it is made with.
 
+# Compiled bytecode stays here, even where none is wanted beside the sources: without any, every script takes
+# some seconds more to start.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$PWD/.venv/bytecode"
+
 is_recent_python() {
   "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }

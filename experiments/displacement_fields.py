@@ -12,10 +12,10 @@ shape. The ways: none; the mean field; masked ridge of the field on a small grey
 sizes, with and without mirrored pairs; ridge and reduced-rank regression on all of the small face; ridge on
 the shape; and as bounds the test person's own fields, which nobody knows.
 
-Writes into --output_dir: config.json; results.csv, each way with each penalty; and summary.csv, each way with
-the penalty that leaves the least unknown, which is chosen on the same people and so a little too good, for
-every way alike. unknown is the squared error of the field, relative to that of no field; mse_moved the error
-of faces that only move, mse that of warped ridge with such fields.
+Writes into --output_dir: config.json; results.csv, each way with each penalty; summary.csv, each way with the
+penalty that leaves the least unknown, which is chosen on the same people and so a little too good, for every
+way alike; and displacement_fields.png. unknown is the squared error of the field, relative to that of no
+field; mse_moved the error of faces that only move, mse that of warped ridge with such fields.
 
 Expected, London, 128 x 128 colour: the mean field leaves 0.777 unknown, window 9 0.773, window 31, all pixels
 and the neutral face's shape 0.77: how someone smiles is hardly to be seen before, in whatever way. With the
@@ -24,19 +24,21 @@ known 5.4 (the unchanged picture has 6.7). Models trained on registered fields a
 trained on the mesh. In six minutes on 2 CPU cores.
 """
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 from absl import flags
 from jax.typing import ArrayLike
 from tqdm import tqdm
 
-from experiments import data, run_folder, script
+from experiments import curves, data, run_folder, script
 from experiments.hyperparameters import FIXED
 from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
 from mlr_jax.baselines import l2_ridge, reduced_rank
@@ -45,7 +47,11 @@ from mlr_jax.datasets import faces, source as sources
 from mlr_jax.datasets.pairs import Pairs, folds
 from mlr_jax.warped_ridge import FIELD_SIZE
 
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
 TABLES = ("results.csv", "summary.csv")
+FIGURE = "displacement_fields.png"
 
 _PENALTIES = (1e2, 3e2, 1e3, 3e3, 1e4, 3e4)
 
@@ -110,7 +116,7 @@ def measure() -> None:
     configuration = run_folder.describe_run(
         data.resolved_flags(), {"experiment": "displacement_fields", "num_pairs": len(subjects)}
     )
-    run_folder.start(output_dir, configuration, outputs=TABLES)
+    run_folder.start(output_dir, configuration, outputs=(*TABLES, FIGURE))
     rows: list[dict[str, Any]] = []
     chosen: list[dict[str, Any]] = []
     for source, people in trained_on.items():
@@ -125,14 +131,16 @@ def measure() -> None:
             chosen.append(best | _errors(way, best["penalty"], people, splits))
             for table, each in zip(TABLES, (rows, chosen), strict=True):
                 run_folder.write_csv(output_dir / table, tuple(each[0]), each)
-    print(f"{data.title()}, {len(subjects)} pairs, {_NUM_FOLDS.value} folds\n")
+    title = f"{data.title()}, {len(subjects)} pairs, {_NUM_FOLDS.value} folds"
+    run_folder.write_bytes(output_dir / FIGURE, _draw(chosen, title))
+    print(f"{title}\n")
     print("way                       trained on    penalty  unknown  MSE x 1e3 moved  MSE x 1e3  sharpness")
     for row in chosen:
         print(
             f"{row['way']:<24}  {row['trained_on']:<12}  {row['penalty']:7g}  {row['unknown']:7.3f}  "
             f"{1e3 * row['mse_moved']:15.3f}  {1e3 * row['mse']:9.3f}  {row['sharpness']:9.2f}"
         )
-    print(f"\nTables and configuration: {output_dir}")
+    print(f"\nTables, figure and configuration: {output_dir}")
 
 
 def _load() -> tuple[tuple[str, ...], dict[str, People]]:
@@ -260,6 +268,35 @@ def _fields(predict: Callable[[People], ArrayLike], people: People) -> np.ndarra
     """The predicted fields, of the size of the faces and as warped ridge uses them."""
     height, width = people.neutral.shape[1:3]
     return np.asarray(warped_ridge.enlarge_fields(predict(people), height, width).fields)
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """A row for each way, a dot for what its models were trained on."""
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    sources = list(dict.fromkeys(row["trained_on"] for row in rows))
+    labels = {"unknown": "part of the field that is unknown", "mse": "mean squared error x 1e3 with it"}
+    figure, axes = plt.subplots(
+        1, len(labels), figsize=(9, 0.3 * len(ways) + 1.6), sharey=True, layout="constrained"
+    )
+    for axis, (column, label) in zip(axes, labels.items(), strict=True):
+        for source in sources:
+            own = [row for row in rows if row["trained_on"] == source]
+            places = [ways.index(row["way"]) for row in own]
+            values = [row[column] * (1 if column == "unknown" else 1e3) for row in own]
+            look = {"color": curves.colour(source, sources), "marker": curves.marker(source, sources)}
+            axis.plot(values, places, linestyle="", label=source, **look)
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(ways)), ways)
+    axes[0].invert_yaxis()
+    handles, texts = axes[0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=11)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    plt.close(figure)
+    return content.getvalue()
 
 
 def _take(people: People, indices: np.ndarray) -> People:

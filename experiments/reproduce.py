@@ -25,7 +25,7 @@ from typing import NamedTuple
 from absl import flags
 
 from experiments import data, results_page, run_folder, script, verdicts
-from experiments.results_page import Section
+from experiments.results_page import Column, Section
 from mlr_jax import checks
 
 
@@ -39,6 +39,7 @@ class Job(NamedTuple):
       flags: besides those of the data set.
       figures: that show no real person of a data set.
       is_synthetic: whether it is about synthetic faces, whatever the data set.
+      columns: heading -> column of summary.csv that the page shows.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Job(NamedTuple):
     flags: Sequence[str]
     figures: Sequence[str]
     is_synthetic: bool = False
+    columns: Mapping[str, Column] = {}
 
 
 _GREY = ("--channels=1",)
@@ -57,6 +59,16 @@ _QUICK = (
     "pca_ridge",
 )  # fmt: skip
 # Flags that a first look has smaller values of.
+_COMPARISON = {
+    "method": Column("method"),
+    "MSE x 1e3": Column("mse", 1e3, 2),
+    "PSNR, dB": Column("psnr", 1, 2),
+    "SSIM": Column("ssim", 1, 3),
+    "sharpness": Column("sharpness", 1, 2),
+    "parameters": Column("num_parameters", 1, 0),
+    "MSE x 1e3 minus masked ridge's": Column("mse_minus_reference", 1e3, 2, "+"),
+    "p": Column("p_value", 1, None),
+}
 _LARGE = ("--num_seeds", "--image_size", "--methods")
 JOBS = (
     Job(
@@ -93,13 +105,23 @@ JOBS = (
         "full_resolution",
         ["--image_size=128", *_FIVE_SPLITS],
         [],
+        columns={
+            "size": Column("size"),
+            "output": Column("output"),
+            "MSE x 1e3": Column("mse", 1e3, 2),
+            "SSIM": Column("ssim", 1, 3),
+            "sharpness": Column("sharpness", 1, 2),
+            "of the input's": Column("sharpness_of_input", 1, 2),
+            "on the nose": Column("nose_sharpness", 1, 2),
+            "mouth MSE x 1e3": Column("mouth_mse", 1e3, 2),
+        },
     ),
     Job(
         "displacement_fields",
         "How well can it be known where an expression will move the pixels of a face?",
         "displacement_fields",
         ["--image_size=128"],
-        [],
+        ["displacement_fields.png"],
     ),
     Job(
         "receptive_field",
@@ -258,6 +280,7 @@ def _publish(
             shlex.join([*_command(job), *_public(_given_flags(job))]),
             job.figures,
             seconds.get(job.name),
+            _COMPARISON if job.experiment == "compare_baselines" else job.columns,
         )
         for job in JOBS
         if (output_dir / job.name / "config.json").exists()

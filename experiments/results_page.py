@@ -18,6 +18,22 @@ synthetic faces by `mlr_jax.datasets.synthetic`. What methods make of them is sy
 """
 
 
+class Column(NamedTuple):
+    """Of a table on the page.
+
+    Attributes:
+      name: in summary.csv; of a mean over splits, without `_mean`.
+      scale: it is multiplied by.
+      digits: after the point; None for one digit in all.
+      sign: "+" to show it always.
+    """
+
+    name: str
+    scale: float = 1
+    digits: int | None = 0
+    sign: str = ""
+
+
 class Section(NamedTuple):
     """One experiment on the page.
 
@@ -27,6 +43,7 @@ class Section(NamedTuple):
       command: that makes it.
       figures: that may be shown.
       seconds: that it took, if that is known.
+      columns: heading -> column of summary.csv that is shown; none without.
     """
 
     name: str
@@ -34,6 +51,7 @@ class Section(NamedTuple):
     command: str
     figures: Sequence[str]
     seconds: float | None
+    columns: Mapping[str, Column] = {}
 
 
 def publish(
@@ -72,40 +90,33 @@ def _publish_section(source: Path, target: Path, section: Section) -> list[str]:
     lines += [f"![{section.question}]({section.name}/{name})" for name in figures]
     lines += [""] if figures else []
     summary = source / "summary.csv"
-    if section.name.startswith("compare") and summary.exists():
-        lines += _comparison(verdicts.read(summary))
+    if section.columns and summary.exists():
+        lines += _table(verdicts.read(summary), section.columns)
     links = ", ".join(f"[{name}]({section.name}/{name})" for name in tables)
     took = "" if section.seconds is None else f" The run took {section.seconds / 60:.0f} minutes."
     return [*lines, f"Tables: {links}.{took}", ""]
 
 
-def _comparison(rows: Sequence[verdicts.Row]) -> list[str]:
-    """The summary of a comparison as a Markdown table."""
-    lines = [
-        "| method | MSE x 1e3 | PSNR, dB | SSIM | sharpness | parameters | MSE x 1e3 minus masked ridge's "
-        "| p |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        difference = row["mse_minus_reference"]
-        cells = [
-            row["method"],
-            _with_error(row, "mse", 1e3, 2),
-            _with_error(row, "psnr", 1, 2),
-            _with_error(row, "ssim", 1, 3),
-            _with_error(row, "sharpness", 1, 2),
-            f"{int(row['num_parameters']):,}",
-            f"{float(difference) * 1e3:+.2f}" if difference else "",
-            f"{float(row['p_value']):.1g}" if row["p_value"] else "",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+def _table(rows: Sequence[verdicts.Row], columns: Mapping[str, Column]) -> list[str]:
+    """A summary as a Markdown table."""
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    lines += [f"| {' | '.join(_cell(row, column) for column in columns.values())} |" for row in rows]
     return [*lines, ""]
 
 
-def _with_error(row: Mapping[str, str], column: str, scale: float, digits: int) -> str:
-    mean, error = row[f"{column}_mean"], row[f"{column}_se"]
-    text = f"{float(mean) * scale:.{digits}f}"
-    return f"{text} ± {float(error) * scale:.{digits}f}" if error else text
+def _cell(row: verdicts.Row, column: Column) -> str:
+    """A number, with its standard error if it is a mean."""
+    name, scale, digits, sign = column
+    text = row[name] if name in row else row[f"{name}_mean"]
+    try:
+        value = float(text) * scale
+    except ValueError:
+        return text
+    if digits is None:
+        return f"{value:.1g}"
+    error = "" if name in row else row[f"{name}_se"]
+    spread = f" ± {float(error) * scale:.{digits}f}" if error else ""
+    return f"{value:{sign},.{digits}f}{spread}"
 
 
 def _machine(output_dir: Path, sections: Sequence[Section]) -> str:

@@ -21,6 +21,10 @@ from tests.experiments import scripts
 NAMES = (
     "compare_baselines",
     "compare_changes",
+    "compare_colour",
+    "perception_distortion",
+    "full_resolution",
+    "displacement_fields",
     "receptive_field",
     "penalty",
     "training_size",
@@ -85,14 +89,72 @@ def test_writes_configuration_tables_and_figures(everything, name):
     config = json.loads((everything / name / "config.json").read_text())
     assert config["experiment"] == {
         "compare_changes": "compare_baselines",
+        "compare_colour": "compare_baselines",
         "out_of_synthetic": "out_of_dataset",
     }.get(name, name)
     assert config["flags"]["fast"] is True
+    assert config["flags"]["channels"] == 1
     assert rows(everything / name / "results.csv")
     figures = list((everything / name).glob("*.png"))
     assert figures
     for figure in figures:
         assert iio.imread(figure)[..., :3].std() > 5, figure
+
+
+def test_perception_distortion(everything, pairs):
+    train, test = pairs
+    found = rows(everything / "perception_distortion" / "results.csv")
+    assert [(row["method"], row["smoothing"]) for row in found] == [
+        (name, smoothing) for name in METHODS for smoothing in ("0", "1")
+    ]
+    copied, own = ([row for row in found if row["method"] == name] for name in ("copy_input", "masked_ridge"))
+    for row in copied:
+        assert row["best_mse"] == row["mse"] == copied[0]["mse"]
+        assert row["best_intensity"] == "0"
+    assert float(own[0]["mse"]) == pytest.approx(error(train, test, penalty=0.4), rel=1e-3)
+    model = synthesis.fit(*train[:2], penalty=0.4)
+    intensities = np.arange(9) / 4
+    errors = [
+        metrics.mse(synthesis.synthesize(model, test.neutral, intensity=each), test.expressive)
+        for each in intensities
+    ]
+    assert float(own[0]["best_mse"]) == pytest.approx(float(np.min(errors, axis=0).mean()), rel=1e-3)
+    expected = np.median(intensities[np.argmin(errors, axis=0)])
+    assert float(own[0]["best_intensity"]) == expected
+    assert float(own[1]["sharpness"]) != float(own[0]["sharpness"])
+
+
+def test_full_resolution(everything, pairs):
+    found = rows(everything / "full_resolution" / "results.csv")
+    outputs = list(dict.fromkeys(row["output"] for row in found))
+    assert [(row["size"], row["output"]) for row in found] == [
+        (size, output) for size in ("16", "32") for output in outputs
+    ]
+    large = {row["output"]: row for row in found if row["size"] == "32"}
+    assert float(large["copy_input"]["sharpness_of_input"]) == 1
+    sharpness = {output: float(row["sharpness_of_input"]) for output, row in large.items()}
+    assert sharpness["warped_ridge"] > sharpness["masked_ridge"]
+    # A closed mouth has no teeth to move.
+    mouth = {output: float(row["mouth_mse"]) for output, row in large.items()}
+    assert mouth["warped_ridge"] < mouth["warped_ridge, moved only"] < mouth["copy_input"]
+    small = {row["output"]: row for row in found if row["size"] == "16"}
+    _, test = pairs
+    assert float(small["copy_input"]["mse"]) == pytest.approx(
+        float(metrics.mse(test.neutral, test.expressive).mean()), rel=1e-5
+    )
+
+
+def test_displacement_fields(everything):
+    found = {row["way"]: row for row in rows(everything / "displacement_fields" / "summary.csv")}
+    unknown = {way: float(row["unknown"]) for way, row in found.items()}
+    assert unknown["none"] == 1
+    assert unknown["its own, learned from"] < unknown["window 9"] < unknown["mean"] < 1
+    tried = [
+        row for row in rows(everything / "displacement_fields" / "results.csv") if row["way"] == "window 9"
+    ]
+    assert unknown["window 9"] == min(float(row["unknown"]) for row in tried)
+    assert len(tried) > 3
+    assert float(found["its own, learned from"]["mse"]) < float(found["mean"]["mse"])
 
 
 def test_receptive_field(everything, pairs):
