@@ -12,7 +12,7 @@ from mlr_jax import masks
 
 
 class Lag(NamedTuple):
-    """One lag image: of channel `left` at q with input channel `right` at q + (dy, dx).
+    """One lag image: of channel `left` at q with channel `right` at q + (dy, dx).
 
     Input channels count from 0, and the targets' channels after them.
     """
@@ -41,7 +41,8 @@ class Input(NamedTuple):
 
 @cache
 def needed(window: masks.Window, in_channels: int, out_channels: int) -> tuple[Lag, ...]:
-    """All that a window needs: every pair of inputs once, as it is symmetric; all targets with all inputs.
+    """All that a window needs: every pair of inputs once, as it is symmetric; all targets with all inputs;
+    and every target with itself, for the errors.
 
     What a smaller window needs is among what a larger one needs.
     """
@@ -59,7 +60,8 @@ def needed(window: masks.Window, in_channels: int, out_channels: int) -> tuple[L
         for out in range(out_channels)
         for right in range(in_channels)
     ]
-    return (*pairs, *crosses)
+    squares = [Lag(in_channels + out, in_channels + out, 0, 0) for out in range(out_channels)]
+    return (*pairs, *crosses, *squares)
 
 
 def reach(lags: tuple[Lag, ...]) -> tuple[int, int]:
@@ -93,3 +95,10 @@ def cross_entries(window: masks.Window, in_channels: int, out_channels: int) -> 
         tuple(index[Lag(in_channels + out, channel, dy, dx)] for out in range(out_channels))
         for dy, dx, channel in inputs(window, in_channels)
     )
+
+
+@cache
+def square_entries(window: masks.Window, in_channels: int, out_channels: int) -> tuple[int, ...]:
+    """For every target: the lag image of its squares."""
+    index = {lag: i for i, lag in enumerate(needed(window, in_channels, out_channels))}
+    return tuple(index[Lag(in_channels + out, in_channels + out, 0, 0)] for out in range(out_channels))

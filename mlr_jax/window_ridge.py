@@ -85,6 +85,64 @@ def solve(
     return WindowLinear(jnp.moveaxis(weights.reshape(shape), 2, 0), bias)
 
 
+def squared_error(
+    moments: Moments, window: masks.Window, num_pairs: jax.Array, params: WindowLinear
+) -> jax.Array:
+    """The squared error of a map, summed over pairs, see `window_statistics.squared_error`.
+
+    Args:
+      moments: of the pairs.
+      window: which they were made for.
+      num_pairs: (), N.
+      params: any map on that window.
+
+    Returns:
+      `(out_channels, height, width)`.
+    """
+    in_channels, height, width = moments.input_mean.shape
+    out_channels = len(moments.target_mean)
+    layout = lines.Layout(height, width, *masks.reach(window))
+    inputs = lag_images.inputs(window, in_channels)
+    entries = lag_images.gram_entries(window, in_channels, out_channels)
+    places = [[(entry.lag, layout.shift(entry.dy, entry.dx)) for entry in row] for row in entries]
+    shifts = jnp.asarray([(each.channel, layout.shift(each.dy, each.dx)) for each in inputs])
+    products = lines.flatten(moments.products, layout)
+    means = lines.flatten(moments.input_mean, layout)
+    crosses = lines.flatten(_crosses(moments, window), layout)
+    weights = lines.flatten(
+        jnp.moveaxis(params.weights, 0, 2).reshape(len(inputs), out_channels, height, width), layout
+    )
+
+    def pick(planes: jax.Array, places: jax.Array) -> jax.Array:
+        """Some planes, each moved by its own offset."""
+
+        def one(place: jax.Array) -> jax.Array:
+            start = place[0], layout.margin + place[1]
+            return jax.lax.dynamic_slice(planes, start, (1, layout.length))[0]
+
+        return jax.vmap(one)(places)
+
+    def here(planes: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice_in_dim(planes, layout.margin, layout.length, axis=-1)
+
+    own = here(weights)  # (num_inputs, out_channels, pixels)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def add(total: jax.Array, row: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        """One row of C: its part of w^T C w - 2 w . c."""
+        places, weight, cross = row
+        seen = jnp.sum(pick(products, places)[:, None] * own, axis=0)
+        return total + weight * (seen - 2 * cross), None
+
+    zero = jnp.zeros((out_channels, layout.length), products.dtype)
+    explained, _ = jax.lax.scan(add, zero, (jnp.asarray(places), own, here(crosses)))
+    seen = jnp.sum(pick(means, shifts)[:, None] * own, axis=0)
+    squares = moments.products[jnp.asarray(lag_images.square_entries(window, in_channels, out_channels))]
+    missing = moments.target_mean - params.bias - lines.unflatten(seen, layout)
+    error = squares + lines.unflatten(explained, layout) + num_pairs * missing**2
+    return jnp.maximum(error, 0)
+
+
 def plan(window: masks.Window, in_channels: int, width: int) -> strips.Plan:
     """How a picture is best cut for `solve`.
 

@@ -4,11 +4,12 @@ For a window O of offsets, pixel p's ridge problem depends on the examples only 
 
     sum_n x_n[p + a] x_n[p + b]    and    sum_n x_n[p + a] t_n[p],    a, b in O,
 
-and the sums themselves. Entry (a, b) of pixel p is entry (a + e, b + e) of pixel p - e: all pixels' Gram
-matrices together hold only one *lag image* R_d[q] = sum_n x_n[q] x_n[q + d] for every difference d of two
-offsets (`lag_images`), some 2 r^2 for a window of r x r. These sums are sufficient statistics of Khan et
-al.'s problem (IJCV 2020). They add up over pairs, so that training streams, is split over machines, and is
-taken back by subtraction; and every smaller window and every penalty is solved from the same ones.
+and the sums themselves; its error on them also on sum_n t_n[p]^2. Entry (a, b) of pixel p is entry (a + e,
+b + e) of pixel p - e: all pixels' Gram matrices together hold only one *lag image* R_d[q] = sum_n x_n[q]
+x_n[q + d] for every difference d of two offsets (`lag_images`), some 2 r^2 for a window of r x r. These sums
+are sufficient statistics of Khan et al.'s problem (IJCV 2020). They add up over pairs, so that training
+streams, is split over machines, and is taken back by subtraction; and every smaller window and every penalty
+is solved from the same ones.
 
 Numerics: pictures are centred at given ones before they are multiplied, so that the Gram matrices are about
 covariances; a bias needs no column of its own then (`window_ridge`). Sums are `compensated`, so that in
@@ -51,8 +52,8 @@ class WindowStatistics(NamedTuple):
       target_centre: `(out_channels, height, width)`.
       input_sum: `(in_channels, height, width)`, of the centred inputs.
       target_sum: `(out_channels, height, width)`.
-      products: `(num_lags, height, width)`, the lag images: of inputs with inputs, and of targets with
-        inputs. 0 where a lag leaves the picture.
+      products: `(num_lags, height, width)`, the lag images: of inputs with inputs, of targets with inputs,
+        and of targets with themselves. 0 where a lag leaves the picture.
     """
 
     window: masks.Window
@@ -323,11 +324,7 @@ def solve(
         negative or of another shape, or a system is singular.
     """
     where = "window_statistics.solve"
-    if not isinstance(window, masks.Window):
-        raise TypeError(f"{where}: window must be a masks.Window, not a {type(window).__name__}")
-    missing = sorted(set(window.offsets) - set(statistics.window.offsets))
-    if missing:
-        raise checks.InputError(f"{where}: the statistics were made for a window without {missing[0]}")
+    check_inside(where, window, statistics)
     size = statistics.input_centre.shape[1:]
     if np.shape(penalty) not in ((), size):
         raise checks.InputError(f"{where}: penalty must be a scalar or {size}, not {np.shape(penalty)}")
@@ -348,16 +345,68 @@ def _solve(
     restricted = _restrict(statistics, window)
 
     def solve_strip(start: jax.Array, size: int) -> WindowLinear:
-        def cut(planes: jax.Array) -> jax.Array:
-            if planes.ndim < 2:
-                return planes
-            return jax.lax.dynamic_slice_in_dim(planes, start, size, axis=planes.ndim - 2)
-
-        strip = jax.tree.map(cut, restricted)
+        strip, penalties = jax.tree.map(partial(_cut_rows, start=start, size=size), (restricted, penalty))
         moments = _moments(strip)
-        return window_ridge.solve(moments, window, strip.num_pairs, cut(penalty), penalize_bias=penalize_bias)
+        return window_ridge.solve(moments, window, strip.num_pairs, penalties, penalize_bias=penalize_bias)
 
     return strips.map_rows(solve_strip, height, window_ridge.plan(window, in_channels, width))
+
+
+def squared_error(statistics: WindowStatistics, params: WindowLinear, window: masks.Window) -> jax.Array:
+    """The squared error of a map, summed over pairs of which only the statistics are known.
+
+        sum_n (t_n - w . x_n - b)^2 = s - 2 w . c + w^T C w + N (m_t - w . m - b)^2
+
+    with the covariances C, c and s of inputs with inputs, inputs with the target, and the target with itself.
+    A small error is a difference of large numbers: relative to the sum of (t_n - m_t)^2 it has as many digits
+    as the precision.
+
+    Args:
+      statistics: of the pairs to be measured on.
+      params: from `solve`, of these pairs or others.
+      window: of `params`; any whose offsets are among those of `statistics.window`.
+
+    Returns:
+      `(out_channels, height, width)`, not less than 0.
+
+    Raises:
+      InputError: the window is not inside that of the statistics, or the map is of another size.
+    """
+    where = "window_statistics.squared_error"
+    check_inside(where, window, statistics)
+    channels = len(statistics.target_centre), len(window.offsets), len(statistics.input_centre)
+    expected = (*channels, *statistics.input_centre.shape[1:])
+    if params.weights.shape != expected:
+        raise checks.InputError(f"{where}: weights must be {expected}, not {params.weights.shape}")
+    return _squared_error(statistics, params, window)
+
+
+@jax.jit
+def _squared_error(statistics: WindowStatistics, params: WindowLinear, window: masks.Window) -> jax.Array:
+    in_channels, height, width = statistics.input_centre.shape
+    restricted = _restrict(statistics, window)
+
+    def measure_strip(start: jax.Array, size: int) -> jax.Array:
+        strip, own = jax.tree.map(partial(_cut_rows, start=start, size=size), (restricted, params))
+        return window_ridge.squared_error(_moments(strip), window, strip.num_pairs, own)
+
+    return strips.map_rows(measure_strip, height, window_ridge.plan(window, in_channels, width))
+
+
+def _cut_rows(planes: jax.Array, *, start: jax.Array, size: int) -> jax.Array:
+    """Some rows of `(..., height, width)`; a number as it is."""
+    if planes.ndim < 2:
+        return planes
+    return jax.lax.dynamic_slice_in_dim(planes, start, size, axis=planes.ndim - 2)
+
+
+def check_inside(where: str, window: masks.Window, statistics: WindowStatistics) -> None:
+    """Raises unless the statistics were made for a window that has all of this one's offsets."""
+    if not isinstance(window, masks.Window):
+        raise TypeError(f"{where}: window must be a masks.Window, not a {type(window).__name__}")
+    missing = sorted(set(window.offsets) - set(statistics.window.offsets))
+    if missing:
+        raise checks.InputError(f"{where}: the statistics were made for a window without {missing[0]}")
 
 
 def _restrict(statistics: WindowStatistics, window: masks.Window) -> WindowStatistics:
@@ -379,7 +428,7 @@ def _moments(statistics: WindowStatistics) -> window_ridge.Moments:
     targets = statistics.target_sum.high + statistics.target_sum.low
     both = jnp.concatenate([inputs, targets])
     # One more plane says where a lag stays inside.
-    planes = jnp.concatenate([inputs, jnp.ones_like(inputs[:1])])
+    planes = jnp.concatenate([both, jnp.ones_like(inputs[:1])])
     padded = jnp.pad(planes, ((0, 0), (reach_y, reach_y), (reach_x, reach_x)))
 
     def centre(lag_image: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
@@ -393,7 +442,7 @@ def _moments(statistics: WindowStatistics) -> window_ridge.Moments:
         product = (high - both[left] * shifted(right) / statistics.num_pairs) + low
         # In a strip of a picture, products with what is below it are there, but must not couple the systems
         # of its last rows, which are thrown away, to what these hold for outside: they would be indefinite.
-        return shifted(in_channels) * product
+        return shifted(len(both)) * product
 
     products = jax.lax.map(centre, (jnp.asarray(lags), *statistics.products))
     return window_ridge.Moments(

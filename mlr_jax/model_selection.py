@@ -1,0 +1,431 @@
+"""The window and the penalty that do best on people who were left out, from one pass over the data.
+
+Every fold of a cross-validation is a set of sums (`window_statistics`). Those of all other folds are the
+difference of the whole and the fold; any smaller window and any penalty is solved from them; and the error on
+the fold follows from the fold's own sums,
+
+    sum_n (t_n - w . x_n)^2 = t^T t - 2 w^T c + w^T G w.
+
+So no picture is looked at again, however many windows and penalties are tried.
+
+    scores = cross_validate(fold_statistics, [3, 5, 7], penalties)
+    selection = choose(scores)                      # one window and penalty for the image, or
+    selection = choose(scores, per_pixel=True)      # for each pixel
+"""
+
+import functools
+import math
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from mlr_jax import checks, masks, window_statistics
+from mlr_jax.numerics import batching, cholesky
+from mlr_jax.numerics.blurring import blur
+from mlr_jax.window_linear import WindowLinear
+from mlr_jax.window_statistics import WindowStatistics
+
+WINDOWS = (1, 3, 5, 7)
+"""Sides of the windows that `synthesis.fit` tries for "auto"."""
+
+PENALTIES = tuple(float(0.05 * 2**power) for power in range(12))
+"""Penalties that `synthesis.fit` tries for "auto", 0.05 to 102.4."""
+
+SMOOTHING = 4.0
+"""Standard deviation in pixels by which errors are smoothed before every pixel chooses."""
+
+Rule = Literal["minimum", "one_standard_error"]
+"""How a choice is made.
+
+"minimum": the least error; of equal ones that with the largest penalty, and then with the smallest window.
+"one_standard_error" (Breiman et al., 1984): of all that are within one standard error, over folds, of the
+least, that with the fewest inputs, and then with the largest penalty.
+"""
+
+
+class Scores(NamedTuple):
+    """Errors on the pairs of each fold, of models of the pairs of all others.
+
+    Attributes:
+      windows: that were tried. Static.
+      penalties: `(num_penalties,)`, that were tried.
+      num_pairs: `(num_folds,)`, in each fold.
+      errors: `(num_folds, num_windows, num_penalties, height, width)`, mean squared errors over the pairs and
+        channels of a fold; NaN where a system could not be solved.
+    """
+
+    windows: tuple[masks.Window, ...]
+    penalties: jax.Array
+    num_pairs: jax.Array
+    errors: jax.Array
+
+
+class Selection(NamedTuple):
+    """What was chosen, and what it was chosen from.
+
+    Attributes:
+      window_index: () or `(height, width)` int32, the place in `scores.windows`.
+      penalty: () or `(height, width)`.
+      scores: of all that was tried.
+    """
+
+    window_index: jax.Array
+    penalty: jax.Array
+    scores: Scores
+
+
+def fold_of(subjects: Sequence[Hashable], *, num_folds: int = 5, seed: int = 0) -> np.ndarray:
+    """Splits people, not pictures, at random into folds of nearly equal size.
+
+    Args:
+      subjects: whose picture each pair is.
+      num_folds: 2 or more.
+      seed: of the random choice.
+
+    Returns:
+      `(num_pairs,)` int64, the fold of each pair.
+
+    Raises:
+      TypeError: `num_folds` is not a whole number.
+      InputError: it is less than 2, or there are fewer people.
+
+    >>> fold_of(["ann", "bob", "bob", "eve"], num_folds=3)
+    array([0, 2, 2, 1])
+    """
+    checks.positive_integer("model_selection.fold_of", "num_folds", num_folds)
+    people = list(dict.fromkeys(subjects))
+    if num_folds < 2 or len(people) < num_folds:
+        raise checks.InputError(
+            f"model_selection.fold_of: num_folds must be from 2 to the number of people, {len(people)}, not "
+            f"{num_folds}"
+        )
+    order = np.random.default_rng(seed).permutation(len(people))
+    folds = {
+        people[person]: fold for fold, part in enumerate(np.array_split(order, num_folds)) for person in part
+    }
+    return np.array([folds[subject] for subject in subjects])
+
+
+def cross_validate(
+    fold_statistics: Sequence[Any],
+    windows: Sequence[int | masks.Window],
+    penalties: ArrayLike,
+    *,
+    penalize_bias: bool = True,
+) -> Scores:
+    """The error on held-out pairs of every window and penalty, at every pixel, from statistics alone.
+
+    Differentiable with respect to the penalties. Every window and penalty costs one solution a fold, and
+    hardly more for its error.
+
+    Args:
+      fold_statistics: for each fold a `WindowStatistics` of its pairs, or several along a first axis of all
+        arrays, such as those of colour channels; or a `synthesis.ExpressionStatistics`. Of one window and
+        with the same centres.
+      windows: sides of square windows, odd, or `masks.Window`s, inside that of the statistics.
+      penalties: `(num_penalties,)`, each lambda >= 0; or `(num_penalties, height, width)`.
+      penalize_bias: whether the penalty includes the bias, as published.
+
+    Raises:
+      InputError: there are fewer than two folds, one is empty, they do not belong together, a window is not
+        inside theirs, or a penalty is negative.
+    """
+    where = "model_selection.cross_validate"
+    folds: list[WindowStatistics] = [getattr(fold, "groups", fold) for fold in fold_statistics]
+    if len(folds) < 2:
+        raise checks.InputError(f"{where}: there must be two folds at least, not {len(folds)}")
+    sides = [masks.square(side) if isinstance(side, int | np.integer) else side for side in windows]
+    if not sides:
+        raise checks.InputError(f"{where}: there must be one window at least")
+    for place, fold in enumerate(folds):
+        if checks.is_concrete(fold.num_pairs) and not (np.asarray(fold.num_pairs) > 0).all():
+            raise checks.InputError(f"{where}: fold {place} has no pairs")
+    for window in sides:
+        window_statistics.check_inside(where, window, folds[0])
+    values = jnp.asarray(penalties, folds[0].num_pairs.dtype)
+    size = folds[0].input_centre.shape[-2:]
+    if values.ndim not in (1, 3) or not len(values) or values.shape[1:] not in ((), size):
+        raise checks.InputError(
+            f"{where}: penalties must be (num_penalties,) or (num_penalties, {size[0]}, {size[1]}), not "
+            f"{values.shape}"
+        )
+    checks.not_negative(where, "penalties", values)
+    whole = functools.reduce(window_statistics.merge, folds)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
+    errors = _cross_validate(whole, stacked, tuple(sides), values, penalize_bias=penalize_bias)
+    num_pairs = stacked.num_pairs.reshape(len(folds), -1)[:, 0]
+    return Scores(tuple(sides), values, num_pairs, errors)
+
+
+@partial(jax.jit, static_argnames=("windows", "penalize_bias"))
+def _cross_validate(
+    whole: WindowStatistics,
+    folds: WindowStatistics,
+    windows: tuple[masks.Window, ...],
+    penalties: jax.Array,
+    *,
+    penalize_bias: bool,
+) -> jax.Array:
+    def of_fold(fold: WindowStatistics) -> jax.Array:
+        others = window_statistics.subtract(whole, fold)
+
+        def of_penalty(window: masks.Window, penalty: jax.Array) -> jax.Array:
+            def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> jax.Array:
+                seen, unseen = both
+                params = window_statistics.solve(seen, window, penalty, penalize_bias=penalize_bias)
+                return window_statistics.squared_error(unseen, params, window).mean(axis=0) / unseen.num_pairs
+
+            return _map_groups(of_group, (others, fold), fold.num_pairs).mean(axis=0)
+
+        return jnp.stack([jax.lax.map(partial(of_penalty, window), penalties) for window in windows])
+
+    return jax.lax.map(of_fold, folds)
+
+
+def _map_groups(function: Callable[..., Any], argument: Any, num_pairs: jax.Array) -> Any:
+    """The function of each group, along a first axis; of the only one, if there is no axis of groups."""
+    if num_pairs.ndim:
+        return jax.lax.map(function, argument)
+    return jax.tree.map(lambda leaf: leaf[None], function(argument))
+
+
+def mean_errors(scores: Scores) -> jax.Array:
+    """Mean squared errors over all pairs, `(num_windows, num_penalties, height, width)`."""
+    shares = scores.num_pairs / scores.num_pairs.sum()
+    return jnp.tensordot(shares, scores.errors, axes=1, precision="highest")
+
+
+def choose(
+    scores: Scores, *, per_pixel: bool = False, rule: Rule = "minimum", smoothing: float = SMOOTHING
+) -> Selection:
+    """Chooses a window and a penalty.
+
+    Args:
+      scores: from `cross_validate`, with penalties that are the same for all pixels.
+      per_pixel: whether each pixel chooses its own, or all the same.
+      rule: see `Rule`.
+      smoothing: standard deviation in pixels by which errors are smoothed before pixels choose: a pixel's own
+        errors are too few to go by. 0 does not smooth.
+
+    Returns:
+      The choice. What could not be solved is not chosen, unless nothing could.
+
+    Raises:
+      InputError: there is no such rule, or penalties differ from pixel to pixel.
+    """
+    where = "model_selection.choose"
+    if rule not in ("minimum", "one_standard_error"):
+        raise checks.InputError(f"{where}: rule must be minimum or one_standard_error, not {rule!r}")
+    if scores.penalties.ndim != 1:
+        raise checks.InputError(f"{where}: penalties must be the same for all pixels")
+    errors = jnp.where(jnp.isfinite(scores.errors), scores.errors, jnp.inf)
+    errors = _smooth(errors, smoothing) if per_pixel else errors.mean(axis=(-2, -1))
+    num_penalties = len(scores.penalties)
+    best = _best(errors, scores, rule)
+    return Selection(
+        (best // num_penalties).astype(jnp.int32), scores.penalties[best % num_penalties], scores
+    )
+
+
+def _smooth(errors: jax.Array, sigma: float) -> jax.Array:
+    """Gaussian means over the pixels around."""
+    *lead, height, width = errors.shape
+    planes = jnp.moveaxis(errors.reshape(-1, height, width), 0, -1)
+    return jnp.moveaxis(blur(planes, sigma), -1, 0).reshape(*lead, height, width)
+
+
+def _best(errors: jax.Array, scores: Scores, rule: Rule) -> jax.Array:
+    """The cell (window, penalty) that is chosen from `(num_folds, num_windows, num_penalties, ...)`."""
+    num_folds, num_windows, num_penalties = errors.shape[:3]
+    cells = errors.reshape(num_folds, num_windows * num_penalties, *errors.shape[3:])
+    shares = scores.num_pairs / scores.num_pairs.sum()
+    means = jnp.tensordot(shares, cells, axes=1, precision="highest")
+    sizes = jnp.repeat(jnp.array([len(window.offsets) for window in scores.windows]), num_penalties)
+    penalties = jnp.tile(scores.penalties, num_windows)
+    if rule == "minimum":
+        order = jnp.lexsort((sizes, -penalties))
+        return order[jnp.argmin(means[order], axis=0)]
+    least = jnp.argmin(means, axis=0, keepdims=True)
+    at_least = jnp.take_along_axis(cells, least[None], axis=1)[:, 0]
+    limit = jnp.take_along_axis(means, least, axis=0)[0] + jnp.std(at_least, axis=0, ddof=1) / math.sqrt(
+        num_folds
+    )
+    order = jnp.lexsort((-penalties, sizes))
+    return order[jnp.argmax(means[order] <= limit[None], axis=0)]
+
+
+def solve(
+    statistics: WindowStatistics, selection: Selection, *, penalize_bias: bool = True
+) -> tuple[WindowLinear, masks.Window]:
+    """The map of all pairs, with what was chosen.
+
+    Args:
+      statistics: of all pairs; several along a first axis of all arrays, where the folds had them.
+      selection: from `choose`.
+      penalize_bias: as for `cross_validate`.
+
+    Returns:
+      The map, and its window: the one that was chosen, where that is one and known; otherwise that of the
+      statistics, with weights of 0 for what a pixel's own window does not have.
+    """
+    windows = selection.scores.windows
+    index, largest = selection.window_index, statistics.window
+
+    def solve_with(window: masks.Window) -> WindowLinear:
+        one = partial(
+            window_statistics.solve, window=window, penalty=selection.penalty, penalize_bias=penalize_bias
+        )
+        if statistics.num_pairs.ndim:
+            return jax.lax.map(one, statistics)
+        return one(statistics)
+
+    if index.ndim == 0 and checks.is_concrete(index):
+        chosen = windows[int(index)]
+        return solve_with(chosen), chosen
+    used = set(np.unique(index).tolist()) if checks.is_concrete(index) else set(range(len(windows)))
+    params = None
+    for place in sorted(used):
+        found = _widen(solve_with(windows[place]), windows[place], largest)
+        params = found if params is None else jax.tree.map(partial(_where, index == place), found, params)
+    assert params is not None
+    return params, largest
+
+
+def _where(condition: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
+    lead = (1,) * (one.ndim - condition.ndim)
+    return jnp.where(condition.reshape(*lead, *condition.shape), one, other)
+
+
+def _widen(params: WindowLinear, window: masks.Window, largest: masks.Window) -> WindowLinear:
+    """The same map on a larger window."""
+    if window == largest:
+        return params
+    places = np.array([largest.offsets.index(offset) for offset in window.offsets])
+    axis = params.weights.ndim - 4
+    shape = list(params.weights.shape)
+    shape[axis] = len(largest.offsets)
+    weights = jnp.zeros(shape, params.weights.dtype)
+    return params._replace(weights=weights.at[(slice(None),) * axis + (places,)].set(params.weights))
+
+
+def leave_one_out(
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    mask: masks.Mask,
+    penalty: ArrayLike,
+    *,
+    penalize_bias: bool = True,
+    batch_size: int | None = None,
+) -> jax.Array:
+    """What every example's prediction misses if the regression is fitted without it, exactly.
+
+    Without fitting again: with the hat matrix H, the prediction at example n misses (t_n - (H t)_n) / (1 -
+    H_nn). Where a pixel has fewer inputs than there are examples, 1 - H_nn is computed from a factor of its
+    Gram matrix; where it has as many or more, as a_n / (K^-1)_nn with the kernel matrix K = X X^T + lambda I
+    and K a = t, which holds for penalties however small, as long as the examples' inputs are not linearly
+    dependent. Not stable are: penalties below the rounding of the Gram or kernel matrix (1e-7 of its
+    diagonal in float32) if this is singular, as where inputs or examples occur twice; and examples that
+    alone determine a weight, whose 1 - H_nn is 0.
+
+    Args:
+      inputs: `(num_examples, num_inputs)` floating point.
+      targets: `(num_examples, num_outputs)` floating point.
+      mask: what each output sees.
+      penalty: lambda > 0, one for all or `(num_outputs,)`.
+      penalize_bias: whether the penalty includes the bias, as published.
+      batch_size: outputs at once, as for `masked_ridge.fit`.
+
+    Returns:
+      `(num_examples, num_outputs)`, target minus prediction.
+
+    Raises:
+      TypeError: an array is not floating point.
+      InputError: shapes do not agree, a value is NaN, or the penalty is negative.
+    """
+    where = "model_selection.leave_one_out"
+    inputs = checks.as_floating(where, "inputs", inputs, ("num_examples", "num_inputs"))
+    targets = checks.as_floating(where, "targets", targets, ("num_examples", "num_outputs"))
+    masks.check(mask, where, num_inputs=inputs.shape[1])
+    if len(inputs) != len(targets) or targets.shape[1] != len(mask.indices):
+        raise checks.InputError(
+            f"{where}: inputs {inputs.shape}, targets {targets.shape} and a mask of {len(mask.indices)} "
+            "outputs do not go together"
+        )
+    for name, array in (("inputs", inputs), ("targets", targets)):
+        checks.finite(where, name, array)
+    if np.shape(penalty) not in ((), targets.shape[1:]):
+        raise checks.InputError(f"{where}: penalty must be a scalar or {targets.shape[1:]}")
+    checks.not_negative(where, "penalty", penalty)
+    dtype = jnp.promote_types(inputs.dtype, targets.dtype)
+    penalties = jnp.broadcast_to(jnp.asarray(penalty, dtype), targets.shape[1:])
+    return _leave_one_out(
+        inputs.astype(dtype),
+        targets.astype(dtype),
+        mask,
+        penalties,
+        penalize_bias=penalize_bias,
+        batch_size=batch_size,
+    )
+
+
+@partial(jax.jit, static_argnames=("penalize_bias", "batch_size"))
+def _leave_one_out(
+    inputs: jax.Array,
+    targets: jax.Array,
+    mask: masks.Mask,
+    penalties: jax.Array,
+    *,
+    penalize_bias: bool,
+    batch_size: int | None,
+) -> jax.Array:
+    pixels = inputs.T
+    num_examples, num_inputs = len(inputs), mask.indices.shape[1] + penalize_bias
+
+    def of_pixel(pixel: tuple[jax.Array, ...]) -> jax.Array:
+        indices, valid, target, penalty = pixel
+        rows = jnp.where(valid[:, None], pixels[indices], 0)
+        if penalize_bias:
+            rows, valid = jnp.concatenate([rows, jnp.ones_like(rows[:1])]), jnp.append(valid, True)
+        if num_inputs < num_examples:
+            return _miss_by_gram(rows, valid, target, penalty, penalize_bias)
+        return _miss_by_kernel(rows, target, penalty, penalize_bias)
+
+    if batch_size is None:
+        numbers = 3 * num_inputs * num_examples + 3 * min(num_inputs, num_examples) ** 2
+        batch_size = batching.default_batch_size(targets.shape[1], numbers, inputs.dtype)
+    columns = jnp.asarray(mask.indices), jnp.asarray(mask.valid), targets.T, penalties
+    return jax.lax.map(of_pixel, columns, batch_size=batch_size).T
+
+
+def _miss_by_gram(
+    rows: jax.Array, valid: jax.Array, target: jax.Array, penalty: jax.Array, penalize_bias: bool
+) -> jax.Array:
+    """`rows` is `(num_inputs, num_examples)`."""
+    share = jnp.zeros((), rows.dtype)
+    if not penalize_bias:
+        rows, target = rows - rows.mean(axis=1, keepdims=True), target - target.mean()
+        share = jnp.asarray(1 / rows.shape[1], rows.dtype)
+    gram = jnp.einsum("kn,ln->kl", rows, rows, precision="highest")
+    upper = cholesky.factor(gram + jnp.diag(jnp.where(valid, penalty, 1)))
+    solved = jax.vmap(partial(cholesky.solve, upper), in_axes=1, out_axes=1)(rows)
+    hat = share + jnp.sum(rows * solved, axis=0)
+    fitted = jnp.einsum("kn,k->n", rows, jnp.einsum("kn,n->k", solved, target, precision="highest"))
+    return (target - fitted) / (1 - hat)
+
+
+def _miss_by_kernel(rows: jax.Array, target: jax.Array, penalty: jax.Array, penalize_bias: bool) -> jax.Array:
+    num = rows.shape[1]
+    kernel = jnp.einsum("kn,km->nm", rows, rows, precision="highest") + penalty * jnp.eye(
+        num, dtype=rows.dtype
+    )
+    upper = cholesky.factor(kernel)
+    inverse = jax.vmap(partial(cholesky.solve, upper), in_axes=1, out_axes=1)(jnp.eye(num, dtype=rows.dtype))
+    if not penalize_bias:  # The block of the system that is bordered by ones.
+        seen = inverse.sum(axis=1)
+        inverse = inverse - seen[:, None] * seen[None] / seen.sum()
+    return jnp.einsum("nm,m->n", inverse, target, precision="highest") / jnp.diag(inverse)

@@ -1,0 +1,239 @@
+"""Every score against fitting, leaving out and measuring again."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import masked_ridge, masks, model_selection, synthesis, window_linear, window_statistics
+from mlr_jax.checks import InputError
+from mlr_jax.model_selection import Scores
+
+HEIGHT, WIDTH = 9, 7
+PENALTIES = (0.05, 0.4, 30.0)
+SIDES = (1, 3, 5)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Float64; targets that a pixel's surroundings explain in part."""
+    rng = np.random.default_rng(0)
+    inputs = rng.random((23, HEIGHT, WIDTH, 2))
+    targets = 0.5 * inputs + 0.3 * np.roll(inputs, 1, axis=2) + 0.05 * rng.standard_normal(inputs.shape)
+    return inputs, targets
+
+
+FOLD = np.array([0] * 4 + [1] * 7 + [2] * 12)  # Uneven.
+
+
+def fold_statistics(inputs, targets, folds=FOLD, *, side=5):
+    """One for each fold, of the same centres."""
+    empty = window_statistics.init(
+        masks.square(side), HEIGHT, WIDTH, in_channels=2, out_channels=2, dtype=inputs.dtype
+    )
+    return [
+        window_statistics.update(empty, inputs[folds == fold], targets[folds == fold])
+        for fold in range(folds.max() + 1)
+    ]
+
+
+@pytest.mark.parametrize("penalize_bias", [True, False])
+def test_scores_are_those_of_refitting(pairs, x64, penalize_bias):
+    scores = model_selection.cross_validate(
+        fold_statistics(*pairs), SIDES, PENALTIES, penalize_bias=penalize_bias
+    )
+    assert scores.errors.shape == (3, len(SIDES), len(PENALTIES), HEIGHT, WIDTH)
+    np.testing.assert_array_equal(scores.num_pairs, [4, 7, 12])
+    inputs, targets = (each.reshape(len(each), -1) for each in pairs)
+    for fold in range(3):
+        seen, unseen = fold != FOLD, fold == FOLD
+        for i, side in enumerate(SIDES):
+            window = masks.square(side)
+            one = masks.offset_window(HEIGHT, WIDTH, window.offsets)
+            for j, penalty in enumerate(PENALTIES):
+                missed = []
+                for channel in range(2):
+                    # Every target sees both input channels.
+                    both = masks.across_channels(one, 2)
+                    target = targets[:, channel::2]
+                    params = masked_ridge.fit(
+                        inputs[seen], target[seen], both, penalty, penalize_bias=penalize_bias
+                    )
+                    predicted = masked_ridge.predict(params, inputs[unseen], both)
+                    missed.append(np.mean((np.asarray(predicted) - target[unseen]) ** 2, axis=0))
+                expected = np.mean(missed, axis=0).reshape(HEIGHT, WIDTH)
+                np.testing.assert_allclose(scores.errors[fold, i, j], expected, rtol=1e-5)
+    pooled = np.tensordot([4 / 23, 7 / 23, 12 / 23], scores.errors, axes=1)
+    np.testing.assert_allclose(model_selection.mean_errors(scores), pooled, rtol=1e-12)
+
+
+def test_groups_are_averaged(pairs, x64):
+    """Channels that are fitted each on its own."""
+    inputs, targets = pairs
+    begun = synthesis.init_statistics(inputs, targets, window=3)
+    folds = [synthesis.update(begun, inputs[fold == FOLD], targets[fold == FOLD]) for fold in range(3)]
+    scores = model_selection.cross_validate(folds, [3], [0.4])
+    for fold in range(3):
+        model = synthesis.fit(inputs[fold != FOLD], targets[fold != FOLD], window=3, penalty=0.4)
+        missed = synthesis.synthesize(model, inputs[fold == FOLD]) - targets[fold == FOLD]
+        np.testing.assert_allclose(scores.errors[fold, 0, 0], np.mean(missed**2, axis=(0, 3)), rtol=1e-6)
+
+
+def test_single_precision(pairs):
+    single = [each.astype(np.float32) for each in pairs]
+    scores = model_selection.cross_validate(fold_statistics(*single), SIDES, PENALTIES)
+    assert scores.errors.dtype == jnp.float32
+    with jax.enable_x64(True):
+        exact = model_selection.cross_validate(fold_statistics(*pairs), SIDES, PENALTIES)
+    np.testing.assert_allclose(scores.errors, exact.errors, rtol=2e-3)
+
+
+def scores_of(errors: np.ndarray, penalties=(0.1, 1.0, 10.0)) -> Scores:
+    """Of two windows; `errors` is `(num_folds, 2, num_penalties)` and the same for all pixels."""
+    planes = np.broadcast_to(errors[..., None, None], (*errors.shape, 6, 5))
+    windows = (masks.square(1), masks.square(3))
+    return Scores(windows, jnp.array(penalties), jnp.ones(len(errors)), jnp.asarray(planes, jnp.float32))
+
+
+def chosen(selection) -> tuple[int, float]:
+    index, penalty = np.unique(selection.window_index), np.unique(selection.penalty)
+    assert len(index) == len(penalty) == 1
+    return int(index[0]), round(float(penalty[0]), 6)
+
+
+@pytest.mark.parametrize("per_pixel", [False, True])
+def test_the_least_error_and_ties_to_the_larger_penalty(per_pixel):
+    errors = np.array([[[3.0, 2.0, 2.0], [2.5, 2.0, 2.2]]] * 4)
+    choose = model_selection.choose
+    assert chosen(choose(scores_of(errors), per_pixel=per_pixel)) == (0, 10.0)
+    # Whatever the order in which they are given; and then the smaller window.
+    assert chosen(choose(scores_of(errors[..., ::-1], (10.0, 1.0, 0.1)), per_pixel=per_pixel)) == (0, 10.0)
+    errors[:, 1, 1] = 1.9
+    assert chosen(choose(scores_of(errors), per_pixel=per_pixel)) == (1, 1.0)
+    errors[1, 1, 1] = np.nan
+    assert chosen(choose(scores_of(errors), per_pixel=per_pixel)) == (0, 10.0)
+
+
+@pytest.mark.parametrize("per_pixel", [False, True])
+def test_one_standard_error(per_pixel):
+    """Folds differ by 0.4 at the best, so one standard error is 0.2 with four of them."""
+    errors = np.array([[[3.0, 2.17, 2.19], [2.5, 2.0, 2.18]]] * 4)
+    errors[:, 1, 1] += np.sqrt(3 / 4) * 0.4 * np.array([-1, 1, -1, 1])
+    rule = {"rule": "one_standard_error", "per_pixel": per_pixel}
+    assert chosen(model_selection.choose(scores_of(errors), **rule)) == (0, 10.0)
+    errors[:, 0, 2] = 2.21
+    assert chosen(model_selection.choose(scores_of(errors), **rule)) == (0, 1.0)
+    errors[:, 0] = 3
+    assert chosen(model_selection.choose(scores_of(errors), **rule)) == (1, 10.0)
+
+
+def test_pixels_choose_with_their_neighbours():
+    errors = np.full((2, 2, 1, 12, 12), 2.0)
+    errors[:, 0, :, :, :6] = 1.0  # The left half wants the first window,
+    errors[:, 1, :, 4, 9] = 9.0  # and a pixel of the right one was unlucky.
+    errors[:, 0, :, :, 6:] = 3.0
+    scores = Scores(
+        (masks.square(1), masks.square(3)), jnp.ones(1), jnp.ones(2), jnp.asarray(errors, jnp.float32)
+    )
+    alone = model_selection.choose(scores, per_pixel=True, smoothing=0).window_index
+    assert alone[4, 9] == 0
+    together = model_selection.choose(scores, per_pixel=True, smoothing=2.0).window_index
+    np.testing.assert_array_equal(together[:, :5], 0)
+    np.testing.assert_array_equal(together[:, 7:], 1)
+
+
+def test_solves_what_was_chosen(pairs, x64):
+    statistics = fold_statistics(*pairs)
+    scores = model_selection.cross_validate(statistics, SIDES, PENALTIES)
+    whole = window_statistics.merge(window_statistics.merge(*statistics[:2]), statistics[2])
+    one = model_selection.choose(scores)
+    params, window = model_selection.solve(whole, one)
+    assert window == scores.windows[int(one.window_index)]
+    expected = window_statistics.solve(whole, window, one.penalty)
+    np.testing.assert_array_equal(params.weights, expected.weights)
+
+    rng = np.random.default_rng(1)
+    each = one._replace(
+        window_index=jnp.asarray(rng.integers(0, 3, (HEIGHT, WIDTH))),
+        penalty=jnp.asarray(rng.choice(PENALTIES, (HEIGHT, WIDTH))),
+    )
+    traced = jax.jit(lambda statistics, selection: model_selection.solve(statistics, selection)[0])
+    for found in (model_selection.solve(whole, each)[0], traced(whole, each)):
+        predicted = window_linear.predict(found, pairs[0], whole.window)
+        for place, side in enumerate(SIDES):
+            params = window_statistics.solve(whole, masks.square(side), each.penalty)
+            own = window_linear.predict(params, pairs[0], masks.square(side))
+            there = np.asarray(each.window_index) == place
+            np.testing.assert_allclose(np.asarray(predicted)[:, there], np.asarray(own)[:, there], atol=1e-9)
+
+
+def test_gradients_with_respect_to_penalties(pairs, x64):
+    statistics = fold_statistics(*pairs, side=3)
+
+    def error(logarithm):
+        penalties = jnp.exp(logarithm)[None]
+        return model_selection.cross_validate(statistics, [3], penalties).errors.mean()
+
+    start = jnp.asarray(np.random.default_rng(0).normal(size=(HEIGHT, WIDTH)))
+    gradient = np.asarray(jax.grad(error)(start))
+    for place in ((0, 0), (4, 3), (8, 6)):
+        step = jnp.zeros_like(start).at[place].set(1e-4)
+        slope = (error(start + step) - error(start - step)) / 2e-4
+        np.testing.assert_allclose(gradient[place], slope, rtol=1e-5)
+
+
+def test_folds_are_of_people():
+    subjects = [f"person {n % 11}" for n in range(30)]
+    folds = model_selection.fold_of(subjects, num_folds=4)
+    by_person = {
+        subject: {int(fold) for s, fold in zip(subjects, folds, strict=True) if s == subject}
+        for subject in subjects
+    }
+    assert all(len(each) == 1 for each in by_person.values())
+    counts = np.bincount([min(each) for each in by_person.values()])
+    assert sorted(counts) == [2, 3, 3, 3]
+    assert (folds != model_selection.fold_of(subjects, num_folds=4, seed=1)).any()
+    with pytest.raises(InputError, match="from 2 to the number of people, 11, not 12"):
+        model_selection.fold_of(subjects, num_folds=12)
+
+
+@pytest.mark.parametrize("penalize_bias", [True, False])
+@pytest.mark.parametrize("num", [8, 12, 30])
+@pytest.mark.parametrize("penalty", [1e-10, 1e-3, 2.0])
+def test_leave_one_out_is_refitting(x64, num, penalty, penalize_bias):
+    """With fewer examples than inputs, about as many, and more."""
+    rng = np.random.default_rng(num)
+    inputs, targets = rng.random((num, 30)), rng.random((num, 30))
+    mask = masks.square_window(6, 5, 3)
+    missed = np.asarray(
+        model_selection.leave_one_out(inputs, targets, mask, penalty, penalize_bias=penalize_bias)
+    )
+    for left in (0, 3, num - 1):
+        rest = np.arange(num) != left
+        params = masked_ridge.fit(inputs[rest], targets[rest], mask, penalty, penalize_bias=penalize_bias)
+        expected = targets[left] - np.asarray(masked_ridge.predict(params, inputs[left : left + 1], mask))[0]
+        # A smaller system is worse conditioned, and refitting is no more exact.
+        np.testing.assert_allclose(missed[left], expected, atol=1e-5 if penalty < 1e-6 else 1e-9)
+
+
+def test_clear_errors(pairs):
+    statistics = fold_statistics(*[each.astype(np.float32) for each in pairs])
+    check = model_selection.cross_validate
+    with pytest.raises(InputError, match="must be two folds at least, not 1"):
+        check(statistics[:1], [3], [1.0])
+    with pytest.raises(InputError, match="must be one window"):
+        check(statistics, [], [1.0])
+    with pytest.raises(InputError, match=r"made for a window without \(-3, -3\)"):
+        check(statistics, [7], [1.0])
+    with pytest.raises(InputError, match=r"penalties must be \(num_penalties,\)"):
+        check(statistics, [3], 1.0)
+    with pytest.raises(InputError, match="penalties must be 0 or more and finite, not -1"):
+        check(statistics, [3], [1.0, -1.0])
+    empty = window_statistics.subtract(statistics[0], statistics[0])
+    with pytest.raises(InputError, match="fold 1 has no pairs"):
+        check([statistics[0], empty], [3], [1.0])
+    scores = check(statistics, [3], [1.0])
+    with pytest.raises(InputError, match="rule must be minimum or one_standard_error, not 'best'"):
+        model_selection.choose(scores, rule="best")
+    with pytest.raises(InputError, match="the same for all pixels"):
+        model_selection.choose(scores._replace(penalties=jnp.ones((1, HEIGHT, WIDTH))))
