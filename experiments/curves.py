@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 _OWN, _OWN_COLOUR = "masked_ridge", "tab:red"
 _COLOURS = [
     f"tab:{name}" for name in ("blue", "green", "orange", "purple", "brown", "pink", "olive", "cyan", "gray")
-]
+] + ["black"]
 # Over a wider range, powers of ten are labels enough.
 _MANY_TIMES = 200
 _MARKERS = "osv^D<>pX*"

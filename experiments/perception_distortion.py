@@ -17,8 +17,10 @@ against sharpness, a dot for each setting, and for each method a line through th
 settings beats in both. Stopped, the same command goes on where it was. --select=fixed keeps to the fixed
 values.
 
-Expected: at any sharpness that both reach, warped ridge has a lower error than masked ridge, and the dense
-regressions have a higher one than both.
+Expected, London, 64 x 64 grey, five splits: where both are, warped ridge has a lower error than masked ridge
+or the same: MSE x 1e3 of 4.89 with 0.72 of the real sharpness, masked ridge 4.85 with 0.45 and 5.13 with 0.84.
+Adding the change smoothed by half a pixel makes masked ridge both better and sharper; dense regressions are
+worse than no change. In four minutes on 2 CPU cores.
 """
 
 import inspect
