@@ -18,9 +18,9 @@ settings beats in both. Stopped, the same command goes on where it was. --select
 values.
 
 Expected, London, 64 x 64 grey, five splits: where both are, warped ridge has a lower error than masked ridge
-or the same: MSE x 1e3 of 4.89 with 0.72 of the real sharpness, masked ridge 4.85 with 0.45 and 5.13 with 0.84.
-Adding the change smoothed by half a pixel makes masked ridge both better and sharper; dense regressions are
-worse than no change. In four minutes on 2 CPU cores.
+or the same: MSE x 1e3 of 4.89 with 0.72 of the real sharpness, masked ridge 4.85 with 0.45 and 5.13 with
+0.84. Adding the change smoothed by half a pixel makes masked ridge both better and sharper; dense
+regressions are worse than no change. In four minutes on 2 CPU cores.
 """
 
 import inspect
