@@ -1,10 +1,11 @@
 """What the benchmark measured, as lines of text, a table of Markdown and a figure."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from experiments import figures
 
 HEADER = (
     "case",
@@ -72,9 +73,7 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> bytes:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("seconds")
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=100)
-    return content.getvalue()
+    return figures.png(figure, dpi=100)
 
 
 def _milliseconds(row: Mapping[str, Any]) -> str:

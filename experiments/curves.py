@@ -1,24 +1,17 @@
 """A figure of curves: how measures of several methods change along an axis."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt, ticker
-from matplotlib.lines import Line2D
+from experiments import figures, summary
 
-# Masked ridge is red in every figure.
-_OWN, _OWN_COLOUR = "masked_ridge", "tab:red"
-_COLOURS = [
-    f"tab:{name}" for name in ("blue", "green", "orange", "purple", "brown", "pink", "olive", "cyan", "gray")
-]
 # Over a wider range, powers of ten are labels enough.
 _MANY_TIMES = 200
-_MARKERS = "osv^D<>pX*"
 
 
 class Panel(NamedTuple):
@@ -55,51 +48,39 @@ def draw(panels: Sequence[Panel], axis_label: str, title: str, *, is_log: bool =
     """
     num_columns = 3 if len(panels) == 3 else min(2, len(panels))
     num_rows = -(-len(panels) // num_columns)
-    figure, axes = plt.subplots(
-        num_rows,
-        num_columns,
-        figsize=(4.6 * num_columns, 3.3 * num_rows + 0.9),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(4.6 * num_columns, 3.3 * num_rows + 0.9), layout="constrained")
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
     names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
-    handles: dict[str, Line2D] = {}
     for axis, panel in zip(axes.flat, panels, strict=False):
         for name, curve in panel.curves.items():
             places = np.array(sorted(curve))
             means = np.array([np.mean(curve[place]) for place in places])
-            own = name == _OWN
-            (line,) = axis.plot(
+            own = name == figures.OWN
+            axis.plot(
                 places,
                 means,
-                color=colour(name, names),
-                marker=marker(name, names),
+                color=figures.colour(name, names),
+                marker=figures.marker(name, names),
                 markersize=5,
                 linewidth=2.2 if own else 1.4,
                 zorder=3 if own else 2,
                 label=name.replace("_", " "),
             )
-            handles.setdefault(name, line)
-            spread = np.array([standard_error(curve[place]) for place in places])
+            spread = np.array([summary.standard_error(curve[place]) or 0.0 for place in places])
             if spread.any():
                 band = means - spread, means + spread
-                axis.fill_between(places, *band, color=colour(name, names), alpha=0.15, linewidth=0)
+                axis.fill_between(places, *band, color=figures.colour(name, names), alpha=0.15, linewidth=0)
         for name, value in panel.references.items():
-            line = axis.axhline(value, color="grey", linestyle=":", label=name.replace("_", " "))
-            handles.setdefault(name, line)
+            axis.axhline(value, color="grey", linestyle=":", label=name.replace("_", " "))
         _finish(axis, panel, axis_label, is_log)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     figure.suptitle(title, fontsize=11)
-    lines = list(handles.values())
-    figure.legend(handles=lines, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    plt.close(figure)
-    return content.getvalue()
+    figures.legend_below(figure, 5)
+    return figures.png(figure)
 
 
-def _finish(axis: plt.Axes, panel: Panel, axis_label: str, is_log: bool) -> None:
+def _finish(axis: Axes, panel: Panel, axis_label: str, is_log: bool) -> None:
     places = sorted({place for curve in panel.curves.values() for place in curve})
     if is_log:
         axis.set_xscale("log")
@@ -118,23 +99,4 @@ def _finish(axis: plt.Axes, panel: Panel, axis_label: str, is_log: bool) -> None
         axis.set_ylim(0.9 * least, panel.limit)
     axis.set_xlabel(axis_label)
     axis.set_ylabel(panel.label)
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def colour(name: str, names: Sequence[str]) -> str:
-    """Of one of several curves, the same wherever `names` are the same."""
-    if name == _OWN:
-        return _OWN_COLOUR
-    others = [other for other in names if other != _OWN]
-    return _COLOURS[others.index(name) % len(_COLOURS)]
-
-
-def marker(name: str, names: Sequence[str]) -> str:
-    """Of one of several curves."""
-    return _MARKERS[names.index(name) % len(_MARKERS)]
-
-
-def standard_error(values: Sequence[float]) -> float:
-    """Of the mean; 0 for a single value."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    figures.plain(axis)

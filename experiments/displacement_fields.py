@@ -24,7 +24,6 @@ known 5.4 (the unchanged picture has 6.7). Models trained on registered fields a
 trained on the mesh. In six minutes on 2 CPU cores.
 """
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,13 +31,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from absl import flags
 from jax.typing import ArrayLike
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments import curves, data, run_folder, script
+from experiments import data, figures, run_folder, script
 from experiments.hyperparameters import FIXED
 from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
 from mlr_jax.baselines import l2_ridge, reduced_rank
@@ -46,9 +45,6 @@ from mlr_jax.baselines.factored_linear import FactoredLinear
 from mlr_jax.datasets import faces, source as sources
 from mlr_jax.datasets.pairs import Pairs, folds
 from mlr_jax.warped_ridge import FIELD_SIZE
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 TABLES = ("results.csv", "summary.csv")
 FIGURE = "displacement_fields.png"
@@ -275,28 +271,22 @@ def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     ways = list(dict.fromkeys(row["way"] for row in rows))
     sources = list(dict.fromkeys(row["trained_on"] for row in rows))
     labels = {"unknown": "part of the field that is unknown", "mse": "mean squared error x 1e3 with it"}
-    figure, axes = plt.subplots(
-        1, len(labels), figsize=(9, 0.3 * len(ways) + 1.6), sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(9, 0.3 * len(ways) + 1.6), layout="constrained")
+    axes = figure.subplots(1, len(labels), sharey=True)
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
         for source in sources:
             own = [row for row in rows if row["trained_on"] == source]
             places = [ways.index(row["way"]) for row in own]
             values = [row[column] * (1 if column == "unknown" else 1e3) for row in own]
-            look = {"color": curves.colour(source, sources), "marker": curves.marker(source, sources)}
+            look = {"color": figures.colour(source, sources), "marker": figures.marker(source, sources)}
             axis.plot(values, places, linestyle="", label=source, **look)
         axis.set_xlabel(label)
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
+        figures.plain(axis)
     axes[0].set_yticks(range(len(ways)), ways)
     axes[0].invert_yaxis()
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figures.legend_below(figure, 2)
     figure.suptitle(title, fontsize=11)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    plt.close(figure)
-    return content.getvalue()
+    return figures.png(figure)
 
 
 def _take(people: People, indices: np.ndarray) -> People:

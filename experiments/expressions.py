@@ -18,18 +18,14 @@ values: disgusted 2.76 and afraid 3.02 x 1e-3 within 0.03, where leaving the pic
 4.01.
 """
 
-import io
 import sys
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from absl import flags
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
-from experiments import comparison, curves, data, face_sheet, run_folder, script
+from experiments import comparison, data, face_sheet, figures, run_folder, script, summary
 from experiments.comparison import Outcome, Point, Run
 
 FIGURES = ("expressions.png", "faces.png")
@@ -82,7 +78,8 @@ def _draw_errors(done: Run) -> bytes:
     """A group of bars for each expression."""
     outcomes = [outcome for outcome in done.outcomes if outcome.trials]
     names = list(dict.fromkeys(name for outcome in outcomes for name in outcome.trials))
-    figure, axis = plt.subplots(figsize=(1.6 * len(outcomes) + 2, 3.8), layout="constrained")
+    figure = Figure(figsize=(1.6 * len(outcomes) + 2, 3.8), layout="constrained")
+    axis = figure.subplots()
     width = 0.8 / len(names)
     for place, name in enumerate(names):
         means, spreads = zip(*(_mean_error(outcome, name) for outcome in outcomes), strict=True)
@@ -91,25 +88,21 @@ def _draw_errors(done: Run) -> bytes:
             means,
             width,
             yerr=spreads if any(spreads) else None,
-            color=curves.colour(name, names),
+            color=figures.colour(name, names),
             error_kw={"elinewidth": 0.8},
             label=name.replace("_", " "),
         )
     axis.set_xticks(range(len(outcomes)), [outcome.columns["expression"] for outcome in outcomes])
     axis.set_ylabel("mean squared error x 1e3")
-    axis.grid(axis="y", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
+    figures.plain(axis, grid="y")
     axis.set_title(done.title, fontsize=11)
-    figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    plt.close(figure)
-    return content.getvalue()
+    figures.legend_below(figure, 5)
+    return figures.png(figure)
 
 
 def _mean_error(outcome: Outcome, name: str) -> tuple[float, float]:
     values: Sequence[float] = [trial.row["mse"] * 1e3 for trial in outcome.trials.get(name, [])]
-    return (float(np.mean(values)), curves.standard_error(values)) if values else (0.0, 0.0)
+    return (float(np.mean(values)), summary.standard_error(values) or 0.0) if values else (0.0, 0.0)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """A figure of faces: a row for each person, a labelled column for each method."""
 
-import io
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from experiments import figures
 
 _INCHES_PER_FACE = 1.5
 
@@ -28,16 +26,14 @@ def draw(
       The figure as PNG.
     """
     height, width = next(iter(columns.values())).shape[1:3]
-    figure, axes = plt.subplots(
-        len(rows),
-        len(columns),
+    figure = Figure(
         figsize=(
             inches * len(columns) + 0.3,
             inches * len(rows) * height / width + 0.6,
         ),
-        squeeze=False,
         layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0),
     )
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for column, (label, pictures) in enumerate(columns.items()):
         axes[0, column].set_title(label.replace("_", " "), fontsize=10)
         for row, picture in enumerate(np.clip(pictures, 0, 1)):
@@ -49,7 +45,4 @@ def draw(
     for row, label in enumerate(rows):
         axes[row, 0].set_ylabel(label if len(label) <= 16 else f"…{label[-15:]}", fontsize=8)
     figure.suptitle(title, fontsize=11)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    plt.close(figure)
-    return content.getvalue()
+    return figures.png(figure)

@@ -17,7 +17,10 @@ Writes into --output_dir: config.json; results.csv, a row for each size, output 
 relative to the real expression's and to the input's; summary.csv, means and standard errors over splits; and
 faces_SIZE.png, all test faces of the first split: input, masked ridge, warped ridge and truth.
 
-Expected, London: at 512 pixels warped ridge has 0.9 of the input's sharpness.
+Expected, London, five splits: at 512 pixels warped ridge has 0.88 of the input's sharpness, masked ridge
+0.01. Of the real smile's it has 0.56; but the unchanged picture itself has no more than 0.63, and 0.50 on the
+nose. Around the mouth moving alone lowers the error by a fifth, moving and changing by two fifths. In two
+minutes on 2 CPU cores.
 """
 
 from collections.abc import Callable, Mapping

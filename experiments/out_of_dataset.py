@@ -26,26 +26,23 @@ SSIM to the cat 0.78 and 0.16. In twelve minutes on 2 CPU cores (AMD EPYC) that 
 """
 
 import inspect
-import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from absl import flags
+from matplotlib import ticker
+from matplotlib.figure import Figure
 from tqdm import tqdm
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt, ticker
 
 from experiments import (
     comparison,
-    curves,
     data,
     face_sheet,
+    figures,
     kept,
     outsiders,
     run_folder,
@@ -230,7 +227,8 @@ def _draw_errors(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
     known = [summary for summary in summaries if summary["relative_mse_mean"] != ""]
     labels = list(dict.fromkeys(summary["pictures"] for summary in known))
     names = list(dict.fromkeys(summary["method"] for summary in known))
-    figure, axis = plt.subplots(figsize=(7.5, 0.9 * len(labels) + 1.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 0.9 * len(labels) + 1.6), layout="constrained")
+    axis = figure.subplots()
     for place, name in enumerate(names):
         own = [summary for summary in known if summary["method"] == name]
         heights = [labels.index(row["pictures"]) + 0.07 * (place - (len(names) - 1) / 2) for row in own]
@@ -238,8 +236,8 @@ def _draw_errors(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
             [row["relative_mse_mean"] for row in own],
             heights,
             xerr=[row["relative_mse_se"] or 0 for row in own],
-            fmt=curves.marker(name, names),
-            color=curves.colour(name, names),
+            fmt=figures.marker(name, names),
+            color=figures.colour(name, names),
             capsize=3,
             label=name.replace("_", " "),
         )
@@ -251,14 +249,10 @@ def _draw_errors(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
     axis.set_yticks(range(len(labels)), labels)
     axis.invert_yaxis()
     axis.set_xlabel("mean squared error, relative to leaving the picture as it is")
-    axis.grid(axis="x", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
+    figures.plain(axis, grid="x")
     axis.set_title(title, fontsize=11)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    plt.close(figure)
-    return content.getvalue()
+    figures.legend_below(figure, 4)
+    return figures.png(figure)
 
 
 def _report(summaries: Sequence[Mapping[str, Any]], begun: Begun) -> None:

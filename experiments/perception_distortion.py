@@ -17,12 +17,13 @@ against sharpness, a dot for each setting, and for each method a line through th
 settings beats in both. Stopped, the same command goes on where it was. --select=fixed keeps to the fixed
 values.
 
-Expected: at any sharpness that both reach, warped ridge has a lower error than masked ridge, and the dense
-regressions have a higher one than both.
+Expected, London, 64 x 64 grey, five splits: where both are, warped ridge has a lower error than masked ridge
+or the same: MSE x 1e3 of 4.89 with 0.72 of the real sharpness, masked ridge 4.85 with 0.45 and 5.13 with
+0.84. Adding the change smoothed by half a pixel makes masked ridge both better and sharper; dense
+regressions are worse than no change. In four minutes on 2 CPU cores.
 """
 
 import inspect
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -30,21 +31,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from absl import flags
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments import comparison, cross_validation, curves, kept, run_folder, script, summary, trials
+from experiments import comparison, cross_validation, figures, kept, run_folder, script, summary, trials
 from experiments.cross_validation import Grid
 from experiments.hyperparameters import FIXED, GRIDS
 from experiments.methods import METHODS, Method, Params, make_method, render
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 FIGURE = "perception_distortion.png"
 MEASURES = ("mse", "ssim", "sharpness", "best_mse", "best_intensity")
@@ -190,12 +188,13 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
         "ssim": "SSIM",
     }
     copied = [row for row in summaries if row["method"] == "copy_input"]
-    figure, axes = plt.subplots(1, len(labels), figsize=(14, 4.6), layout="constrained")
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    axes = figure.subplots(1, len(labels))
     for axis, (measure, label) in zip(axes, labels.items(), strict=True):
         scale = 1 if measure == "ssim" else 1e3
         for name in names:
             known, front = _front([row for row in summaries if row["method"] == name], measure)
-            look = {"color": curves.colour(name, names), "marker": curves.marker(name, names)}
+            look = {"color": figures.colour(name, names), "marker": figures.marker(name, names)}
             for rows, line, alpha in ((known, "", 0.35), (front, "-", 1.0)):
                 axis.plot(
                     [row["sharpness_mean"] for row in rows],
@@ -218,15 +217,10 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
         axis.set_xlim(0, min(axis.get_xlim()[1], 1.5))
         axis.set_xlabel("sharpness, of the real picture's")
         axis.set_ylabel(label)
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+        figures.plain(axis)
+    figures.legend_below(figure, 6)
     figure.suptitle(title, fontsize=11)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    plt.close(figure)
-    return content.getvalue()
+    return figures.png(figure)
 
 
 def _report(summaries: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -8,19 +8,15 @@ each photograph as it is, on the way, at the end, and with the face replaced by 
 changes, each on its own. No pixel of a closed mouth can move to where teeth should be: the change draws them.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 from absl import flags
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
-from experiments import outsiders, run_folder, script
+from experiments import figures, outsiders, run_folder, script
 from mlr_jax import pretrained
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.photographs import expressions, files
@@ -96,16 +92,14 @@ def _effect(row: _Row, photograph: Photograph, intensity: float) -> tuple[Cutout
 
 
 def _figure(rows: Sequence[Mapping[str, np.ndarray]], views: Sequence[tuple[int, int, int]]) -> bytes:
-    figure, axes = plt.subplots(len(rows), 4, figsize=(10, 5.3), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(10, 5.3), layout="constrained")
+    axes = figure.subplots(len(rows), 4, squeeze=False)
     for row, panels, (left, top, side) in zip(axes, rows, views, strict=True):
         for axis, (label, levels) in zip(row, panels.items(), strict=True):
             axis.imshow(levels[top : top + side, left : left + side])
             axis.set_title(label, fontsize=10)
             axis.set_axis_off()
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110)
-    plt.close(figure)
-    return content.getvalue()
+    return figures.png(figure, dpi=110)
 
 
 if __name__ == "__main__":

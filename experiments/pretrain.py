@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 import mlr_jax
-from experiments import curves, data, run_folder, script
+from experiments import data, run_folder, script, summary
 from mlr_jax import displacement, metrics, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.pairs import Pairs, folds, take
@@ -126,7 +126,7 @@ def _summarize(
         "window": _WINDOW.value,
         "penalty": penalty,
         "num_people": len(set(pairs.subjects)),
-        "mse_se": curves.standard_error(people["mse"].tolist()),
+        "mse_se": summary.standard_error(people["mse"]),
         **{
             name: float(np.median(values) if name == "sharpness" else np.mean(values))
             for name, values in people.items()

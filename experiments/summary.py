@@ -1,17 +1,14 @@
 """Several runs of a comparison as one table and one figure: means, standard errors, paired tests."""
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from scipy import stats
 
+from experiments import figures
 from experiments.trials import Trial
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 METRICS = ("mse", "psnr", "ssim", "sharpness")
 HEADER = (
@@ -51,7 +48,7 @@ def summarize(trials: Mapping[str, Sequence[Trial]], reference: str) -> list[dic
         for metric in METRICS:
             values = np.array([trial.row[metric] for trial in each])
             row[f"{metric}_mean"] = float(values.mean())
-            row[f"{metric}_se"] = _standard_error(values)
+            row[f"{metric}_se"] = standard_error(values)
         for column in ("num_parameters", "fit_seconds", "select_seconds"):
             row[column] = float(np.median([trial.row[column] for trial in each]))
         row["num_parameters"] = round(row["num_parameters"])
@@ -84,7 +81,7 @@ def over_splits(
         for measure in measures:
             values = np.array([row[measure] for row in group if row[measure] != ""])
             summary[f"{measure}_mean"] = float(values.mean()) if len(values) else ""
-            summary[f"{measure}_se"] = _standard_error(values)
+            summary[f"{measure}_se"] = standard_error(values)
         summaries.append(summary)
     return summaries
 
@@ -104,15 +101,16 @@ def _compare(trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, A
     if people:
         result |= {
             "mse_minus_reference": float(differences.mean()),
-            "mse_minus_reference_se": _standard_error(differences),
+            "mse_minus_reference_se": standard_error(differences),
         }
     if len(people) > 1 and differences.any():
         result["p_value"] = float(stats.wilcoxon(differences).pvalue)
     return result
 
 
-def _standard_error(values: np.ndarray) -> float | str:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else ""
+def standard_error(values: Sequence[float] | np.ndarray) -> float | Literal[""]:
+    """Of the mean; "" for a single value, as in the tables."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else ""
 
 
 def draw(trials: Mapping[str, Sequence[Trial]], title: str) -> bytes:
@@ -125,16 +123,16 @@ def draw(trials: Mapping[str, Sequence[Trial]], title: str) -> bytes:
     Returns:
       The figure as PNG.
     """
-    figure, axis = plt.subplots(figsize=(7, 0.42 * len(trials) + 1.3), layout="constrained")
+    figure = Figure(figsize=(7, 0.42 * len(trials) + 1.3), layout="constrained")
+    axis = figure.subplots()
     for place, (name, each) in enumerate(trials.items()):
         errors = 1e3 * np.array([trial.row["mse"] for trial in each])
-        colour = "tab:red" if name == "masked_ridge" else "tab:blue"
+        colour = figures.colour(name, ["masked_ridge", name])
         axis.plot(errors, np.full(len(errors), place), "o", color=colour, alpha=0.3, markersize=5)
-        spread = _standard_error(errors)
         axis.errorbar(
             errors.mean(),
             place,
-            xerr=spread if isinstance(spread, float) else None,
+            xerr=standard_error(errors) or None,
             fmt="D",
             color=colour,
             capsize=4,
@@ -145,11 +143,7 @@ def draw(trials: Mapping[str, Sequence[Trial]], title: str) -> bytes:
         axis.axvline(copied, color="grey", linewidth=1, linestyle=":", zorder=0)
     axis.set_yticks(range(len(trials)), [name.replace("_", " ") for name in trials])
     axis.invert_yaxis()
-    axis.grid(axis="x", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
+    figures.plain(axis, grid="x")
     axis.set_xlabel("mean squared error on test people x 1e3 (dots: splits; diamonds: mean, s.e.)")
     axis.set_title(title, fontsize=11)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    plt.close(figure)
-    return content.getvalue()
+    return figures.png(figure)

@@ -162,6 +162,9 @@ def test_number_of_parameters(name, method, faces):
         "copy_input": 0,
         "mean_change": 3 * pixels,
         "masked_ridge": 3 * (windows + pixels),
+        # The field: 9 x 9 on 32 x 32, for both axes; the change: 5 x 5, and the tint.
+        "warped_ridge": 2 * ((9 * 32 - 20) ** 2 + 32**2)
+        + 3 * ((5 * HEIGHT - 6) * (5 * WIDTH - 6) + 2 * pixels),
         "masked_lsrf": 3 * (windows + pixels),
         "l0_omp": 3 * pixels * (2 + 1),
         "l2_ridge": 3 * pixels * (pixels + 1),
