@@ -119,7 +119,7 @@ def warped_ridge(settings: Settings) -> Method:
 
     def num_parameters(params: warped.WarpedModel) -> int:
         height, width = params.field.bias.shape[1:]
-        field = masks.offset_window(height, width, params.field_window.offsets)
+        field = masks.as_mask(params.field_window, height, width)
         num_field = len(params.field.bias) * int(np.sum(field.valid)) + params.field.bias.size
         return num_field + _num_masked_parameters(params.change) + params.tint.size
 
@@ -340,7 +340,7 @@ def _num_masked_parameters(model: synthesis.ExpressionModel) -> int:
     out_channels, _, in_channels, height, width = model.weights.shape
     mask = model.window
     if isinstance(mask, masks.Window):
-        mask = masks.offset_window(height, width, mask.offsets)
+        mask = masks.as_mask(mask, height, width)
     return int(np.sum(mask.valid)) * out_channels * in_channels + model.bias.size
 
 

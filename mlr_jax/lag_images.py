@@ -46,19 +46,27 @@ def needed(window: masks.Window, in_channels: int, out_channels: int) -> tuple[L
 
     What a smaller window needs is among what a larger one needs.
     """
-    differences = {(b[0] - a[0], b[1] - a[1]) for a in window.offsets for b in window.offsets}
-    pairs = [
-        Lag(left, right, *difference)
-        for difference in sorted(differences)
-        for left in range(in_channels)
-        for right in range(in_channels)
-        if (*difference, right) >= (0, 0, left)
+    distinct, places = masks.views(window)
+    channels = [range(in_channels)[place :: len(distinct)] for place in range(len(distinct))]
+    offsets = [
+        [offset for offset, other in zip(window.offsets, places, strict=True) if other == place]
+        for place in range(len(distinct))
     ]
+    pairs = [
+        Lag(left, right, dy, dx)
+        for one in range(len(distinct))
+        for other in range(len(distinct))
+        for dy, dx in {(b[0] - a[0], b[1] - a[1]) for a in offsets[one] for b in offsets[other]}
+        for left in channels[one]
+        for right in channels[other]
+        if (dy, dx, right) >= (0, 0, left)
+    ]
+    pairs.sort(key=lambda lag: (lag.dy, lag.dx, lag.left, lag.right))
     crosses = [
-        Lag(in_channels + out, right, *offset)
-        for offset in window.offsets
+        Lag(in_channels + out, channel, *offset)
+        for offset, place in zip(window.offsets, places, strict=True)
         for out in range(out_channels)
-        for right in range(in_channels)
+        for channel in channels[place]
     ]
     squares = [Lag(in_channels + out, in_channels + out, 0, 0) for out in range(out_channels)]
     return (*pairs, *crosses, *squares)
@@ -70,8 +78,16 @@ def reach(lags: tuple[Lag, ...]) -> tuple[int, int]:
 
 
 def inputs(window: masks.Window, in_channels: int) -> list[Input]:
-    """All that an output sees: offset by offset, its channels within each."""
-    return [Input(dy, dx, channel) for dy, dx in window.offsets for channel in range(in_channels)]
+    """All that an output sees: offset by offset, its channels within each.
+
+    `in_channels` are those of all views: the first channel of each, then the second of each, and so on.
+    """
+    distinct, places = masks.views(window)
+    return [
+        Input(dy, dx, channel)
+        for (dy, dx), place in zip(window.offsets, places, strict=True)
+        for channel in range(place, in_channels, len(distinct))
+    ]
 
 
 @cache

@@ -33,6 +33,18 @@ class Mask(NamedTuple):
     valid: np.ndarray | jax.Array
 
 
+class View(NamedTuple):
+    """What is made of a picture before a window looks at it.
+
+    Attributes:
+      mirrored: whether left and right change places, about the middle of the picture.
+      blur: standard deviation in pixels of the Gaussian by which it is blurred; 0 leaves it as it is.
+    """
+
+    mirrored: bool = False
+    blur: float = 0.0
+
+
 @jax.tree_util.register_static
 class Window(NamedTuple):
     """A receptive field that is the same around every pixel, and cut at the border.
@@ -40,25 +52,34 @@ class Window(NamedTuple):
     Static: it has no arrays, and a function that is compiled for one window is not compiled for another.
 
     Attributes:
-      offsets: distinct `(dy, dx)` in pixels.
+      offsets: `(dy, dx)` in pixels.
+      views: what each offset looks at, distinct together with it; empty if all look at the picture itself.
     """
 
     offsets: tuple[tuple[int, int], ...]
+    views: tuple[View, ...] = ()
 
 
-def window(offsets: Iterable[tuple[int, int]]) -> Window:
+def window(offsets: Iterable[tuple[int, int]], *, views: Iterable[View] = ()) -> Window:
     """Any window, from its offsets.
 
     Args:
-      offsets: distinct `(dy, dx)` in pixels.
+      offsets: `(dy, dx)` in pixels.
+      views: as many, what each offset looks at; by default the picture itself.
 
     Raises:
-      InputError: there is no offset, or one occurs twice.
+      InputError: there is no offset, one occurs twice in a view, there are not as many views, or a blur is
+        negative.
     """
     steps = tuple((int(dy), int(dx)) for dy, dx in offsets)
-    if not steps or len(set(steps)) != len(steps):
+    seen = tuple(View(bool(view.mirrored), float(view.blur)) for view in views)
+    if seen and len(seen) != len(steps):
+        raise checks.InputError(f"masks: there are {len(steps)} offsets, but {len(seen)} views")
+    for view in seen:
+        checks.not_negative("masks", "blur", view.blur)
+    if not steps or len(set(zip(steps, seen or (View(),) * len(steps), strict=True))) != len(steps):
         raise checks.InputError("masks: offsets must be distinct, and at least one")
-    return Window(steps)
+    return Window(steps, seen if any(view != View() for view in seen) else ())
 
 
 def square(size: int) -> Window:
@@ -98,6 +119,74 @@ def disk(radius: float) -> Window:
     checks.not_negative("masks", "radius", radius)
     reach = range(-int(radius), int(radius) + 1)
     return window((dy, dx) for dy in reach for dx in reach if dy**2 + dx**2 <= radius**2)
+
+
+def foveated(*, size: int = 3, outer_size: int = 3, dilation: int = 4, blur: float = 2.0) -> Window:
+    """A dense centre, and around it few pixels that stand apart, of a blurred copy of the picture.
+
+    As on a retina, what is far away is seen coarsely: with 18 inputs the default reaches 4 pixels far.
+
+    Args:
+      size: of the centre, odd.
+      outer_size: pixels along a side of what is around it, odd.
+      dilation: step between those.
+      blur: standard deviation in pixels of the Gaussian by which they are blurred; about half the step.
+
+    Raises:
+      InputError: a size is even or not positive, the dilation is less than 1, or the blur is negative.
+    """
+    return join(square(size), _viewed(dilated(outer_size, dilation), View(blur=blur)))
+
+
+def mirrored(window: Window, *, size: int = 1) -> Window:
+    """The window and, across the vertical axis in the middle of the picture, the mirror pixel.
+
+    Faces are nearly symmetric: what a pixel does not show, its mirror pixel may.
+
+    Args:
+      window: to which it is added.
+      size: of a square window around the mirror pixel, odd; 1 is the pixel alone.
+
+    Raises:
+      InputError: the size is even or not positive.
+    """
+    return join(window, _viewed(square(size), View(mirrored=True)))
+
+
+def join(*windows: Window) -> Window:
+    """All that any of the windows sees, each once, in the order in which it comes first."""
+    distinct = dict.fromkeys(entry for each in windows for entry in entries(each))
+    return window([entry.offset for entry in distinct], views=[entry.view for entry in distinct])
+
+
+class Entry(NamedTuple):
+    """One entry of a window.
+
+    Attributes:
+      offset: `(dy, dx)` in pixels.
+      view: of the picture that it looks at.
+    """
+
+    offset: tuple[int, int]
+    view: View
+
+
+def entries(window: Window) -> tuple[Entry, ...]:
+    """What a window sees, in its order."""
+    seen = window.views or (View(),) * len(window.offsets)
+    return tuple(map(Entry, window.offsets, seen))
+
+
+def views(window: Window) -> tuple[tuple[View, ...], tuple[int, ...]]:
+    """The distinct views of a window, in ascending order, and for each offset the place of its own."""
+    if not window.views:
+        return (View(),), (0,) * len(window.offsets)
+    distinct = tuple(sorted(set(window.views)))
+    return distinct, tuple(distinct.index(view) for view in window.views)
+
+
+def _viewed(window: Window, view: View) -> Window:
+    return Window(window.offsets, (view,) * len(window.offsets) if view != View() else ())
 
 
 def reach(window: Window) -> tuple[int, int]:
@@ -192,15 +281,61 @@ def offset_window(height: int, width: int, offsets: Sequence[tuple[int, int]]) -
       InputError: there is no offset, one occurs twice, or together they reach over more than the
         image.
     """
-    field = window(offsets)
-    check_window(field, "masks", height, width)
-    steps = np.asarray(field.offsets, dtype=np.int64)
+    return as_mask(window(offsets), height, width)
+
+
+def foveated_window(
+    height: int,
+    width: int,
+    *,
+    size: int = 3,
+    outer_size: int = 3,
+    dilation: int = 4,
+    blur: float = 2.0,
+) -> Mask:
+    """`foveated`, as index tensors: over the pixels of a picture and, after them, those of its blurred copy.
+
+    Args:
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+      size: see `foveated`, as for the others.
+      outer_size: of what is around the centre.
+      dilation: step between those pixels.
+      blur: of the copy; `window_linear.look` makes both.
+
+    Returns:
+      A mask with `height * width` outputs over `2 * height * width` inputs.
+
+    Raises:
+      InputError: as for `foveated`, or the window is larger than the picture.
+    """
+    field = foveated(size=size, outer_size=outer_size, dilation=dilation, blur=blur)
+    return as_mask(field, height, width)
+
+
+def as_mask(window: Window, height: int, width: int) -> Mask:
+    """A window as index tensors.
+
+    Args:
+      window: entry k of the mask is its offset k.
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+
+    Returns:
+      A mask with `height * width` outputs over the pixels of all `views`, one view after the other.
+
+    Raises:
+      InputError: the window is larger than the picture.
+    """
+    check_window(window, "masks", height, width)
+    steps = np.asarray(window.offsets, dtype=np.int64)
     # (height, width, offsets): where each entry would lie, then pulled back into the image.
     y, x = np.broadcast_arrays(
         np.arange(height)[:, None, None] + steps[:, 0], np.arange(width)[:, None] + steps[:, 1]
     )
     valid = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     indices = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
+    indices = indices + height * width * np.asarray(views(window)[1])
     shape = (height * width, len(steps))
     return Mask(indices.reshape(shape).astype(np.int32), valid.reshape(shape))
 

@@ -11,6 +11,9 @@ So no picture is looked at again, however many windows and penalties are tried.
     scores = cross_validate(fold_statistics, [3, 5, 7], penalties)
     selection = choose(scores)                      # one window and penalty for the image, or
     selection = choose(scores, per_pixel=True)      # for each pixel
+
+`tune` goes on from there: held-out errors can be differentiated, and it lowers them by changing every pixel's
+penalty and the shares that the offsets of the window have in it.
 """
 
 import functools
@@ -63,6 +66,25 @@ class Scores(NamedTuple):
     penalties: jax.Array
     num_pairs: jax.Array
     errors: jax.Array
+
+
+class Tuned(NamedTuple):
+    """What `tune` has found.
+
+    Attributes:
+      penalty: `(height, width)`.
+      factors: `(num_offsets,)`, by which it is multiplied for each offset; None if they were left alone.
+      errors: `(num_steps + 1,)`, mean squared errors on the folds that it descended on, before every step and
+        at the end.
+      stopping_errors: the same on the fold that says where to stop.
+      num_steps: (), int32, after how many steps that error was least, where these penalties are from.
+    """
+
+    penalty: jax.Array
+    factors: jax.Array | None
+    errors: jax.Array
+    stopping_errors: jax.Array
+    num_steps: jax.Array
 
 
 class Selection(NamedTuple):
@@ -136,15 +158,10 @@ def cross_validate(
         inside theirs, or a penalty is negative.
     """
     where = "model_selection.cross_validate"
-    folds: list[WindowStatistics] = [getattr(fold, "groups", fold) for fold in fold_statistics]
-    if len(folds) < 2:
-        raise checks.InputError(f"{where}: there must be two folds at least, not {len(folds)}")
-    sides = [masks.square(side) if isinstance(side, int | np.integer) else side for side in windows]
+    folds = _folds(where, fold_statistics, 2)
+    sides = [as_window(where, window) for window in windows]
     if not sides:
         raise checks.InputError(f"{where}: there must be one window at least")
-    for place, fold in enumerate(folds):
-        if checks.is_concrete(fold.num_pairs) and not (np.asarray(fold.num_pairs) > 0).all():
-            raise checks.InputError(f"{where}: fold {place} has no pairs")
     for window in sides:
         window_statistics.check_inside(where, window, folds[0])
     values = jnp.asarray(penalties, folds[0].num_pairs.dtype)
@@ -155,11 +172,35 @@ def cross_validate(
             f"{values.shape}"
         )
     checks.not_negative(where, "penalties", values)
-    whole = functools.reduce(window_statistics.merge, folds)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
+    whole, stacked, num_pairs = _stack(folds)
     errors = _cross_validate(whole, stacked, tuple(sides), values, penalize_bias=penalize_bias)
-    num_pairs = stacked.num_pairs.reshape(len(folds), -1)[:, 0]
     return Scores(tuple(sides), values, num_pairs, errors)
+
+
+def as_window(where: str, window: int | masks.Window) -> masks.Window:
+    """A window, of which only the side may be given."""
+    if isinstance(window, masks.Window):
+        return window
+    checks.positive_integer(where, "window, unless it is a masks.Window,", window)
+    return masks.square(int(window))
+
+
+def _folds(where: str, fold_statistics: Sequence[Any], fewest: int) -> list[WindowStatistics]:
+    folds: list[WindowStatistics] = [getattr(fold, "groups", fold) for fold in fold_statistics]
+    if len(folds) < fewest:
+        number = {2: "two", 3: "three"}[fewest]
+        raise checks.InputError(f"{where}: there must be {number} folds at least, not {len(folds)}")
+    for place, fold in enumerate(folds):
+        if checks.is_concrete(fold.num_pairs) and not (np.asarray(fold.num_pairs) > 0).all():
+            raise checks.InputError(f"{where}: fold {place} has no pairs")
+    return folds
+
+
+def _stack(folds: Sequence[WindowStatistics]) -> tuple[WindowStatistics, WindowStatistics, jax.Array]:
+    """The statistics of all pairs; those of the folds, along a first axis; and their numbers of pairs."""
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
+    num_pairs = stacked.num_pairs.reshape(len(folds), -1)[:, 0]
+    return functools.reduce(window_statistics.merge, folds), stacked, num_pairs
 
 
 @partial(jax.jit, static_argnames=("windows", "penalize_bias"))
@@ -172,19 +213,31 @@ def _cross_validate(
     penalize_bias: bool,
 ) -> jax.Array:
     def of_fold(fold: WindowStatistics) -> jax.Array:
-        others = window_statistics.subtract(whole, fold)
-
         def of_penalty(window: masks.Window, penalty: jax.Array) -> jax.Array:
-            def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> jax.Array:
-                seen, unseen = both
-                params = window_statistics.solve(seen, window, penalty, penalize_bias=penalize_bias)
-                return window_statistics.squared_error(unseen, params, window).mean(axis=0) / unseen.num_pairs
-
-            return _map_groups(of_group, (others, fold), fold.num_pairs).mean(axis=0)
+            return _held_out_error(whole, fold, window, penalty, None, penalize_bias)
 
         return jnp.stack([jax.lax.map(partial(of_penalty, window), penalties) for window in windows])
 
     return jax.lax.map(of_fold, folds)
+
+
+def _held_out_error(
+    whole: WindowStatistics,
+    fold: WindowStatistics,
+    window: masks.Window,
+    penalty: jax.Array,
+    factors: jax.Array | None,
+    penalize_bias: bool,
+) -> jax.Array:
+    """`(height, width)`: mean squared errors on a fold's pairs of the model of all others."""
+
+    def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> jax.Array:
+        seen, unseen = both
+        params = window_statistics.solve(seen, window, penalty, penalize_bias=penalize_bias, factors=factors)
+        return window_statistics.squared_error(unseen, params, window).mean(axis=0) / unseen.num_pairs
+
+    others = window_statistics.subtract(whole, fold)
+    return _map_groups(of_group, (others, fold), fold.num_pairs).mean(axis=0)
 
 
 def _map_groups(function: Callable[..., Any], argument: Any, num_pairs: jax.Array) -> Any:
@@ -259,6 +312,154 @@ def _best(errors: jax.Array, scores: Scores, rule: Rule) -> jax.Array:
     return order[jnp.argmax(means[order] <= limit[None], axis=0)]
 
 
+def tune(
+    fold_statistics: Sequence[Any],
+    window: int | masks.Window,
+    penalty: ArrayLike,
+    *,
+    per_pixel: bool = True,
+    per_offset: bool = True,
+    penalize_bias: bool = True,
+    smoothing: float = SMOOTHING,
+    num_steps: int = 60,
+    learning_rate: float = 0.1,
+) -> Tuned:
+    """Penalties that lower the error on held-out pairs, by gradient descent.
+
+    With theta the logarithms, Adam (Kingma and Ba, 2015) minimises over theta
+
+        sum_f sum_p error_{f, p}(lambda_p),    log lambda = log penalty + mean + blur(theta_p),
+
+    over all folds f but the last, of which the error of fold f is that of the model of all pairs that are not
+    in it, as in `cross_validate`. Offset k of the window has the penalty lambda_p F_k, an anisotropic prior
+    over the receptive field. The least error on the last fold says after how many steps to stop: what lowers
+    the error on the others only because it knows them, is not taken.
+
+    Args:
+      fold_statistics: three or more, as for `cross_validate`.
+      window: side of a square window, odd, or a `masks.Window`, inside that of the statistics.
+      penalty: lambda > 0 to begin with, one for all or `(height, width)`: of `choose`.
+      per_pixel: whether each pixel has its own, or all go up and down together.
+      per_offset: whether each offset has its own factor, the same for all pixels.
+      penalize_bias: whether the penalty includes the bias, as published.
+      smoothing: standard deviation in pixels by which pixels' logarithms are smoothed. 0 does not smooth.
+      num_steps: that are tried.
+      learning_rate: of Adam: logarithms change by about so much in a step.
+
+    Returns:
+      The penalties where the error on the last fold was least, which may be those that it began with.
+
+    Raises:
+      InputError: as for `cross_validate`, or there are fewer than three folds.
+    """
+    where = "model_selection.tune"
+    folds = _folds(where, fold_statistics, 3)
+    window = as_window(where, window)
+    window_statistics.check_inside(where, window, folds[0])
+    size = folds[0].input_centre.shape[-2:]
+    start = jnp.asarray(penalty, folds[0].num_pairs.dtype)
+    if start.shape not in ((), size):
+        raise checks.InputError(f"{where}: penalty must be a scalar or {size}, not {start.shape}")
+    checks.positive(where, "penalty", start)
+    checks.not_negative(where, "smoothing", smoothing)
+    checks.positive_integer(where, "num_steps", num_steps)
+    whole, stacked, num_pairs = _stack(folds)
+    return _tune(
+        whole,
+        stacked,
+        num_pairs,
+        jnp.broadcast_to(start, size),
+        jnp.asarray(learning_rate, start.dtype),
+        window=window,
+        per_pixel=per_pixel,
+        per_offset=per_offset,
+        penalize_bias=penalize_bias,
+        smoothing=smoothing,
+        num_steps=num_steps,
+    )
+
+
+class _Logarithms(NamedTuple):
+    """What `tune` changes: of all penalties together, of each pixel's, and of the offsets' factors."""
+
+    mean: jax.Array
+    pixels: jax.Array | None
+    offsets: jax.Array | None
+
+
+@partial(
+    jax.jit,
+    static_argnames=("window", "per_pixel", "per_offset", "penalize_bias", "smoothing", "num_steps"),
+)
+def _tune(
+    whole: WindowStatistics,
+    folds: WindowStatistics,
+    num_pairs: jax.Array,
+    penalty: jax.Array,
+    learning_rate: jax.Array,
+    *,
+    window: masks.Window,
+    per_pixel: bool,
+    per_offset: bool,
+    penalize_bias: bool,
+    smoothing: float,
+    num_steps: int,
+) -> Tuned:
+    # Here, since it takes a while to import, and nothing else needs it.
+    import optax
+
+    def values(logarithms: _Logarithms) -> tuple[jax.Array, jax.Array | None]:
+        change = logarithms.mean
+        if logarithms.pixels is not None:
+            change += blur(logarithms.pixels[:, :, None], smoothing)[:, :, 0]
+        factors = None if logarithms.offsets is None else jnp.exp(logarithms.offsets)
+        return penalty * jnp.exp(change), factors
+
+    def fold_errors(logarithms: _Logarithms) -> jax.Array:
+        """(num_folds,), of the mean over pixels."""
+        changed, factors = values(logarithms)
+
+        @partial(jax.checkpoint, prevent_cse=False)
+        def one(fold: WindowStatistics) -> jax.Array:
+            return _held_out_error(whole, fold, window, changed, factors, penalize_bias).mean()
+
+        return jax.lax.map(one, folds)
+
+    shares = num_pairs[:-1] / num_pairs[:-1].sum()
+
+    def loss(logarithms: _Logarithms) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        errors = fold_errors(logarithms)
+        error = jnp.sum(shares * errors[:-1])
+        # Errors are small numbers; in units of the first one the optimiser's epsilon is.
+        return error / scale, (error, errors[-1])
+
+    dtype = penalty.dtype
+    begin = _Logarithms(
+        jnp.zeros((1, 1), dtype),
+        jnp.zeros_like(penalty) if per_pixel else None,
+        jnp.zeros(len(window.offsets), dtype) if per_offset else None,
+    )
+    scale = jax.lax.stop_gradient(jnp.sum(shares * fold_errors(begin)[:-1]))
+    optimizer = optax.adam(learning_rate)
+
+    def step(
+        state: tuple[Any, ...], number: jax.Array
+    ) -> tuple[tuple[Any, ...], tuple[jax.Array, jax.Array]]:
+        logarithms, moments, best, least, when = state
+        (_, (error, stopping)), gradient = jax.value_and_grad(loss, has_aux=True)(logarithms)
+        better = stopping < least
+        best = jax.tree.map(partial(jnp.where, better), logarithms, best)
+        least, when = jnp.where(better, stopping, least), jnp.where(better, number, when)
+        updates, moments = optimizer.update(gradient, moments)
+        logarithms = optax.apply_updates(logarithms, updates)
+        return (logarithms, moments, best, least, when), (error, stopping)
+
+    state = begin, optimizer.init(begin), begin, jnp.asarray(jnp.inf, dtype), jnp.zeros((), jnp.int32)
+    numbers = jnp.arange(num_steps + 1, dtype=jnp.int32)
+    (_, _, best, _, when), (errors, stopping_errors) = jax.lax.scan(step, state, numbers)
+    return Tuned(*values(best), errors, stopping_errors, when)
+
+
 def solve(
     statistics: WindowStatistics, selection: Selection, *, penalize_bias: bool = True
 ) -> tuple[WindowLinear, masks.Window]:
@@ -305,7 +506,8 @@ def _widen(params: WindowLinear, window: masks.Window, largest: masks.Window) ->
     """The same map on a larger window."""
     if window == largest:
         return params
-    places = np.array([largest.offsets.index(offset) for offset in window.offsets])
+    all_entries = masks.entries(largest)
+    places = np.array([all_entries.index(entry) for entry in masks.entries(window)])
     axis = params.weights.ndim - 4
     shape = list(params.weights.shape)
     shape[axis] = len(largest.offsets)

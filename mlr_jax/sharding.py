@@ -109,6 +109,7 @@ def fit(
         checks.positive_integer(where, "window", window)
         window = masks.square(int(window))
     masks.check_window(window, where, *size)
+    _check_views(where, window)
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     penalties = _penalties(where, penalty, size, dtype, split)
     checks.finite(where, "neutral", neutral)
@@ -159,11 +160,20 @@ def synthesize(
     synthesis.check_images(model, where, images, intensity)
     if not isinstance(model.window, masks.Window):
         raise TypeError(f"{where}: the model must be of a masks.Window, not a {type(model.window).__name__}")
+    _check_views(where, model.window)
     amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
     model = model._replace(
         weights=_place(model.weights, _WEIGHTS, split), bias=_place(model.bias, _PLANES, split)
     )
     return _synthesize(model, images, _place(amount, _EACH, split), split=split)
+
+
+def _check_views(where: str, window: masks.Window) -> None:
+    if window.views:
+        raise checks.InputError(
+            f"{where}: the window looks at blurred or mirrored pictures, which need more rows than a device has; "
+            "use `window_linear.look` and `update`, or one device"
+        )
 
 
 def update(
@@ -237,9 +247,7 @@ def solve(
     split = _split(where, mesh, None, rows)
     size = statistics.input_centre.shape[1:]
     masks.check_window(window, where, *size)
-    missing = sorted(set(window.offsets) - set(statistics.window.offsets))
-    if missing:
-        raise checks.InputError(f"{where}: the statistics were made for a window without {missing[0]}")
+    window_statistics.check_inside(where, window, statistics)
     penalties = _penalties(where, penalty, size, statistics.num_pairs.dtype, split)
     if checks.is_concrete(statistics.num_pairs) and not np.asarray(statistics.num_pairs) > 0:
         raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")

@@ -5,6 +5,8 @@ the change of expression under a dial. `fit` takes all pairs at once; `init_stat
 take some at a time, as many as there may be.
 """
 
+import functools
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -13,7 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from mlr_jax import checks, masked_ridge, masks, window_dual, window_linear, window_ridge, window_statistics
+from mlr_jax import (
+    checks,
+    masked_ridge,
+    masks,
+    model_selection,
+    window_dual,
+    window_linear,
+    window_ridge,
+    window_statistics,
+)
+from mlr_jax.model_selection import Selection
 from mlr_jax.numerics import strips
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.window_statistics import WindowStatistics
@@ -48,14 +60,17 @@ class ExpressionModel(NamedTuple):
         window, 0 where it leaves the picture. `out_channels` is 1 for "shared", `in_channels` is 1 unless
         "joint". For a mask, `num_offsets` are the entries of its rows.
       bias: `(out_channels, height, width)`.
-      window: what each pixel sees: a window, which is static; or a mask over the `height * width` pixels, the
-        same for all channels. To differentiate with respect to a model with a mask, pass `allow_int=True`
-        to `jax.grad`, since a mask is no number.
+      window: what each pixel sees: a window, which is static, and says which blurred or mirrored copies of a
+        picture it looks at; or a mask over the `height * width` pixels, the same for all channels. To
+        differentiate with respect to a model with a mask, pass `allow_int=True` to `jax.grad`, since a mask
+        is no number.
+      selection: where the window or the penalty was chosen: what was chosen, and from which errors.
     """
 
     weights: jax.Array
     bias: jax.Array
     window: masks.Window | masks.Mask
+    selection: Selection | None = None
 
 
 @jax.tree_util.register_static
@@ -86,12 +101,16 @@ def fit(
     neutral: ArrayLike,
     expressive: ArrayLike,
     *,
-    window: int | masks.Window | masks.Mask = 3,
-    penalty: ArrayLike = 0.4,
+    window: int | masks.Window | masks.Mask | Literal["auto"] = 3,
+    penalty: ArrayLike | Literal["auto"] = 0.4,
     channels: Channels = "independent",
     penalize_bias: bool = True,
+    mirror: bool = False,
     solver: Solver | None = None,
     batch_size: int | None = None,
+    per_pixel: bool = False,
+    subjects: Sequence[Hashable] | None = None,
+    num_folds: int = 5,
 ) -> ExpressionModel:
     """Learns from pairs of pictures how an expression changes faces.
 
@@ -101,16 +120,26 @@ def fit(
     which sends less between them. Under `jit`, a window's size, `channels` and `solver` must be static: bind
     them with `functools.partial`.
 
+    "auto" chooses the window, the penalty, or both, by the error on people who are left out, see
+    `model_selection`: from one pass over the pairs, of `model_selection.WINDOWS` those that the pictures can
+    hold, and of `model_selection.PENALTIES`. What was chosen, and from which errors, is the model's
+    `selection`.
+
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
       expressive: the same shape, the same people with the expression.
       window: side of the square window in pixels, odd, 3 in the paper; or any `masks.Window`; or any mask
-        over the pixels.
-      penalty: lambda >= 0, one for all or `(height, width)`; 0.4 in the paper.
+        over the pixels; or "auto".
+      penalty: lambda >= 0, one for all or `(height, width)`, 0.4 in the paper; or "auto".
       channels: how colour channels relate, see `Channels`.
       penalize_bias: whether the penalty includes the bias, as published.
+      mirror: whether every pair counts a second time, left and right exchanged; faces being about as often
+        one way round as the other, that is twice the examples.
       solver: see `Solver`; by default `choose_solver`'s, and "gather" for masks.
       batch_size: pixels that `masked_ridge.fit` solves at once, see there.
+      per_pixel: whether "auto" chooses for each pixel, instead of once for the picture.
+      subjects: whose picture each pair is, so that "auto" leaves out people; by default each is another's.
+      num_folds: in which "auto" leaves them out, one after the other; fewer if there are fewer people.
 
     Returns:
       The model.
@@ -118,7 +147,7 @@ def fit(
     Raises:
       TypeError: the pictures are not floating point.
       InputError: shapes do not agree, a value is NaN, the window does not suit the picture or the solver, the
-        penalty is negative, or a system is singular.
+        penalty is negative, a system is singular, or "auto" does not go with what else was asked for.
 
     >>> faces = jax.random.uniform(jax.random.key(0), (20, 8, 8, 3))
     >>> model = fit(faces, 1 - faces, window=3, penalty=1e-4)
@@ -129,6 +158,30 @@ def fit(
     neutral, expressive = as_pairs(where, neutral, expressive)
     _check_channels(where, channels)
     height, width = neutral.shape[1:3]
+    if isinstance(window, str) or isinstance(penalty, str):
+        folds = _folds(where, len(neutral), subjects, num_folds)
+        if mirror:
+            folds = np.tile(folds, 2)
+    elif per_pixel or subjects is not None:
+        raise checks.InputError(f'{where}: per_pixel and subjects are for a window or penalty of "auto"')
+    if mirror:
+        neutral, expressive = (
+            jnp.concatenate([each, jnp.flip(each, axis=2)]) for each in (neutral, expressive)
+        )
+    if isinstance(window, str) or isinstance(penalty, str):
+        if solver not in (None, "primal"):
+            raise checks.InputError(f'{where}: "auto" goes with the solver "primal" only, not {solver!r}')
+        windows, penalties = _to_try(where, window, penalty, height, width)
+        return _fit_chosen(
+            neutral,
+            expressive,
+            folds,
+            windows,
+            penalties,
+            channels=channels,
+            penalize_bias=penalize_bias,
+            per_pixel=per_pixel,
+        )
     if not isinstance(window, masks.Mask | masks.Window):
         checks.positive_integer(where, "window, unless it is a masks.Window or masks.Mask,", window)
         window = masks.square(int(window))
@@ -208,9 +261,7 @@ def init_statistics(
     where = "synthesis.init_statistics"
     neutral, expressive = as_pairs(where, neutral, expressive)
     _check_channels(where, channels)
-    if not isinstance(window, masks.Window):
-        checks.positive_integer(where, "window, unless it is a masks.Window,", window)
-        window = masks.square(int(window))
+    window = model_selection.as_window(where, window)
     masks.check_window(window, where, *neutral.shape[1:3])
     return _init(neutral, expressive, window, channels)
 
@@ -237,7 +288,8 @@ def update(
     """
     where = "synthesis.update"
     neutral, expressive = as_pairs(where, neutral, expressive)
-    num_groups, in_channels, height, width = statistics.groups.input_centre.shape
+    num_groups, num_inputs, height, width = statistics.groups.input_centre.shape
+    in_channels = num_inputs // len(masks.views(statistics.groups.window)[0])
     num_channels = {"independent": num_groups, "joint": in_channels, "shared": neutral.shape[3]}
     expected = (height, width, num_channels[statistics.mode.channels])
     if neutral.shape[1:] != expected:
@@ -248,7 +300,11 @@ def update(
 
 
 def solve(
-    statistics: ExpressionStatistics, *, penalty: ArrayLike = 0.4, penalize_bias: bool = True
+    statistics: ExpressionStatistics,
+    *,
+    penalty: ArrayLike = 0.4,
+    penalize_bias: bool = True,
+    factors: ArrayLike | None = None,
 ) -> ExpressionModel:
     """The model of all pairs that were added.
 
@@ -259,12 +315,14 @@ def solve(
       statistics: of the pairs; for several penalties the same.
       penalty: lambda >= 0, one for all or `(height, width)`; 0.4 in the paper.
       penalize_bias: whether the penalty includes the bias, as published.
+      factors: `(num_offsets,)`, by which it is multiplied for each offset: of `model_selection.tune`.
 
     Returns:
       The model.
 
     Raises:
-      InputError: there are no pairs, the penalty is negative or of another shape, or a system is singular.
+      InputError: there are no pairs, the penalty or a factor is negative or of another shape, or a system is
+        singular.
     """
     where = "synthesis.solve"
     num_pairs = statistics.groups.num_pairs
@@ -272,7 +330,7 @@ def solve(
         raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")
     height, width = statistics.groups.input_centre.shape[2:]
     penalties = _penalties(where, penalty, height, width, num_pairs.dtype)
-    model = _solve(statistics, penalties, penalize_bias=penalize_bias)
+    model = _solve(statistics, penalties, factors, penalize_bias=penalize_bias)
     checks.pixels_solved(where, model.bias, model.weights)
     return model
 
@@ -334,19 +392,27 @@ def _fit(
     solver: Solver,
     batch_size: int | None,
 ) -> ExpressionModel:
+    _, height, width, num_channels = neutral.shape
+    in_channels = num_channels if channels == "joint" else 1
+    num_views = 1
+    if isinstance(window, masks.Window):
+        num_views = len(masks.views(window)[0])
+        neutral = window_linear.look(neutral, window)
+
     def fit_rows(neutral: jax.Array, expressive: jax.Array, penalty: jax.Array) -> WindowLinear:
         def fit_one(group: tuple[jax.Array, jax.Array]) -> WindowLinear:
             """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
             inputs, targets = group
             if isinstance(window, masks.Mask) or solver == "gather":
-                return _fit_mask(inputs, targets, window, penalty, penalize_bias, batch_size)
+                seen = _views_first(inputs, num_views)
+                return _fit_mask(seen, targets, window, penalty, penalize_bias, batch_size)
             if solver == "dual":
                 return window_dual.fit(inputs, targets, window, penalty, penalize_bias=penalize_bias)
             statistics = window_statistics.update(_begin(inputs, targets, window), inputs, targets)
             return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
 
         # One after the other: a single channel may be all that memory holds twice.
-        return jax.lax.map(fit_one, (_group(neutral, channels), _group(expressive, channels)))
+        return jax.lax.map(fit_one, (_group(neutral, channels, num_views), _group(expressive, channels)))
 
     if isinstance(window, masks.Mask) or solver != "primal":
         return _model(fit_rows(neutral, expressive, penalty), window)
@@ -356,8 +422,6 @@ def _fit(
         cut = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
         return fit_rows(cut(neutral, axis=1), cut(expressive, axis=1), cut(penalty, axis=0))
 
-    _, height, width, num_channels = neutral.shape
-    in_channels = num_channels if channels == "joint" else 1
     return _model(strips.map_rows(fit_strip, height, window_ridge.plan(window, in_channels, width)), window)
 
 
@@ -365,7 +429,8 @@ def _fit(
 def _init(
     neutral: jax.Array, expressive: jax.Array, window: masks.Window, channels: Channels
 ) -> ExpressionStatistics:
-    groups = _group(neutral, channels), _group(expressive, channels)
+    seen = window_linear.look(neutral, window)
+    groups = _group(seen, channels, len(masks.views(window)[0])), _group(expressive, channels)
     return ExpressionStatistics(
         ChannelMode(channels), jax.lax.map(lambda pair: _begin(pair[0], pair[1], window), groups)
     )
@@ -377,12 +442,14 @@ def _update(
 ) -> ExpressionStatistics:
     channels = statistics.mode.channels
     window, num_pairs = statistics.groups[:2]
+    num_views = len(masks.views(window)[0])
+    seen = window_linear.look(neutral, window)
 
     def add_strip(start: jax.Array, size: int, planes: tuple[Any, ...]) -> tuple[Any, ...]:
-        def group(images: jax.Array) -> jax.Array:
-            return _group(jax.lax.dynamic_slice_in_dim(images, start, size, axis=1), channels)
+        def group(images: jax.Array, num_views: int = 1) -> jax.Array:
+            return _group(jax.lax.dynamic_slice_in_dim(images, start, size, axis=1), channels, num_views)
 
-        groups = WindowStatistics(window, num_pairs, *planes), group(neutral), group(expressive)
+        groups = WindowStatistics(window, num_pairs, *planes), group(seen, num_views), group(expressive)
         return jax.lax.map(lambda one: window_statistics.update(*one), groups)[2:]
 
     # Strip by strip, so that sums that are given away are not held twice.
@@ -393,10 +460,75 @@ def _update(
 
 
 @partial(jax.jit, static_argnames="penalize_bias")
-def _solve(statistics: ExpressionStatistics, penalty: jax.Array, *, penalize_bias: bool) -> ExpressionModel:
+def _solve(
+    statistics: ExpressionStatistics, penalty: jax.Array, factors: ArrayLike | None, *, penalize_bias: bool
+) -> ExpressionModel:
     window = statistics.groups.window
-    solve_one = partial(window_statistics.solve, window=window, penalty=penalty, penalize_bias=penalize_bias)
+    solve_one = partial(
+        window_statistics.solve,
+        window=window,
+        penalty=penalty,
+        penalize_bias=penalize_bias,
+        factors=factors,
+    )
     return _model(jax.lax.map(solve_one, statistics.groups), window)
+
+
+def _folds(where: str, num: int, subjects: Sequence[Hashable] | None, num_folds: int) -> np.ndarray:
+    people = range(num) if subjects is None else list(subjects)
+    if len(people) != num:
+        raise checks.InputError(f"{where}: there are {num} pairs, but {len(people)} subjects")
+    num_people = len(set(people))
+    if num_people < 2:
+        raise checks.InputError(f'{where}: "auto" leaves out people, and needs two at least')
+    checks.positive_integer(where, "num_folds", num_folds)
+    return model_selection.fold_of(people, num_folds=min(num_folds, num_people))
+
+
+def _to_try(
+    where: str, window: Any, penalty: Any, height: int, width: int
+) -> tuple[tuple[masks.Window, ...], jax.Array]:
+    """The windows and penalties among which to choose: the only one, where it is given."""
+    for name, value in (("window", window), ("penalty", penalty)):
+        if isinstance(value, str) and value != "auto":
+            raise checks.InputError(f'{where}: {name} must be a number or "auto", not {value!r}')
+    if isinstance(window, masks.Mask):
+        raise checks.InputError(
+            f'{where}: a penalty of "auto" needs a window; pixels of a mask share no sums'
+        )
+    if isinstance(window, str):
+        windows = tuple(masks.square(side) for side in model_selection.WINDOWS if side <= min(height, width))
+    else:
+        windows = (model_selection.as_window(where, window),)
+        masks.check_window(windows[0], where, height, width)
+    if isinstance(penalty, str):
+        return windows, jnp.asarray(model_selection.PENALTIES)
+    if np.shape(penalty):
+        raise checks.InputError(f'{where}: with a window of "auto", penalty must be a scalar or "auto"')
+    return windows, jnp.asarray(penalty)[None]
+
+
+def _fit_chosen(
+    neutral: jax.Array,
+    expressive: jax.Array,
+    fold_of: np.ndarray,
+    windows: tuple[masks.Window, ...],
+    penalties: ArrayLike,
+    *,
+    channels: Channels,
+    penalize_bias: bool,
+    per_pixel: bool,
+) -> ExpressionModel:
+    empty = _init(neutral, expressive, masks.join(*windows), channels)
+    folds = [
+        _update(empty, neutral[fold_of == fold], expressive[fold_of == fold])
+        for fold in range(fold_of.max() + 1)
+    ]
+    scores = model_selection.cross_validate(folds, windows, penalties, penalize_bias=penalize_bias)
+    selection = model_selection.choose(scores, per_pixel=per_pixel)
+    whole = functools.reduce(window_statistics.merge, [fold.groups for fold in folds])
+    params, window = model_selection.solve(whole, selection, penalize_bias=penalize_bias)
+    return _model(params, window)._replace(selection=selection)
 
 
 def _model(groups: WindowLinear, window: masks.Window | masks.Mask) -> ExpressionModel:
@@ -427,6 +559,11 @@ def _mean(images: jax.Array) -> jax.Array:
     return total / len(images)
 
 
+def _views_first(inputs: jax.Array, num_views: int) -> jax.Array:
+    """`(num, height, width, channels * views)` -> `(num, views, height, width, channels)`."""
+    return jnp.moveaxis(inputs.reshape(*inputs.shape[:3], -1, num_views), -1, 1)
+
+
 def _fit_mask(
     inputs: jax.Array,
     targets: jax.Array,
@@ -435,8 +572,9 @@ def _fit_mask(
     penalize_bias: bool,
     batch_size: int | None,
 ) -> WindowLinear:
-    num, height, width, in_channels = inputs.shape
-    wide = masks.across_channels(_as_mask(window, height, width), in_channels)
+    num, _, height, width, in_channels = inputs.shape
+    mask = masks.as_mask(window, height, width) if isinstance(window, masks.Window) else window
+    wide = masks.across_channels(mask, in_channels)
     fit = partial(masked_ridge.fit, penalize_bias=penalize_bias, batch_size=batch_size)
     # The inputs are not mapped over: all output channels share one factorisation for each pixel.
     solution = jax.vmap(fit, in_axes=(None, 0, None, None))(
@@ -470,7 +608,7 @@ def _synthesize(model: ExpressionModel, images: jax.Array, intensity: jax.Array)
 
 def _predict(window: masks.Window | masks.Mask, params: WindowLinear, images: jax.Array) -> jax.Array:
     if isinstance(window, masks.Window):
-        return window_linear.predict(params, images, window)
+        return window_linear.predict(params, window_linear.look(images, window), window)
     out_channels, _, in_channels, height, width = params.weights.shape
     weights = jnp.moveaxis(params.weights, (1, 2), (3, 4)).reshape(out_channels, height * width, -1)
     flat = masked_ridge.MaskedLinear(weights, params.bias.reshape(out_channels, -1))
@@ -478,12 +616,6 @@ def _predict(window: masks.Window | masks.Mask, params: WindowLinear, images: ja
     predict = jax.vmap(masked_ridge.predict, in_axes=(0, None, None))
     outputs = predict(flat, images.reshape(len(images), -1), wide)
     return jnp.moveaxis(outputs.reshape(out_channels, len(images), height, width), 0, -1)
-
-
-def _as_mask(window: masks.Window | masks.Mask, height: int, width: int) -> masks.Mask:
-    if isinstance(window, masks.Window):
-        return masks.offset_window(height, width, window.offsets)
-    return window
 
 
 def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -553,18 +685,18 @@ def _penalties(where: str, penalty: ArrayLike, height: int, width: int, dtype: D
     return jnp.broadcast_to(jnp.asarray(penalty, dtype), (height, width))
 
 
-def _group(images: jax.Array, channels: Channels) -> jax.Array:
-    """The examples of each regression of its own: `(groups, num, height, width, channels of one)`."""
+def _group(images: jax.Array, channels: Channels, num_views: int = 1) -> jax.Array:
+    """The examples of each regression of its own: `(groups, num, height, width, inputs of one)`."""
     if channels == "joint":
         return images[None]
-    return _as_grey(images)[None] if channels == "shared" else _split(images)
+    return _as_grey(images, num_views)[None] if channels == "shared" else _split(images, num_views)
 
 
-def _as_grey(images: jax.Array) -> jax.Array:
-    """(num, height, width, channels) -> (channels * num, height, width, 1)."""
-    return jnp.moveaxis(images, -1, 0).reshape(-1, *images.shape[1:3], 1)
+def _as_grey(images: jax.Array, num_views: int = 1) -> jax.Array:
+    """(num, height, width, channels * views) -> (channels * num, height, width, views)."""
+    return _split(images, num_views).reshape(-1, *images.shape[1:3], num_views)
 
 
-def _split(images: jax.Array) -> jax.Array:
-    """(num, height, width, channels) -> (channels, num, height, width, 1)."""
-    return jnp.moveaxis(images, -1, 0)[..., None]
+def _split(images: jax.Array, num_views: int = 1) -> jax.Array:
+    """(num, height, width, channels * views) -> (channels, num, height, width, views)."""
+    return jnp.moveaxis(images.reshape(*images.shape[:3], -1, num_views), 3, 0)

@@ -37,7 +37,9 @@ _BLOCK = 20
 
 
 def is_slidable(window: masks.Window) -> bool:
-    """Whether a window is a rectangle without holes, along which a sum can slide."""
+    """Whether a window is a rectangle of the picture without holes, along which a sum can slide."""
+    if window.views:
+        return False
     steps = np.asarray(window.offsets)
     extent = steps.max(axis=0) - steps.min(axis=0) + 1
     return len(steps) == int(extent[0] * extent[1])

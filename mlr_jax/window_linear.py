@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from mlr_jax import checks, masks
+from mlr_jax import checks, lag_images, masks
 from mlr_jax.numerics import lines
+from mlr_jax.numerics.blurring import blur
 
 # Inputs of a pixel up to which a prediction is written out for one picture at a time.
 _UNROLLED = 64
@@ -35,6 +36,26 @@ class WindowLinear(NamedTuple):
     bias: jax.Array
 
 
+def look(images: jax.Array, window: masks.Window) -> jax.Array:
+    """What a window looks at.
+
+    Args:
+      images: `(num, height, width, channels)` floating point.
+      window: any; if all its offsets look at the picture itself, the images are returned.
+
+    Returns:
+      `(num, height, width, channels * num_views)`: all of `masks.views` of the first channel, then of the
+      second, and so on. These are the inputs with `in_channels` of a regression on this window.
+    """
+
+    def one(view: masks.View) -> jax.Array:
+        seen = jnp.flip(images, axis=2) if view.mirrored else images
+        return jax.vmap(partial(blur, sigma=view.blur))(seen)
+
+    distinct, _ = masks.views(window)
+    return jnp.stack([one(view) for view in distinct], axis=-1).reshape(*images.shape[:3], -1)
+
+
 def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> jax.Array:
     """Applies the map.
 
@@ -42,7 +63,8 @@ def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> ja
 
     Args:
       params: the map.
-      images: `(num, height, width, in_channels)` floating point.
+      images: `(num, height, width, in_channels)` floating point; of a window with views, what `look` returns,
+        of which offset k sees its own view.
       window: the one that `params` was fitted with.
 
     Returns:
@@ -55,10 +77,9 @@ def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> ja
     where = "window_linear.predict"
     images = checks.as_floating(where, "images", images, ("num", "height", "width", "in_channels"))
     _, num_offsets, in_channels, height, width = np.shape(params.weights)
-    if images.shape[1:] != (height, width, in_channels):
-        raise checks.InputError(
-            f"{where}: the map is for pictures of {(height, width, in_channels)}, not {images.shape[1:]}"
-        )
+    expected = (height, width, in_channels * len(masks.views(window)[0]))
+    if images.shape[1:] != expected:
+        raise checks.InputError(f"{where}: the map is for pictures of {expected}, not {images.shape[1:]}")
     if len(window.offsets) != num_offsets:
         raise checks.InputError(
             f"{where}: the map has {num_offsets} offsets, but the window {len(window.offsets)}; use the "
@@ -69,7 +90,7 @@ def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> ja
 
 @partial(jax.jit, static_argnames="window")
 def _predict(params: WindowLinear, images: jax.Array, window: masks.Window) -> jax.Array:
-    num_inputs = len(window.offsets) * images.shape[-1]
+    num_inputs = len(window.offsets) * params.weights.shape[2]
     dtype = jnp.promote_types(params.weights.dtype, images.dtype)
     predict = _predict_by_pictures if num_inputs <= _UNROLLED else _predict_by_offsets
     return predict(params, images, window, dtype)
@@ -79,18 +100,19 @@ def _predict_by_pictures(
     params: WindowLinear, images: jax.Array, window: masks.Window, dtype: DTypeLike
 ) -> jax.Array:
     """Small windows: one picture after the other; the weights and all that is added up stay in the cache."""
-    _, height, width, in_channels = images.shape
+    _, height, width, _ = images.shape
     reach_y, reach_x = masks.reach(window)
+    weights = jnp.moveaxis(params.weights, 0, 2).reshape(-1, *params.bias.shape)
+    inputs = lag_images.inputs(window, images.shape[-1])
 
     @partial(jax.checkpoint, prevent_cse=False)
     def predict_one(image: jax.Array) -> jax.Array:
         padded = jnp.pad(jnp.moveaxis(image, -1, 0), ((0, 0), (reach_y, reach_y), (reach_x, reach_x)))
         total = params.bias.astype(dtype)
-        for k, (dy, dx) in enumerate(window.offsets):
+        for k, (dy, dx, channel) in enumerate(inputs):
             top, left = reach_y + dy, reach_x + dx
-            for c in range(in_channels):
-                plane = padded[c, top : top + height, left : left + width]
-                total += params.weights[:, k, c] * plane[None]
+            plane = padded[channel, top : top + height, left : left + width]
+            total += weights[k] * plane[None]
         return jnp.moveaxis(total, 0, -1)
 
     return jax.lax.map(predict_one, images)
@@ -101,9 +123,10 @@ def _predict_by_offsets(
 ) -> jax.Array:
     """Large windows: a few offsets after the other, for some pictures at a time, which read them together."""
     num, height, width, in_channels = images.shape
+    seen = lag_images.inputs(window, in_channels)
     out_channels = len(params.bias)
     layout = lines.Layout(height, width, *masks.reach(window))
-    table = np.array([(c, layout.shift(dy, dx)) for dy, dx in window.offsets for c in range(in_channels)])
+    table = np.array([(channel, layout.shift(dy, dx)) for dy, dx, channel in seen])
     num_groups = -(-len(table) // _GROUP)
     missing = num_groups * _GROUP - len(table)
     inputs = jnp.asarray(np.pad(table, ((0, missing), (0, 0))).reshape(num_groups, _GROUP, 2))

@@ -3,11 +3,11 @@
 With the covariances C = sum_n (x_n - m)(x_n - m)^T and c = sum_n (x_n - m)(t_n - m_t) about the means of the
 window's pixels and of the target,
 
-    (C + lambda I + k m m^T) w = c + k m_t m,    k = lambda N / (N + lambda),
+    (C + lambda F + k m m^T) w = c + k m_t m,    k = lambda N / (N + lambda),
 
 and the bias is N (m_t - m . w) / (N + lambda): the weights of `masked_ridge.fit` (Khan et al., IJCV 2020),
 from whose system the penalised bias is eliminated. Where it is not penalised, k is 0 and the bias is
-m_t - m . w.
+m_t - m . w. F is the identity, or has a factor of its own for each offset of the window.
 """
 
 from functools import partial
@@ -53,6 +53,7 @@ def solve(
     penalty: jax.Array,
     *,
     penalize_bias: bool,
+    factors: jax.Array | None = None,
 ) -> WindowLinear:
     """Solves every pixel's ridge problem.
 
@@ -61,6 +62,7 @@ def solve(
       window: which they were made for.
       num_pairs: (), N.
       penalty: `(height, width)`.
+      factors: `(num_offsets,)`, of the penalty; all 1 by default.
       penalize_bias: whether the penalty includes the bias.
 
     Returns:
@@ -72,7 +74,9 @@ def solve(
     share = num_pairs / (num_pairs + penalty)
     bias_weight = penalty * share if penalize_bias else jnp.zeros_like(penalty)
     solve = _solve_planes if len(inputs) <= _UNROLLED else _solve_lines
-    weights = solve(moments, window, penalty, bias_weight)  # (num_inputs, out_channels, ...)
+    channels_of_one = len(inputs) // len(window.offsets)
+    scales = jnp.ones(len(inputs), penalty.dtype) if factors is None else factors.repeat(channels_of_one)
+    weights = solve(moments, window, penalty, bias_weight, scales)  # (num_inputs, out_channels, ...)
     reach = masks.reach(window)
     means = _pad(moments.input_mean, reach)
     seen = jnp.zeros_like(weights[0])
@@ -81,7 +85,7 @@ def solve(
     bias = moments.target_mean - seen
     if penalize_bias:
         bias *= share[None]
-    shape = (len(window.offsets), in_channels, out_channels, height, width)
+    shape = (len(window.offsets), channels_of_one, out_channels, height, width)
     return WindowLinear(jnp.moveaxis(weights.reshape(shape), 2, 0), bias)
 
 
@@ -144,7 +148,7 @@ def squared_error(
 
 
 def plan(window: masks.Window, in_channels: int, width: int) -> strips.Plan:
-    """How a picture is best cut for `solve`.
+    """How a picture is best cut for `solve`, an offset seeing `in_channels`.
 
     Larger systems are solved by a few pixels anyhow: there it is only memory that large strips take.
     """
@@ -169,6 +173,7 @@ def _solve_planes(
     window: masks.Window,
     penalty: jax.Array,
     bias_weight: jax.Array,
+    scales: jax.Array,
 ) -> jax.Array:
     """Small systems: the elimination written out, every number of it a plane."""
     in_channels, out_channels = len(moments.input_mean), len(moments.target_mean)
@@ -185,7 +190,9 @@ def _solve_planes(
             covariance = _around(products[entry.lag], reach, entry.dy, entry.dx)
             gram[i, j] = covariance + bias_weight * mean[i] * mean[j]
         # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
-        gram[i, i] += jnp.where(_around(inside, reach, inputs[i].dy, inputs[i].dx) > 0, penalty, 1)
+        gram[i, i] += jnp.where(
+            _around(inside, reach, inputs[i].dy, inputs[i].dx) > 0, scales[i] * penalty, 1
+        )
     weighted = bias_weight[None] * jnp.stack(mean)
     right = _crosses(moments, window) + weighted[:, None] * moments.target_mean[None]
     return pixel_systems.solve_planes(gram, right)
@@ -196,6 +203,7 @@ def _solve_lines(
     window: masks.Window,
     penalty: jax.Array,
     bias_weight: jax.Array,
+    scales: jax.Array,
 ) -> jax.Array:
     """Larger systems: some pixels at a time, along the line of all rows."""
     in_channels, height, width = moments.input_mean.shape
@@ -240,7 +248,7 @@ def _solve_lines(
         right = here(crosses) + weighted[:, None] * here(target_mean)[None]
         # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
         valid = pick(inside, shifts * jnp.asarray([[0, 1]])) > 0
-        diagonal = jnp.where(valid, here(penalties)[None], 1)
+        diagonal = jnp.where(valid, scales[:, None] * here(penalties)[None], 1)
         gram = pick(products, table).reshape(size, size, num_pixels) + weighted[:, None] * mean[None]
         gram += jnp.eye(size, dtype=dtype)[:, :, None] * diagonal[:, None]
         return pixel_systems.solve(jax.lax.optimization_barrier(gram), right)

@@ -27,6 +27,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from mlr_jax import checks, lag_images, masks, window_ridge
+from mlr_jax.lag_images import Lag
 from mlr_jax.numerics import compensated, lines, strips
 from mlr_jax.numerics.compensated import Sum
 from mlr_jax.window_linear import WindowLinear
@@ -82,7 +83,8 @@ def init(
       window: the largest that is to be solved for.
       height: of the pictures, in pixels.
       width: of the pictures, in pixels.
-      in_channels: of the inputs, which each output channel sees all.
+      in_channels: of the inputs, which each output channel sees all; of a window with views, of what
+        `window_linear.look` returns.
       out_channels: of the targets.
       input_centre: broadcastable to `(height, width, in_channels)`, any pictures near the mean of the inputs.
         It changes the rounding, not the result: the nearer, the more digits are left for what varies.
@@ -159,7 +161,7 @@ def check_pairs(statistics: WindowStatistics, where: str, inputs: jax.Array, tar
 
 def plan(window: masks.Window, width: int) -> strips.Plan:
     """How `update` cuts a picture: so that a strip's sums stay in the cache while examples are added."""
-    halo = lag_images.reach(lag_images.needed(window, 1, 1))[0]
+    halo = lag_images.reach(lag_images.needed(window, len(masks.views(window)[0]), 1))[0]
     return strips.Plan(max(1, _STRIP_PIXELS // width - 2 * halo, 4 * halo), halo)
 
 
@@ -305,6 +307,7 @@ def solve(
     penalty: ArrayLike,
     *,
     penalize_bias: bool = True,
+    factors: ArrayLike | None = None,
 ) -> WindowLinear:
     """Solves every pixel's ridge problem.
 
@@ -315,13 +318,15 @@ def solve(
       window: any whose offsets are among those of `statistics.window`. Weights come in its order.
       penalty: lambda >= 0, one for all or `(height, width)`.
       penalize_bias: whether the penalty includes the bias, as published.
+      factors: `(num_offsets,)`, each 0 or more, by which the penalty is multiplied for each offset: a prior
+        over the receptive field. The bias has none.
 
     Returns:
       The map.
 
     Raises:
-      InputError: the window is not inside that of the statistics, there are no pairs, the penalty is
-        negative or of another shape, or a system is singular.
+      InputError: the window is not inside that of the statistics, there are no pairs, the penalty or a
+        factor is negative or of another shape, or a system is singular.
     """
     where = "window_statistics.solve"
     check_inside(where, window, statistics)
@@ -332,24 +337,38 @@ def solve(
     if checks.is_concrete(statistics.num_pairs) and not (np.asarray(statistics.num_pairs) > 0).all():
         raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")
     penalties = jnp.broadcast_to(jnp.asarray(penalty, statistics.num_pairs.dtype), size)
-    params = _solve(statistics, window, penalties, penalize_bias=penalize_bias)
+    if factors is not None:
+        factors = jnp.asarray(factors, penalties.dtype)
+        if factors.shape != (len(window.offsets),):
+            raise checks.InputError(
+                f"{where}: factors must be ({len(window.offsets)},), one for each offset, not {factors.shape}"
+            )
+        checks.not_negative(where, "factors", factors)
+    params = _solve(statistics, window, penalties, factors, penalize_bias=penalize_bias)
     checks.pixels_solved(where, params.bias, params.weights)
     return params
 
 
 @partial(jax.jit, static_argnames=("penalize_bias",))
 def _solve(
-    statistics: WindowStatistics, window: masks.Window, penalty: jax.Array, *, penalize_bias: bool
+    statistics: WindowStatistics,
+    window: masks.Window,
+    penalty: jax.Array,
+    factors: jax.Array | None,
+    *,
+    penalize_bias: bool,
 ) -> WindowLinear:
-    in_channels, height, width = statistics.input_centre.shape
+    height = statistics.input_centre.shape[1]
     restricted = _restrict(statistics, window)
 
     def solve_strip(start: jax.Array, size: int) -> WindowLinear:
         strip, penalties = jax.tree.map(partial(_cut_rows, start=start, size=size), (restricted, penalty))
         moments = _moments(strip)
-        return window_ridge.solve(moments, window, strip.num_pairs, penalties, penalize_bias=penalize_bias)
+        return window_ridge.solve(
+            moments, window, strip.num_pairs, penalties, penalize_bias=penalize_bias, factors=factors
+        )
 
-    return strips.map_rows(solve_strip, height, window_ridge.plan(window, in_channels, width))
+    return strips.map_rows(solve_strip, height, _plan_solve(restricted))
 
 
 def squared_error(statistics: WindowStatistics, params: WindowLinear, window: masks.Window) -> jax.Array:
@@ -374,7 +393,8 @@ def squared_error(statistics: WindowStatistics, params: WindowLinear, window: ma
     """
     where = "window_statistics.squared_error"
     check_inside(where, window, statistics)
-    channels = len(statistics.target_centre), len(window.offsets), len(statistics.input_centre)
+    in_channels = len(statistics.input_centre) // len(masks.views(statistics.window)[0])
+    channels = len(statistics.target_centre), len(window.offsets), in_channels
     expected = (*channels, *statistics.input_centre.shape[1:])
     if params.weights.shape != expected:
         raise checks.InputError(f"{where}: weights must be {expected}, not {params.weights.shape}")
@@ -383,14 +403,21 @@ def squared_error(statistics: WindowStatistics, params: WindowLinear, window: ma
 
 @jax.jit
 def _squared_error(statistics: WindowStatistics, params: WindowLinear, window: masks.Window) -> jax.Array:
-    in_channels, height, width = statistics.input_centre.shape
+    height = statistics.input_centre.shape[1]
     restricted = _restrict(statistics, window)
 
     def measure_strip(start: jax.Array, size: int) -> jax.Array:
         strip, own = jax.tree.map(partial(_cut_rows, start=start, size=size), (restricted, params))
         return window_ridge.squared_error(_moments(strip), window, strip.num_pairs, own)
 
-    return strips.map_rows(measure_strip, height, window_ridge.plan(window, in_channels, width))
+    return strips.map_rows(measure_strip, height, _plan_solve(restricted))
+
+
+def _plan_solve(statistics: WindowStatistics) -> strips.Plan:
+    window, in_channels = statistics.window, len(statistics.input_centre)
+    return window_ridge.plan(
+        window, in_channels // len(masks.views(window)[0]), statistics.input_centre.shape[2]
+    )
 
 
 def _cut_rows(planes: jax.Array, *, start: jax.Array, size: int) -> jax.Array:
@@ -404,20 +431,36 @@ def check_inside(where: str, window: masks.Window, statistics: WindowStatistics)
     """Raises unless the statistics were made for a window that has all of this one's offsets."""
     if not isinstance(window, masks.Window):
         raise TypeError(f"{where}: window must be a masks.Window, not a {type(window).__name__}")
-    missing = sorted(set(window.offsets) - set(statistics.window.offsets))
-    if missing:
-        raise checks.InputError(f"{where}: the statistics were made for a window without {missing[0]}")
+    known = set(masks.entries(statistics.window))
+    for entry in masks.entries(window):
+        if entry not in known:
+            seen = f" of {entry.view}" if entry.view != masks.View() else ""
+            raise checks.InputError(
+                f"{where}: the statistics were made for a window without {entry.offset}{seen}"
+            )
 
 
 def _restrict(statistics: WindowStatistics, window: masks.Window) -> WindowStatistics:
     """The statistics for a smaller window, or for the same in another order."""
     if window == statistics.window:
         return statistics
-    channels = len(statistics.input_centre), len(statistics.target_centre)
-    index = {lag: i for i, lag in enumerate(lag_images.needed(statistics.window, *channels))}
-    chosen = np.array([index[lag] for lag in lag_images.needed(window, *channels)])
-    products = Sum(*(part[chosen] for part in statistics.products))
-    return statistics._replace(window=window, products=products)
+    num_inputs, num_targets = len(statistics.input_centre), len(statistics.target_centre)
+    all_views, own_views = masks.views(statistics.window)[0], masks.views(window)[0]
+    # Its channels among those of the statistics, in which order they are here, too.
+    planes = [
+        start + all_views.index(view) for start in range(0, num_inputs, len(all_views)) for view in own_views
+    ]
+    places = [*planes, *range(num_inputs, num_inputs + num_targets)]
+    index = {lag: i for i, lag in enumerate(lag_images.needed(statistics.window, num_inputs, num_targets))}
+    needed = lag_images.needed(window, len(planes), num_targets)
+    chosen = np.array([index[Lag(places[left], places[right], dy, dx)] for left, right, dy, dx in needed])
+    kept = np.array(planes)
+    return statistics._replace(
+        window=window,
+        input_centre=statistics.input_centre[kept],
+        input_sum=Sum(*(part[kept] for part in statistics.input_sum)),
+        products=Sum(*(part[chosen] for part in statistics.products)),
+    )
 
 
 def _moments(statistics: WindowStatistics) -> window_ridge.Moments:
