@@ -6,6 +6,8 @@ The photograph is the astronaut that scikit-image carries, enlarged to --megapix
 Its parts are timed one by one, warm: reading, finding the face (with the extra `align`), cutting it out,
 changing it, putting it back, and writing. The first face of a size also takes the compilation.
 
+Training is timed on pairs of drawn people that are in memory, fields included.
+
 The model alone is timed on one face of 128 x 128 in colour, as a webcam would send them, and on 100 at once.
 So is its masked regression, beside NumPy adding the same weighted, shifted pictures, whose result is
 compared.
@@ -29,6 +31,7 @@ from PIL import Image
 from experiments import outsiders, run_folder, script, timing
 from mlr_jax import checks, pretrained, warped_ridge
 from mlr_jax.alignment import FaceTemplate
+from mlr_jax.datasets import synthetic
 from mlr_jax.masks import Window
 from mlr_jax.model_file import Model
 from mlr_jax.photographs import expressions, faces, files
@@ -40,17 +43,23 @@ from mlr_jax.warped_ridge import WarpedModel
 HEADER = ("what", "ms", "first_ms", "faces_per_second", "peer", "peer_ms", "times_as_fast", "difference")
 
 _MEGAPIXELS = flags.DEFINE_float("megapixels", 12.0, "Size of the photograph.", lower_bound=0.05)
+_NUM_PAIRS = flags.DEFINE_integer(
+    "num_pairs", 82, "Pairs to train on; as many as the London set has.", lower_bound=2
+)
 flags.adopt_module_key_flags(run_folder)
 
 
 def benchmark() -> None:
     """Measures, prints and writes."""
     output_dir = run_folder.chosen("benchmark_photographs")
-    run_folder.start(
-        output_dir, run_folder.describe_run({}, {"megapixels": _MEGAPIXELS.value}), outputs=("benchmark.csv",)
-    )
+    described = {"megapixels": _MEGAPIXELS.value, "num_pairs": _NUM_PAIRS.value}
+    run_folder.start(output_dir, run_folder.describe_run({}, described), outputs=("benchmark.csv",))
     saved = pretrained.load("smile")
-    rows = [*_photograph(saved.model, saved.template or FaceTemplate()), *_models(saved.model)]
+    rows = [
+        *_photograph(saved.model, saved.template or FaceTemplate()),
+        _training(expressions.model_size(saved.model)),
+        *_models(saved.model),
+    ]
     run_folder.write_csv(output_dir / "benchmark.csv", HEADER, rows)
     print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
     for row in rows:
@@ -96,6 +105,19 @@ def _photograph(model: Model, template: FaceTemplate) -> list[dict[str, Any]]:
             total[column] = sum(row[column] for row in rows)
         measure("write PNG instead", lambda: files.write(Path(folder) / "result.png", result))
     return [*rows[:-1], total, rows[-1]]
+
+
+def _training(size: int) -> dict[str, Any]:
+    """A warped ridge from pairs that are in memory, the registration of their fields included."""
+    pairs = synthetic.load(image_size=size, num_subjects=_NUM_PAIRS.value)
+    arrays = jnp.asarray(pairs.neutral), jnp.asarray(pairs.expressive)
+    start = time.perf_counter()
+    jax.block_until_ready(warped_ridge.fit(*arrays))
+    first = time.perf_counter() - start
+    _, seconds = timing.run(warped_ridge.fit, *arrays)
+    shape = " x ".join(map(str, arrays[0].shape[1:]))
+    what = f"train warped ridge, {_NUM_PAIRS.value} pairs of {shape}"
+    return {"what": what, "ms": 1e3 * seconds, "first_ms": 1e3 * first}
 
 
 def _models(model: Model) -> list[dict[str, Any]]:

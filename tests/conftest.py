@@ -22,12 +22,17 @@ def small_blocks() -> Iterator[None]:
     jax.clear_caches()
 
 
-@pytest.fixture
-def unoptimized() -> Iterator[None]:
+def _without_optimizations() -> Iterator[None]:
     """What is compiled meanwhile takes half the time to compile, and longer to run."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+unoptimized = pytest.fixture(_without_optimizations)
+# For files that compile much and compute little; the mathematics is asked optimised in its own files.
+unoptimized_file = pytest.fixture(_without_optimizations, scope="module")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests import oracle
 HEIGHT, WIDTH, CHANNELS, NUM = 6, 5, 3, 12
 MODES = ("independent", "shared", "joint")
 
-pytestmark = pytest.mark.usefixtures("small_blocks")
+pytestmark = [pytest.mark.usefixtures("small_blocks"), pytest.mark.usefixtures("unoptimized_file")]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ from scipy import ndimage
 from mlr_jax import displacement, masked_ridge, masks, metrics, model_file, synthesis, warped_ridge
 from mlr_jax.checks import InputError
 
+pytestmark = pytest.mark.usefixtures("unoptimized_file")
+
 SIZE = 32
 OPTIONS = {"window": 3, "penalty": 0.1, "field_window": 5}
 

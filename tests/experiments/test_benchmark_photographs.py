@@ -7,7 +7,11 @@ from tests.experiments import scripts
 
 def test_writes_what_it_measures(tmp_path):
     done = scripts.run(
-        "experiments.benchmark_photographs", "--megapixels=0.3", f"--output_dir={tmp_path}", optimize=False
+        "experiments.benchmark_photographs",
+        "--megapixels=0.3",
+        "--num_pairs=2",
+        f"--output_dir={tmp_path}",
+        optimize=False,
     )
     assert done.returncode == 0, done.stderr
     with (tmp_path / "benchmark.csv").open() as file:
@@ -17,8 +21,9 @@ def test_writes_what_it_measures(tmp_path):
         for what, row in rows.items()
         if row["faces_per_second"] == "" and "all of it" not in what
     ]
-    # All but the PNG, which is written instead.
-    assert sum(parts[:-1]) == pytest.approx(float(rows["all of it, 548 x 548"]["ms"]), rel=1e-4)
+    # All but the PNG, which is written instead, and training.
+    assert sum(parts[:-2]) == pytest.approx(float(rows["all of it, 548 x 548"]["ms"]), rel=1e-4)
+    assert float(rows["train warped ridge, 2 pairs of 128 x 128 x 3"]["ms"]) > 0
     for count in (1, 100):
         assert float(rows[f"warped ridge, {count} of 128 x 128 x 3"]["faces_per_second"]) > 0
         row = rows[f"masked ridge, {count} of 128 x 128 x 3"]

@@ -6,6 +6,8 @@ from experiments.methods import METHODS, Method, Settings
 from mlr_jax.checks import InputError
 from mlr_jax.datasets.pairs import Pairs, folds, take
 
+pytestmark = pytest.mark.usefixtures("unoptimized_file")
+
 GRID = {"window": (1, 3), "penalty": (4.0, 0.4, 0.04)}
 
 

@@ -9,6 +9,8 @@ from experiments.methods import METHODS, Method, Settings
 from mlr_jax.checks import InputError
 from tests import oracle
 
+pytestmark = pytest.mark.usefixtures("unoptimized_file")
+
 HEIGHT, WIDTH = 8, 6
 
 # Hyper-parameters that suit pictures as small, and pairs as few, as here.
