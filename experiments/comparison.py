@@ -17,7 +17,7 @@ from tqdm import tqdm
 from experiments import data, run_folder, summary, trials
 from experiments.cross_validation import Grid
 from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import METHODS, Learn, Settings
+from experiments.methods import METHODS, VARIANTS, Learn, Settings
 from experiments.trials import Protocol, Trial
 from mlr_jax import checks, synthesis
 from mlr_jax.datasets.pairs import Pairs
@@ -169,13 +169,16 @@ def methods(suitable: Sequence[str] = tuple(METHODS), *, usual: Sequence[str] | 
 
     Args:
       suitable: those that the question can be put to.
-      usual: those of them that are compared by default; all, unless it is given.
+      usual: those of them that are compared by default; unless it is given, all but `VARIANTS`, and with
+        --fast a few.
 
     Raises:
       InputError: the flag names a method twice, or one that does not exist or does not suit.
     """
-    names = list(usual or suitable) if _METHODS.value is None else _METHODS.value
-    if _FAST.value and _METHODS.value is None:
+    is_usual_given = usual is not None
+    usual = usual or [name for name in suitable if name not in VARIANTS]
+    names = list(usual) if _METHODS.value is None else _METHODS.value
+    if _FAST.value and _METHODS.value is None and not is_usual_given:
         names = [name for name in _FEW if name in names]
     for name in names:
         if name not in METHODS:

@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from experiments.methods import VARIANTS
+
 
 def _geometric(first: float, last: float, num: int) -> tuple[float, ...]:
     return tuple(float(f"{value:.3g}") for value in np.geomspace(first, last, num))
 
 
+_CHOOSE_THEMSELVES: dict[str, dict[str, Any]] = {name: {} for name in VARIANTS}
+
 GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "copy_input": {},
     "mean_change": {},
     "masked_ridge": {"window": (1, 3, 5), "penalty": _geometric(12.8, 0.1, 8)},
+    **_CHOOSE_THEMSELVES,
     "warped_ridge": {"penalty": _geometric(25.6, 0.8, 6)},
     "masked_lsrf": {
         "window": (3, 5, 9),
@@ -46,6 +51,7 @@ FIXED: Mapping[str, Mapping[str, Any]] = {
     "copy_input": {},
     "mean_change": {},
     "masked_ridge": {"window": 3, "penalty": 0.4},
+    **_CHOOSE_THEMSELVES,
     "warped_ridge": {"penalty": 6.4},
     "masked_lsrf": {"window": 3, "num_nonzeros": 9, "penalty": 0.4},
     "l0_omp": {"num_nonzeros": 1},

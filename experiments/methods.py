@@ -99,6 +99,48 @@ def masked_ridge(settings: Settings) -> Method:
     return _learning(settings.learn, method)
 
 
+def _chosen(settings: Settings, **options: Any) -> Method:
+    """Masked ridge that chooses its own penalty, by the error on training pairs that are left out."""
+    fit = partial(synthesis.fit, channels=settings.channel_mode, **options)
+    return _learning(settings.learn, Method(fit, synthesis.synthesize, _num_masked_parameters))
+
+
+def masked_auto(settings: Settings) -> Method:
+    """Masked ridge that chooses its window and penalty, from statistics of the folds."""
+    return _chosen(settings, window="auto", penalty="auto")
+
+
+def masked_per_pixel(settings: Settings) -> Method:
+    """Masked ridge of which every pixel chooses its window and penalty."""
+    return _chosen(settings, window="auto", penalty="auto", per_pixel=True)
+
+
+def masked_tuned(settings: Settings) -> Method:
+    """Masked ridge with penalties of its own for each pixel and each offset of the window."""
+    return _chosen(settings, window=3, penalty="tuned")
+
+
+def masked_mirrored(settings: Settings) -> Method:
+    """Masked ridge that sees the mirror pixel, too."""
+    return _chosen(settings, window=masks.mirrored(masks.square(3)), penalty="auto")
+
+
+def masked_foveated(settings: Settings) -> Method:
+    """Masked ridge that sees far, but not sharply."""
+    return _chosen(settings, window=masks.foveated(), penalty="auto")
+
+
+def mirrored_pairs(settings: Settings) -> Method:
+    """Masked ridge on twice the pairs, half of them mirrored."""
+    return _chosen(settings, window=3, penalty="auto", mirror=True)
+
+
+def masked_combined(settings: Settings) -> Method:
+    """What helps, together: a foveated window with the mirror pixel, mirrored pairs, and tuned penalties."""
+    window = masks.mirrored(masks.foveated())
+    return _chosen(settings, window=window, penalty="tuned", mirror=True)
+
+
 def warped_ridge(settings: Settings) -> Method:
     """Pixels move before they mix: masked ridge on faces that a predicted displacement has moved.
 
@@ -236,12 +278,30 @@ def pca_ridge(settings: Settings) -> Method:
     return _of_planes(settings, low_rank, _num_factored_parameters, fit=low_rank.fit_pca)
 
 
+VARIANTS = (
+    "masked_auto",
+    "masked_per_pixel",
+    "masked_tuned",
+    "masked_mirrored",
+    "masked_foveated",
+    "mirrored_pairs",
+    "masked_combined",
+)
+"""Masked ridge with choices and windows of its own: compared where the question is about them."""
+
 METHODS: Mapping[str, Callable[[Settings], Method]] = {
     make.__name__: make
     for make in (
         copy_input,
         mean_change,
         masked_ridge,
+        masked_auto,
+        masked_per_pixel,
+        masked_tuned,
+        masked_mirrored,
+        masked_foveated,
+        mirrored_pairs,
+        masked_combined,
         warped_ridge,
         masked_lsrf,
         l0_omp,
@@ -338,10 +398,17 @@ def _predict(module: ModuleType, params: Params, neutral: jax.Array) -> jax.Arra
 
 def _num_masked_parameters(model: synthesis.ExpressionModel) -> int:
     out_channels, _, in_channels, height, width = model.weights.shape
-    mask = model.window
-    if isinstance(mask, masks.Window):
-        mask = masks.as_mask(mask, height, width)
-    return int(np.sum(mask.valid)) * out_channels * in_channels + model.bias.size
+
+    def num_inputs(window: masks.Window | masks.Mask) -> np.ndarray:
+        mask = masks.as_mask(window, height, width) if isinstance(window, masks.Window) else window
+        return np.sum(mask.valid, axis=1)
+
+    used = num_inputs(model.window)
+    if model.selection is not None:
+        # Where windows are chosen, what a pixel's own has not is there, but 0.
+        index = np.broadcast_to(model.selection.window_index, (height, width)).reshape(-1)
+        used = np.choose(index, [num_inputs(window) for window in model.selection.scores.windows])
+    return int(np.sum(used)) * out_channels * in_channels + model.bias.size
 
 
 def _num_sparse_parameters(params: SparseLinear) -> int:

@@ -39,7 +39,7 @@ from tqdm import tqdm
 from experiments import comparison, cross_validation, figures, kept, run_folder, script, summary, trials
 from experiments.cross_validation import Grid
 from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import METHODS, Method, Params, make_method, render
+from experiments.methods import Method, Params, make_method, render
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -62,7 +62,7 @@ def measure() -> None:
     smoothings = (0.0, 1.0) if is_fast and not _SMOOTHINGS.present else sorted(set(_SMOOTHINGS.value))
     if min(smoothings) < 0:
         raise checks.InputError(f"--smoothings must be 0 or more, not {min(smoothings):g}")
-    names = comparison.methods(usual=[*METHODS])
+    names = comparison.methods()
     outputs = ("results.csv", "summary.csv", FIGURE)
     begun = comparison.begin("perception_distortion", outputs, {"methods": names, "smoothings": smoothings})
     rows: list[dict[str, Any]] = []

@@ -138,6 +138,22 @@ JOBS = (
         ["penalty.png"],
     ),
     Job(
+        "model_selection",
+        "What does it gain that the model chooses its own window and penalty?",
+        "model_selection",
+        [*_FIVE_SPLITS],
+        ["model_selection.png", "maps.png"],
+        columns={
+            "size": Column("image_size"),
+            "channels": Column("channels"),
+            "method": Column("method"),
+            "MSE x 1e3": Column("mse", 1e3, 2),
+            "sharpness": Column("sharpness", 1, 2),
+            "minus as published": Column("mse_minus_reference", 1e3, 3, "+"),
+            "p": Column("p_value", 1, None),
+        },
+    ),
+    Job(
         "training_size",
         "How many pairs does each method need?",
         "training_size",

@@ -1,7 +1,9 @@
 """Models on disk: one .npz file that holds all of a model, on whichever device it was made.
 
 The arrays of an `ExpressionModel` are `weights`, `bias`, and either `offsets` (a window's,
-`(num_offsets, 2)`) or `mask_indices` and `mask_valid`; a `WarpedModel` has `field_weights`, `field_bias`,
+`(num_offsets, 2)`) or `mask_indices` and `mask_valid`. A window that looks at mirrored or blurred copies of
+the picture has `views` besides, `(num_offsets, 2)`: whether mirrored, 0 or 1, and the blur. How a model was
+chosen (`selection`) is not saved. A `WarpedModel` has `field_weights`, `field_bias`,
 `field_offsets` and `tint` besides. Any program that reads NumPy's files can use them. The `header` is JSON,
 and says besides where faces must have eyes and mouth, what the model was made from, and a checksum
 (`array_file`).
@@ -32,6 +34,7 @@ _VERSION = 2
 
 _DTYPES = ("float16", "float32", "float64")
 _WINDOW_ARRAYS = {"weights", "bias", "offsets"}
+_VIEWED_ARRAYS = _WINDOW_ARRAYS | {"views"}
 _MASK_ARRAYS = {"weights", "bias", "mask_indices", "mask_valid"}
 _FIELD_ARRAYS = {"field_weights", "field_bias", "field_offsets", "tint"}
 
@@ -88,6 +91,8 @@ def save(
     }
     if isinstance(colours.window, masks.Window):
         arrays["offsets"] = np.asarray(colours.window.offsets)
+        if colours.window.views:
+            arrays["views"] = np.asarray(colours.window.views, np.float64)
     else:
         arrays |= {
             "mask_indices": np.asarray(colours.window.indices),
@@ -186,13 +191,18 @@ def _windows(
 ) -> tuple[masks.Window | masks.Mask, masks.Window | None]:
     """The windows of a model's colours and of its field, after checking that all arrays belong together."""
     names = set(arrays)
-    if names - _FIELD_ARRAYS not in (_WINDOW_ARRAYS, _MASK_ARRAYS) or names & _FIELD_ARRAYS not in (
+    if names - _FIELD_ARRAYS not in (
+        _WINDOW_ARRAYS,
+        _VIEWED_ARRAYS,
+        _MASK_ARRAYS,
+    ) or names & _FIELD_ARRAYS not in (
         set(),
         _FIELD_ARRAYS,
     ):
         raise checks.InputError(
-            f"{where}: its arrays must be weights, bias, and offsets or mask_indices and mask_valid, and all "
-            "or none of those of a field, not " + checks.one_line(", ".join(sorted(arrays)) or "none")
+            f"{where}: its arrays must be weights, bias, and offsets (and views) or mask_indices and "
+            "mask_valid, and all or none of those of a field, not "
+            + checks.one_line(", ".join(sorted(arrays)) or "none")
         )
     return _window(where, arrays), _field_window(where, arrays) if names & _FIELD_ARRAYS else None
 
@@ -238,7 +248,7 @@ def _window(where: str, arrays: Mapping[str, np.ndarray]) -> masks.Window | mask
             f"{bias.shape} do not belong together"
         )
     if "offsets" in arrays:
-        return _from_offsets(where, arrays["offsets"], num_entries, height, width)
+        return _from_offsets(where, arrays["offsets"], num_entries, height, width, arrays.get("views"))
     indices, valid = arrays["mask_indices"], arrays["mask_valid"]
     expected = (height * width, num_entries)
     kinds = indices.dtype.kind + valid.dtype.kind
@@ -252,7 +262,9 @@ def _window(where: str, arrays: Mapping[str, np.ndarray]) -> masks.Window | mask
     return masks.Mask(indices.astype(np.int32), valid)
 
 
-def _from_offsets(where: str, offsets: np.ndarray, num: int, height: int, width: int) -> masks.Window:
+def _from_offsets(
+    where: str, offsets: np.ndarray, num: int, height: int, width: int, views: np.ndarray | None = None
+) -> masks.Window:
     if offsets.shape != (num, 2) or offsets.dtype.kind != "i":
         raise checks.InputError(
             f"{where}: offsets must be whole numbers of the shape {(num, 2)}, as many as weights has, not "
@@ -260,14 +272,31 @@ def _from_offsets(where: str, offsets: np.ndarray, num: int, height: int, width:
         )
     # Before they are made a tuple, which takes more memory. What lies beyond is outside of every picture.
     limits = np.array([height, width])
-    if num > height * width or ((offsets <= -limits) | (offsets >= limits)).any():
+    num_views = 1 if views is None else _num_views(where, views, num, max(height, width))
+    if num > num_views * height * width or ((offsets <= -limits) | (offsets >= limits)).any():
         raise checks.InputError(f"{where}: its offsets lead out of its pictures of {height} x {width}")
     try:
-        window = masks.window(offsets.tolist())
+        seen = () if views is None else [masks.View(bool(mirror), float(blur)) for mirror, blur in views]
+        window = masks.window(offsets.tolist(), views=seen)
     except checks.InputError as error:
         raise checks.InputError(f"{where}: {error}") from error
     masks.check_window(window, where, height, width)
     return window
+
+
+def _num_views(where: str, views: np.ndarray, num: int, side: int) -> int:
+    """How many different ones there are, after checking them."""
+    if views.shape != (num, 2) or views.dtype.kind != "f":
+        raise checks.InputError(
+            f"{where}: views must be floating point of the shape {(num, 2)}, not {views.dtype} of "
+            f"{views.shape}"
+        )
+    mirror, blur = views.T
+    if not np.isin(mirror, (0, 1)).all() or not ((blur >= 0) & (blur <= side)).all():
+        raise checks.InputError(
+            f"{where}: views must be 0 or 1, and a blur from 0 to the picture's side, {side}"
+        )
+    return len(np.unique(views, axis=0))
 
 
 def _describe(weights: np.ndarray, window: masks.Window | masks.Mask) -> dict[str, Any]:

@@ -94,11 +94,13 @@ class Selection(NamedTuple):
       window_index: () or `(height, width)` int32, the place in `scores.windows`.
       penalty: () or `(height, width)`.
       scores: of all that was tried.
+      tuned: the penalties that `tune` made of it, if it did.
     """
 
     window_index: jax.Array
     penalty: jax.Array
     scores: Scores
+    tuned: Tuned | None = None
 
 
 def fold_of(subjects: Sequence[Hashable], *, num_folds: int = 5, seed: int = 0) -> np.ndarray:
@@ -131,6 +133,131 @@ def fold_of(subjects: Sequence[Hashable], *, num_folds: int = 5, seed: int = 0) 
         people[person]: fold for fold, part in enumerate(np.array_split(order, num_folds)) for person in part
     }
     return np.array([folds[subject] for subject in subjects])
+
+
+def folds_of_pairs(
+    where: str, num_pairs: int, subjects: Sequence[Hashable] | None, num_folds: int
+) -> np.ndarray:
+    """The fold of each pair, see `fold_of`: fewer folds if there are fewer people.
+
+    Args:
+      where: the function that was called, for the message.
+      num_pairs: of which there are so many.
+      subjects: whose picture each is; None if each is another's.
+      num_folds: at most.
+
+    Raises:
+      TypeError: `num_folds` is not a whole number.
+      InputError: there are not as many subjects as pairs, or there is only one.
+    """
+    people = range(num_pairs) if subjects is None else list(subjects)
+    if len(people) != num_pairs:
+        raise checks.InputError(f"{where}: there are {num_pairs} pairs, but {len(people)} subjects")
+    num_people = len(set(people))
+    if num_people < 2:
+        raise checks.InputError(f"{where}: to choose, people are left out, and two at least are needed")
+    checks.positive_integer(where, "num_folds", num_folds)
+    return fold_of(people, num_folds=min(max(num_folds, 2), num_people))
+
+
+def candidates(
+    where: str, window: Any, penalty: Any, height: int, width: int
+) -> tuple[tuple[masks.Window, ...], jax.Array]:
+    """The windows and penalties among which to choose: the only one, where it is given.
+
+    Args:
+      where: the function that was called, for the message.
+      window: "auto", the side of a square window, or a `masks.Window`.
+      penalty: "auto", "tuned", or a number.
+      height: of the pictures, in pixels.
+      width: of the pictures, in pixels.
+
+    Raises:
+      InputError: window or penalty is none of these.
+    """
+    if isinstance(window, masks.Mask):
+        raise checks.InputError(
+            f"{where}: with a mask, the penalty must be given; its pixels share no sums from which to choose"
+        )
+    for name, value, words in (("window", window, ("auto",)), ("penalty", penalty, ("auto", "tuned"))):
+        if isinstance(value, str) and value not in words:
+            raise checks.InputError(
+                f"{where}: {name} must be a number or {' or '.join(words)}, not {value!r}"
+            )
+    if isinstance(window, str):
+        windows = tuple(masks.square(side) for side in WINDOWS if side <= min(height, width))
+    else:
+        windows = (as_window(where, window),)
+        masks.check_window(windows[0], where, height, width)
+    if isinstance(penalty, str):
+        return windows, jnp.asarray(PENALTIES)
+    if np.shape(penalty):
+        raise checks.InputError(f'{where}: with a window of "auto", penalty must be a scalar or "auto"')
+    return windows, jnp.asarray(penalty)[None]
+
+
+def fit(
+    fold_statistics: Sequence[WindowStatistics],
+    windows: Sequence[masks.Window],
+    penalties: ArrayLike,
+    *,
+    per_pixel: bool = False,
+    tuned: bool = False,
+    penalize_bias: bool = True,
+) -> tuple[WindowLinear, masks.Window, Selection]:
+    """Chooses by cross-validation, and fits all pairs: what "auto" and "tuned" of `synthesis.fit` do.
+
+    Args:
+      fold_statistics: as for `cross_validate`.
+      windows: to choose from.
+      penalties: `(num_penalties,)`, to choose from.
+      per_pixel: whether each pixel chooses.
+      tuned: whether penalties are tuned from there on, for pixels and offsets.
+      penalize_bias: whether the penalty includes the bias, as published.
+
+    Returns:
+      The map, its window, and what was chosen.
+
+    Raises:
+      InputError: as for `cross_validate`; or penalties are to be tuned while windows differ from pixel to
+        pixel, or are traced.
+    """
+    where = "model_selection.fit"
+    folds = _folds(where, fold_statistics, 3 if tuned else 2)
+    scores = cross_validate(folds, windows, penalties, penalize_bias=penalize_bias)
+    selection = choose(scores, per_pixel=per_pixel)
+    whole = functools.reduce(window_statistics.merge, folds)
+    if not tuned:
+        return *solve(whole, selection, penalize_bias=penalize_bias), selection
+    index = selection.window_index
+    if len(windows) > 1 and (per_pixel or not checks.is_concrete(index)):
+        raise checks.InputError(
+            f"{where}: to tune penalties, one window must be known: give it, instead of letting each pixel "
+            "choose, or choosing under jit"
+        )
+    window = scores.windows[0 if len(windows) == 1 else int(index)]
+    found = tune(folds, window, selection.penalty, penalize_bias=penalize_bias)
+    params = _solve(whole, window, found.penalty, found.factors, penalize_bias=penalize_bias)
+    return params, window, selection._replace(tuned=found)
+
+
+@partial(jax.jit, static_argnames="penalize_bias")
+def _solve(
+    statistics: WindowStatistics,
+    window: masks.Window,
+    penalty: jax.Array,
+    factors: jax.Array | None,
+    *,
+    penalize_bias: bool,
+) -> WindowLinear:
+    """The solutions of all groups, along a first axis where the statistics have one."""
+
+    def solve_one(statistics: WindowStatistics) -> WindowLinear:
+        return window_statistics.solve(
+            statistics, window, penalty, penalize_bias=penalize_bias, factors=factors
+        )
+
+    return jax.lax.map(solve_one, statistics) if statistics.num_pairs.ndim else solve_one(statistics)
 
 
 def cross_validate(
@@ -478,12 +605,7 @@ def solve(
     index, largest = selection.window_index, statistics.window
 
     def solve_with(window: masks.Window) -> WindowLinear:
-        one = partial(
-            window_statistics.solve, window=window, penalty=selection.penalty, penalize_bias=penalize_bias
-        )
-        if statistics.num_pairs.ndim:
-            return jax.lax.map(one, statistics)
-        return one(statistics)
+        return _solve(statistics, window, selection.penalty, None, penalize_bias=penalize_bias)
 
     if index.ndim == 0 and checks.is_concrete(index):
         chosen = windows[int(index)]

@@ -171,8 +171,8 @@ def synthesize(
 def _check_views(where: str, window: masks.Window) -> None:
     if window.views:
         raise checks.InputError(
-            f"{where}: the window looks at blurred or mirrored pictures, which need more rows than a device has; "
-            "use `window_linear.look` and `update`, or one device"
+            f"{where}: the window looks at blurred or mirrored pictures, which need more rows than a device "
+            "has; use `window_linear.look` and `update`, or one device"
         )
 
 

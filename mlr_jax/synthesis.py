@@ -5,7 +5,6 @@ the change of expression under a dial. `fit` takes all pairs at once; `init_stat
 take some at a time, as many as there may be.
 """
 
-import functools
 from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
@@ -102,7 +101,7 @@ def fit(
     expressive: ArrayLike,
     *,
     window: int | masks.Window | masks.Mask | Literal["auto"] = 3,
-    penalty: ArrayLike | Literal["auto"] = 0.4,
+    penalty: ArrayLike | Literal["auto", "tuned"] = 0.4,
     channels: Channels = "independent",
     penalize_bias: bool = True,
     mirror: bool = False,
@@ -122,15 +121,16 @@ def fit(
 
     "auto" chooses the window, the penalty, or both, by the error on people who are left out, see
     `model_selection`: from one pass over the pairs, of `model_selection.WINDOWS` those that the pictures can
-    hold, and of `model_selection.PENALTIES`. What was chosen, and from which errors, is the model's
-    `selection`.
+    hold, and of `model_selection.PENALTIES`. "tuned" goes on from there to penalties of each pixel and each
+    offset (`model_selection.tune`). What was chosen, and from which errors, is the model's `selection`.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
       expressive: the same shape, the same people with the expression.
       window: side of the square window in pixels, odd, 3 in the paper; or any `masks.Window`; or any mask
         over the pixels; or "auto".
-      penalty: lambda >= 0, one for all or `(height, width)`, 0.4 in the paper; or "auto".
+      penalty: lambda >= 0, one for all or `(height, width)`, 0.4 in the paper; or "auto"; or "tuned", which
+        under `jit` needs a window that is given.
       channels: how colour channels relate, see `Channels`.
       penalize_bias: whether the penalty includes the bias, as published.
       mirror: whether every pair counts a second time, left and right exchanged; faces being about as often
@@ -138,8 +138,8 @@ def fit(
       solver: see `Solver`; by default `choose_solver`'s, and "gather" for masks.
       batch_size: pixels that `masked_ridge.fit` solves at once, see there.
       per_pixel: whether "auto" chooses for each pixel, instead of once for the picture.
-      subjects: whose picture each pair is, so that "auto" leaves out people; by default each is another's.
-      num_folds: in which "auto" leaves them out, one after the other; fewer if there are fewer people.
+      subjects: whose picture each pair is, so that people are left out; by default each is another's.
+      num_folds: in which they are left out, one after the other; fewer if there are fewer people.
 
     Returns:
       The model.
@@ -158,30 +158,33 @@ def fit(
     neutral, expressive = as_pairs(where, neutral, expressive)
     _check_channels(where, channels)
     height, width = neutral.shape[1:3]
-    if isinstance(window, str) or isinstance(penalty, str):
-        folds = _folds(where, len(neutral), subjects, num_folds)
-        if mirror:
-            folds = np.tile(folds, 2)
-    elif per_pixel or subjects is not None:
-        raise checks.InputError(f'{where}: per_pixel and subjects are for a window or penalty of "auto"')
+    is_chosen = isinstance(window, str) or isinstance(penalty, str)
+    if not is_chosen and (per_pixel or subjects is not None):
+        raise checks.InputError(f'{where}: per_pixel and subjects are for what is "auto" or "tuned"')
+    folds = np.zeros(len(neutral), int)
+    if is_chosen:
+        if solver not in (None, "primal"):
+            raise checks.InputError(f"{where}: what is chosen needs the solver 'primal', not {solver!r}")
+        folds = model_selection.folds_of_pairs(where, len(neutral), subjects, num_folds)
     if mirror:
+        folds = np.tile(folds, 2)
         neutral, expressive = (
             jnp.concatenate([each, jnp.flip(each, axis=2)]) for each in (neutral, expressive)
         )
-    if isinstance(window, str) or isinstance(penalty, str):
-        if solver not in (None, "primal"):
-            raise checks.InputError(f'{where}: "auto" goes with the solver "primal" only, not {solver!r}')
-        windows, penalties = _to_try(where, window, penalty, height, width)
+    if is_chosen:
         return _fit_chosen(
+            where,
             neutral,
             expressive,
             folds,
-            windows,
-            penalties,
+            window,
+            penalty,
             channels=channels,
             penalize_bias=penalize_bias,
             per_pixel=per_pixel,
         )
+    assert not isinstance(window, str)
+    assert not isinstance(penalty, str)
     if not isinstance(window, masks.Mask | masks.Window):
         checks.positive_integer(where, "window, unless it is a masks.Window or masks.Mask,", window)
         window = masks.square(int(window))
@@ -474,61 +477,36 @@ def _solve(
     return _model(jax.lax.map(solve_one, statistics.groups), window)
 
 
-def _folds(where: str, num: int, subjects: Sequence[Hashable] | None, num_folds: int) -> np.ndarray:
-    people = range(num) if subjects is None else list(subjects)
-    if len(people) != num:
-        raise checks.InputError(f"{where}: there are {num} pairs, but {len(people)} subjects")
-    num_people = len(set(people))
-    if num_people < 2:
-        raise checks.InputError(f'{where}: "auto" leaves out people, and needs two at least')
-    checks.positive_integer(where, "num_folds", num_folds)
-    return model_selection.fold_of(people, num_folds=min(num_folds, num_people))
-
-
-def _to_try(
-    where: str, window: Any, penalty: Any, height: int, width: int
-) -> tuple[tuple[masks.Window, ...], jax.Array]:
-    """The windows and penalties among which to choose: the only one, where it is given."""
-    for name, value in (("window", window), ("penalty", penalty)):
-        if isinstance(value, str) and value != "auto":
-            raise checks.InputError(f'{where}: {name} must be a number or "auto", not {value!r}')
-    if isinstance(window, masks.Mask):
-        raise checks.InputError(
-            f'{where}: a penalty of "auto" needs a window; pixels of a mask share no sums'
-        )
-    if isinstance(window, str):
-        windows = tuple(masks.square(side) for side in model_selection.WINDOWS if side <= min(height, width))
-    else:
-        windows = (model_selection.as_window(where, window),)
-        masks.check_window(windows[0], where, height, width)
-    if isinstance(penalty, str):
-        return windows, jnp.asarray(model_selection.PENALTIES)
-    if np.shape(penalty):
-        raise checks.InputError(f'{where}: with a window of "auto", penalty must be a scalar or "auto"')
-    return windows, jnp.asarray(penalty)[None]
-
-
 def _fit_chosen(
+    where: str,
     neutral: jax.Array,
     expressive: jax.Array,
     fold_of: np.ndarray,
-    windows: tuple[masks.Window, ...],
-    penalties: ArrayLike,
+    window: Any,
+    penalty: Any,
     *,
     channels: Channels,
     penalize_bias: bool,
     per_pixel: bool,
 ) -> ExpressionModel:
+    """A fit whose window or penalty is chosen by the error on held-out folds."""
+    windows, penalties = model_selection.candidates(where, window, penalty, *neutral.shape[1:3])
     empty = _init(neutral, expressive, masks.join(*windows), channels)
     folds = [
-        _update(empty, neutral[fold_of == fold], expressive[fold_of == fold])
+        _update(empty, neutral[fold_of == fold], expressive[fold_of == fold]).groups
         for fold in range(fold_of.max() + 1)
     ]
-    scores = model_selection.cross_validate(folds, windows, penalties, penalize_bias=penalize_bias)
-    selection = model_selection.choose(scores, per_pixel=per_pixel)
-    whole = functools.reduce(window_statistics.merge, [fold.groups for fold in folds])
-    params, window = model_selection.solve(whole, selection, penalize_bias=penalize_bias)
-    return _model(params, window)._replace(selection=selection)
+    params, window, selection = model_selection.fit(
+        folds,
+        windows,
+        penalties,
+        per_pixel=per_pixel,
+        tuned=isinstance(penalty, str) and penalty == "tuned",
+        penalize_bias=penalize_bias,
+    )
+    model = _model(params, window)._replace(selection=selection)
+    checks.pixels_solved(where, model.bias, model.weights)
+    return model
 
 
 def _model(groups: WindowLinear, window: masks.Window | masks.Mask) -> ExpressionModel:

@@ -228,3 +228,46 @@ def test_clear_errors_of_windows(build, words):
 def test_check_window_wants_a_window(other):
     with pytest.raises(TypeError, match=r"here: window must be a masks\.Window, not a (int|tuple|Mask)"):
         masks.check_window(other, "here", 4, 4)
+
+
+def test_foveated_windows_see_a_blurred_copy():
+    mask = masks.foveated_window(HEIGHT, WIDTH, size=3, outer_size=3, dilation=2, blur=1.5)
+    near = brute_force(lambda dy, dx: max(abs(dy), abs(dx)) <= 1)
+    far = brute_force(lambda dy, dx: dy in (-2, 0, 2) and dx in (-2, 0, 2))
+    dense = masks.to_dense(mask, 2 * HEIGHT * WIDTH)
+    np.testing.assert_array_equal(dense, np.concatenate([near, far], axis=1))
+    window = masks.foveated(size=3, outer_size=3, dilation=2, blur=1.5)
+    assert masks.views(window)[0] == (masks.View(), masks.View(blur=1.5))
+    assert masks.as_mask(window, HEIGHT, WIDTH).indices.tolist() == mask.indices.tolist()
+    # A copy that is not blurred is the picture itself, whose pixels are seen once.
+    assert len(masks.foveated(dilation=2, blur=0).offsets) == 9 + 8
+
+
+def test_mirrored_windows_see_the_mirror_pixel():
+    window = masks.mirrored(masks.square(3))
+    assert masks.entries(window)[-1] == ((0, 0), masks.View(mirrored=True))
+    assert len(window.offsets) == 10
+    # Pixels of the mirrored picture come after those of the picture, and before those of blurred ones.
+    three = masks.mirrored(masks.foveated())
+    assert masks.views(three)[0] == (masks.View(), masks.View(blur=2.0), masks.View(mirrored=True))
+    mask = masks.as_mask(masks.mirrored(masks.square(1)), HEIGHT, WIDTH)
+    pixels = np.arange(HEIGHT * WIDTH)
+    np.testing.assert_array_equal(mask.indices, np.stack([pixels, HEIGHT * WIDTH + pixels], axis=1))
+    assert len(masks.mirrored(masks.square(3), size=3).offsets) == 18
+
+
+def test_windows_are_joined():
+    assert masks.join(masks.square(3), masks.square(1)) == masks.square(3)
+    both = masks.join(masks.square(1), masks.foveated(), masks.dilated(3, 4))
+    assert len(both.offsets) == 9 + 9 + 8
+    assert masks.entries(both)[0] == ((0, 0), masks.View())
+    assert masks.window([(0, 0)], views=[masks.View()]) == masks.square(1)
+
+
+def test_views_must_suit_their_window():
+    with pytest.raises(InputError, match="1 offsets, but 2 views"):
+        masks.window([(0, 0)], views=[masks.View()] * 2)
+    with pytest.raises(InputError, match="offsets must be distinct"):
+        masks.window([(0, 0)] * 2, views=[masks.View(blur=1.0)] * 2)
+    with pytest.raises(InputError, match="blur must be 0 or more"):
+        masks.foveated(blur=-1.0)

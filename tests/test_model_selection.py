@@ -237,3 +237,52 @@ def test_clear_errors(pairs):
         model_selection.choose(scores, rule="best")
     with pytest.raises(InputError, match="the same for all pixels"):
         model_selection.choose(scores._replace(penalties=jnp.ones((1, HEIGHT, WIDTH))))
+
+
+@pytest.fixture(scope="module")
+def noisy() -> list:
+    """Folds whose targets are the pixel on the left, but on the right half nothing that can be known."""
+    rng = np.random.default_rng(3)
+    inputs = rng.random((60, HEIGHT, 8, 1)).astype(np.float32)
+    targets = np.roll(inputs, 1, axis=2)
+    targets[:, :, 4:] = rng.random((60, HEIGHT, 4, 1))
+    empty = window_statistics.init(masks.square(3), HEIGHT, 8)
+    return [window_statistics.update(empty, inputs[fold::4], targets[fold::4]) for fold in range(4)]
+
+
+@pytest.mark.parametrize("per_offset", [False, True])
+def test_tuned_penalties_lower_the_error(noisy, per_offset):
+    tuned = model_selection.tune(noisy, 3, 1.0, per_offset=per_offset, num_steps=40, smoothing=0.5)
+    assert tuned.errors.shape == tuned.stopping_errors.shape == (41,)
+    assert float(tuned.errors[-1]) < 0.97 * float(tuned.errors[0])
+    step = int(tuned.num_steps)
+    assert step == np.argmin(tuned.stopping_errors)
+    assert float(tuned.stopping_errors[step]) < float(tuned.stopping_errors[0])
+    # Where nothing can be known, weights only fit the noise.
+    assert float(jnp.median(tuned.penalty[:, 5:])) > 2 * float(jnp.median(tuned.penalty[:, 1:3]))
+    if per_offset:
+        left, middle = 3, 4
+        assert float(tuned.factors[left]) < float(tuned.factors[middle])
+    else:
+        assert tuned.factors is None
+    # The errors are those of the cross-validation, and of these penalties.
+    begun = model_selection.mean_errors(model_selection.cross_validate(noisy, [3], [1.0]))
+    shares = float(3 * tuned.errors[0] + tuned.stopping_errors[0]) / 4
+    assert shares == pytest.approx(float(begun.mean()), rel=1e-4)
+    if not per_offset:
+        again = model_selection.cross_validate(noisy, [3], tuned.penalty[None]).errors[-1].mean()
+        assert float(again) == pytest.approx(float(tuned.stopping_errors[step]), rel=1e-4)
+
+
+def test_tuning_stops_where_others_do_not_gain(noisy):
+    """The last fold is of another kind: what helps the others does it harm."""
+    other = noisy[3]
+    swapped = other._replace(target_sum=jax.tree.map(jnp.negative, other.target_sum))
+    tuned = model_selection.tune([*noisy[:3], swapped], 3, 1.0, num_steps=5, learning_rate=0.5)
+    assert int(tuned.num_steps) == int(np.argmin(tuned.stopping_errors))
+    alone = model_selection.tune(noisy, 3, 1.0, per_pixel=False, per_offset=False, num_steps=3)
+    assert np.unique(alone.penalty).size == 1
+    with pytest.raises(InputError, match="three folds at least, not 2"):
+        model_selection.tune(noisy[:2], 3, 1.0)
+    with pytest.raises(InputError, match="penalty must be above 0"):
+        model_selection.tune(noisy, 3, 0.0)

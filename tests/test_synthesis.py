@@ -1,10 +1,12 @@
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masked_ridge, masks, synthesis
+from mlr_jax import masked_ridge, masks, metrics, model_selection, synthesis
 from mlr_jax.checks import InputError
 from tests import oracle
 
@@ -273,3 +275,115 @@ def test_statistics_errors(faces, act, words):
 def test_a_mask_has_no_statistics(faces):
     with pytest.raises(TypeError, match=r"window, unless it is a masks.Window, must be a whole number"):
         synthesis.init_statistics(*faces, window=masks.square_window(HEIGHT, WIDTH, 3))
+
+
+@pytest.fixture(scope="module")
+def people() -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Pairs in colour of 12 people, of whom each has two; the expression is the pixel on the left, and noise."""
+    rng = np.random.default_rng(5)
+    neutral = rng.random((24, 8, 7, 3)).astype(np.float32)
+    expressive = np.roll(neutral, 1, axis=2) + 0.05 * rng.standard_normal(neutral.shape).astype(np.float32)
+    return neutral, expressive, [f"person {n % 12}" for n in range(24)]
+
+
+def test_chooses_window_and_penalty(people):
+    neutral, expressive, subjects = people
+    options = {"subjects": subjects, "num_folds": 3}
+    model = synthesis.fit(neutral, expressive, window="auto", penalty="auto", **options)
+    selection = model.selection
+    assert selection.scores.errors.shape == (3, 4, 12, 8, 7)
+    # The folds are of people.
+    fold_of = model_selection.fold_of(subjects, num_folds=3)
+    empty = synthesis.init_statistics(neutral, expressive, window=7)
+    folds = [synthesis.update(empty, neutral[fold_of == f], expressive[fold_of == f]) for f in range(3)]
+    scores = model_selection.cross_validate(folds, model_selection.WINDOWS, model_selection.PENALTIES)
+    np.testing.assert_allclose(selection.scores.errors, scores.errors, rtol=1e-4)
+    # A window of 3 sees the pixel on the left, and nothing else is worth seeing.
+    assert model.window == masks.square(3)
+    best = np.unravel_index(np.argmin(model_selection.mean_errors(scores).mean((2, 3))), (4, 12))
+    assert float(selection.penalty) == float(scores.penalties[best[1]])
+    plain = synthesis.fit(neutral, expressive, window=3, penalty=float(selection.penalty))
+    np.testing.assert_allclose(model.weights, plain.weights, atol=1e-4)
+    assert plain.selection is None
+    # One of the two may be given.
+    given = synthesis.fit(neutral, expressive, window=5, penalty="auto", **options)
+    assert given.window == masks.square(5)
+    assert given.selection.scores.errors.shape == (3, 1, 12, 8, 7)
+    given = synthesis.fit(neutral, expressive, window="auto", penalty=0.4, **options)
+    assert float(given.selection.penalty) == pytest.approx(0.4)
+
+
+def test_every_pixel_chooses(people):
+    neutral, expressive, _ = people
+    model = synthesis.fit(neutral, expressive, window="auto", penalty="auto", per_pixel=True)
+    assert model.selection.window_index.shape == model.selection.penalty.shape == (8, 7)
+    assert model.window == masks.square(7)
+    jitted = jax.jit(partial(synthesis.fit, window="auto", penalty="auto", per_pixel=True))
+    np.testing.assert_allclose(jitted(neutral, expressive).weights, model.weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", ["independent", "shared", "joint"])
+def test_tuned_penalties(people, channels):
+    neutral, expressive, _ = people
+    model = synthesis.fit(neutral, expressive, penalty="tuned", channels=channels)
+    tuned = model.selection.tuned
+    assert float(tuned.stopping_errors.min()) < float(tuned.stopping_errors[0])
+    empty = synthesis.init_statistics(neutral, expressive, channels=channels)
+    statistics = synthesis.update(empty, neutral, expressive)
+    expected = synthesis.solve(statistics, penalty=tuned.penalty, factors=tuned.factors)
+    np.testing.assert_allclose(model.weights, expected.weights, atol=1e-4)
+
+
+def test_mirrored_pairs(people):
+    neutral, expressive, subjects = people
+    twice = [np.concatenate([each, each[:, :, ::-1]]) for each in (neutral, expressive)]
+    mirrored = synthesis.fit(neutral, expressive, mirror=True)
+    np.testing.assert_array_equal(mirrored.weights, synthesis.fit(*twice).weights)
+    # A face and its mirror image are mirror images afterwards.
+    faces, others = (synthesis.synthesize(mirrored, each) for each in (neutral, neutral[:, :, ::-1]))
+    np.testing.assert_allclose(faces, others[:, :, ::-1], atol=1e-5)
+    # Both are in the fold of their person.
+    options = {"penalty": "auto", "num_folds": 3}
+    found = synthesis.fit(neutral, expressive, mirror=True, subjects=subjects, **options)
+    expected = synthesis.fit(*twice, subjects=subjects * 2, **options)
+    np.testing.assert_allclose(found.selection.scores.errors, expected.selection.scores.errors, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", ["independent", "shared", "joint"])
+def test_windows_that_look_at_copies(people, channels):
+    """All ways to fit and to predict agree: sums, streamed, and gathered pixel by pixel."""
+    neutral, expressive, _ = people
+    window = masks.mirrored(masks.foveated(dilation=2, blur=1.0))
+    model = synthesis.fit(neutral, expressive, window=window, channels=channels, solver="primal")
+    gathered = synthesis.fit(neutral, expressive, window=window, channels=channels, solver="gather")
+    empty = synthesis.init_statistics(neutral, expressive, window=window, channels=channels)
+    statistics = synthesis.update(empty, neutral[:10], expressive[:10])
+    statistics = synthesis.update(statistics, neutral[10:], expressive[10:])
+    for other in (gathered, synthesis.solve(statistics)):
+        np.testing.assert_allclose(other.weights, model.weights, atol=1e-4)
+    assert synthesis.choose_solver(window, 10) == "gather"
+    assert model.weights.shape[1] == len(window.offsets)
+    moved = synthesis.synthesize(model, neutral)
+    assert float(metrics.mse(moved, expressive).mean()) < float(metrics.mse(neutral, expressive).mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": "best"}, "window must be a number or auto, not 'best'"),
+        ({"penalty": "best"}, "penalty must be a number or auto or tuned, not 'best'"),
+        (
+            {"penalty": "auto", "window": masks.square_window(8, 7, 3)},
+            "with a mask, the penalty must be given",
+        ),
+        ({"penalty": "auto", "solver": "dual"}, "needs the solver 'primal', not 'dual'"),
+        ({"penalty": "auto", "subjects": ["one"] * 24}, "two at least are needed"),
+        ({"penalty": "auto", "subjects": ["one"]}, "24 pairs, but 1 subjects"),
+        ({"window": "auto", "penalty": np.ones((8, 7))}, "penalty must be a scalar"),
+        ({"window": "auto", "penalty": "tuned", "per_pixel": True}, "one window must be known"),
+        ({"per_pixel": True}, "per_pixel and subjects are for what is"),
+    ],
+)
+def test_clear_errors_of_what_is_chosen(people, options, message):
+    with pytest.raises(InputError, match=message):
+        synthesis.fit(*people[:2], **options)

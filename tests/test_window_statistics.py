@@ -239,7 +239,9 @@ def test_statistics_are_those_of_the_pairs(x64):
     assert float(statistics.num_pairs) == NUM
     x, t = inputs[..., 0] - 0.5, targets[..., 0] - 0.25
     for total, expected in zip(
-        totals(statistics), (x.sum(0)[None], t.sum(0)[None], [(x**2).sum(0), (x * t).sum(0)]), strict=True
+        totals(statistics),
+        (x.sum(0)[None], t.sum(0)[None], [(x**2).sum(0), (x * t).sum(0), (t**2).sum(0)]),
+        strict=True,
     ):
         np.testing.assert_allclose(total, expected, rtol=0, atol=1e-12)
 
@@ -587,3 +589,85 @@ def test_solve_wants_a_window():
     statistics = make(masks.disk(1), PICTURES, PICTURES)
     with pytest.raises(TypeError, match=r"window must be a masks\.Window, not a int"):
         window_statistics.solve(statistics, 3, 0.4)
+
+
+VIEWED = {
+    "foveated": masks.foveated(dilation=2, blur=0.8),
+    "mirrored": masks.mirrored(masks.square(3)),
+    "both": masks.mirrored(masks.foveated(dilation=2, blur=0.8)),
+}
+
+
+def as_examples(inputs: np.ndarray, window: masks.Window) -> np.ndarray:
+    """What the mask of a window with views sees: all pixels of each view, the channels of a pixel together."""
+    seen = np.asarray(window_linear.look(jnp.asarray(inputs), window))
+    num_views = len(masks.views(window)[0])
+    return np.moveaxis(seen.reshape(*inputs.shape, num_views), -1, 1).reshape(len(inputs), -1)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("name", VIEWED)
+def test_windows_with_views(name, channels, x64):
+    """As a loop over pixels solves them, from a mask over the pixels of all views."""
+    window = VIEWED[name]
+    inputs, targets = problem(NUM, *SIZES["odd"], channels)
+    seen = window_linear.look(jnp.asarray(inputs), window)
+    statistics = make(window, np.asarray(seen), targets)
+    mask = masks.across_channels(masks.as_mask(window, *SIZES["odd"]), channels)
+    flat = as_examples(inputs, window)
+    weights, bias = oracle.masked_ridge(flat, targets.reshape(NUM, -1), mask, 0.4, True)
+    params = window_statistics.solve(statistics, window, 0.4)
+    predicted = window_linear.predict(params, seen, window)
+    expected = oracle.masked_predict(weights, bias, mask, flat)
+    np.testing.assert_allclose(predicted, expected.reshape(predicted.shape), atol=1e-10)
+    error = window_statistics.squared_error(statistics, params, window)
+    np.testing.assert_allclose(
+        error[0], ((expected.reshape(targets.shape) - targets) ** 2).sum(axis=(0, 3)), rtol=1e-9
+    )
+
+
+def test_what_a_window_looks_at():
+    images = np.random.default_rng(0).random((2, 6, 5, 2)).astype(np.float32)
+    window = masks.mirrored(masks.foveated(dilation=2, blur=1.0))
+    seen = np.asarray(window_linear.look(jnp.asarray(images), window)).reshape(2, 6, 5, 2, 3)
+    np.testing.assert_array_equal(seen[..., 0], images)
+    np.testing.assert_array_equal(seen[..., 2], images[:, :, ::-1])
+    np.testing.assert_allclose(seen[..., 1].mean(), images.mean(), rtol=0.05)
+    assert seen[..., 1].std() < 0.6 * images.std()
+    np.testing.assert_array_equal(window_linear.look(jnp.asarray(images), masks.square(3)), images)
+
+
+def test_smaller_windows_from_the_statistics_of_a_joined_one(x64):
+    """Each looks at other views than all together."""
+    joined = masks.join(*VIEWED.values(), masks.square(5))
+    inputs, targets = problem(NUM, *SIZES["odd"], 2)
+    statistics = make(joined, np.asarray(window_linear.look(jnp.asarray(inputs), joined)), targets)
+    for window in (*VIEWED.values(), masks.square(5), masks.square(1)):
+        alone = make(window, np.asarray(window_linear.look(jnp.asarray(inputs), window)), targets)
+        found, expected = (window_statistics.solve(each, window, 0.4) for each in (statistics, alone))
+        np.testing.assert_allclose(found.weights, expected.weights, atol=1e-10)
+        np.testing.assert_allclose(found.bias, expected.bias, atol=1e-10)
+    with pytest.raises(InputError, match=r"without \(0, 0\) of View\(mirrored=True, blur=0.0\)"):
+        window_statistics.solve(alone, VIEWED["mirrored"], 0.4)
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_factors_of_the_penalty(side, x64):
+    """Offset k with the penalty f_k lambda: a ridge regression on inputs that are divided by sqrt(f_k)."""
+    inputs, targets = problem(NUM, *SIZES["odd"])
+    window = masks.square(side)
+    factors = np.random.default_rng(1).uniform(0.1, 5, side**2)
+    params = window_statistics.solve(make(window, inputs, targets), window, 0.4, factors=factors)
+    mask = masks.as_mask(window, *SIZES["odd"])
+    flat = inputs.reshape(NUM, -1)
+    for pixel in (0, 17, 34):
+        valid = mask.valid[pixel]
+        rows = np.column_stack([flat[:, mask.indices[pixel][valid]] / np.sqrt(factors[valid]), np.ones(NUM)])
+        solution = np.linalg.solve(
+            rows.T @ rows + 0.4 * np.eye(valid.sum() + 1), rows.T @ targets.reshape(NUM, -1)[:, pixel]
+        )
+        found = np.asarray(params.weights).reshape(side**2, -1)[valid, pixel]
+        np.testing.assert_allclose(found, solution[:-1] / np.sqrt(factors[valid]), atol=1e-10)
+        np.testing.assert_allclose(np.asarray(params.bias).reshape(-1)[pixel], solution[-1], atol=1e-10)
+    with pytest.raises(InputError, match=f"factors must be \\({side**2},\\)"):
+        window_statistics.solve(make(window, inputs, targets), window, 0.4, factors=[1.0])
