@@ -491,7 +491,8 @@ def _fit_chosen(
 ) -> ExpressionModel:
     """A fit whose window or penalty is chosen by the error on held-out folds."""
     windows, penalties = model_selection.candidates(where, window, penalty, *neutral.shape[1:3])
-    empty = _init(neutral, expressive, masks.join(*windows), channels)
+    largest_first = sorted(windows, key=lambda each: len(each.offsets), reverse=True)
+    empty = _init(neutral, expressive, masks.join(*largest_first), channels)
     folds = [
         _update(empty, neutral[fold_of == fold], expressive[fold_of == fold]).groups
         for fold in range(fold_of.max() + 1)

@@ -9,6 +9,9 @@ from mlr_jax import masked_ridge, masks, model_selection, synthesis, window_line
 from mlr_jax.checks import InputError
 from mlr_jax.model_selection import Scores
 
+# What is compiled here is large, and runs on small pictures.
+pytestmark = pytest.mark.usefixtures("unoptimized_file")
+
 HEIGHT, WIDTH = 9, 7
 PENALTIES = (0.05, 0.4, 30.0)
 SIDES = (1, 3, 5)
@@ -278,8 +281,9 @@ def test_tuning_stops_where_others_do_not_gain(noisy):
     """The last fold is of another kind: what helps the others does it harm."""
     other = noisy[3]
     swapped = other._replace(target_sum=jax.tree.map(jnp.negative, other.target_sum))
-    tuned = model_selection.tune([*noisy[:3], swapped], 3, 1.0, num_steps=5, learning_rate=0.5)
+    tuned = model_selection.tune([*noisy[:3], swapped], 3, 1.0, per_offset=False, num_steps=40, smoothing=0.5)
     assert int(tuned.num_steps) == int(np.argmin(tuned.stopping_errors))
+    assert int(tuned.num_steps) < 40
     alone = model_selection.tune(noisy, 3, 1.0, per_pixel=False, per_offset=False, num_steps=3)
     assert np.unique(alone.penalty).size == 1
     with pytest.raises(InputError, match="three folds at least, not 2"):

@@ -598,9 +598,13 @@ VIEWED = {
 }
 
 
+def looked(inputs: np.ndarray, window: masks.Window) -> np.ndarray:
+    return np.asarray(window_linear.look(jnp.asarray(inputs), window))
+
+
 def as_examples(inputs: np.ndarray, window: masks.Window) -> np.ndarray:
-    """What the mask of a window with views sees: all pixels of each view, the channels of a pixel together."""
-    seen = np.asarray(window_linear.look(jnp.asarray(inputs), window))
+    """What the mask of a window with views sees: all pixels of each view, with their channels together."""
+    seen = looked(inputs, window)
     num_views = len(masks.views(window)[0])
     return np.moveaxis(seen.reshape(*inputs.shape, num_views), -1, 1).reshape(len(inputs), -1)
 
@@ -612,7 +616,7 @@ def test_windows_with_views(name, channels, x64):
     window = VIEWED[name]
     inputs, targets = problem(NUM, *SIZES["odd"], channels)
     seen = window_linear.look(jnp.asarray(inputs), window)
-    statistics = make(window, np.asarray(seen), targets)
+    statistics = make(window, np.asarray(seen), targets, dtype=jnp.float64)
     mask = masks.across_channels(masks.as_mask(window, *SIZES["odd"]), channels)
     flat = as_examples(inputs, window)
     weights, bias = oracle.masked_ridge(flat, targets.reshape(NUM, -1), mask, 0.4, True)
@@ -641,14 +645,14 @@ def test_smaller_windows_from_the_statistics_of_a_joined_one(x64):
     """Each looks at other views than all together."""
     joined = masks.join(*VIEWED.values(), masks.square(5))
     inputs, targets = problem(NUM, *SIZES["odd"], 2)
-    statistics = make(joined, np.asarray(window_linear.look(jnp.asarray(inputs), joined)), targets)
+    statistics = make(joined, looked(inputs, joined), targets, dtype=jnp.float64)
     for window in (*VIEWED.values(), masks.square(5), masks.square(1)):
-        alone = make(window, np.asarray(window_linear.look(jnp.asarray(inputs), window)), targets)
+        alone = make(window, looked(inputs, window), targets, dtype=jnp.float64)
         found, expected = (window_statistics.solve(each, window, 0.4) for each in (statistics, alone))
         np.testing.assert_allclose(found.weights, expected.weights, atol=1e-10)
         np.testing.assert_allclose(found.bias, expected.bias, atol=1e-10)
     with pytest.raises(InputError, match=r"without \(0, 0\) of View\(mirrored=True, blur=0.0\)"):
-        window_statistics.solve(alone, VIEWED["mirrored"], 0.4)
+        window_statistics.solve(alone, masks.mirrored(masks.square(1)), 0.4)
 
 
 @pytest.mark.parametrize("side", [3, 5])
@@ -657,7 +661,8 @@ def test_factors_of_the_penalty(side, x64):
     inputs, targets = problem(NUM, *SIZES["odd"])
     window = masks.square(side)
     factors = np.random.default_rng(1).uniform(0.1, 5, side**2)
-    params = window_statistics.solve(make(window, inputs, targets), window, 0.4, factors=factors)
+    statistics = make(window, inputs, targets, dtype=jnp.float64)
+    params = window_statistics.solve(statistics, window, 0.4, factors=factors)
     mask = masks.as_mask(window, *SIZES["odd"])
     flat = inputs.reshape(NUM, -1)
     for pixel in (0, 17, 34):
@@ -670,4 +675,4 @@ def test_factors_of_the_penalty(side, x64):
         np.testing.assert_allclose(found, solution[:-1] / np.sqrt(factors[valid]), atol=1e-10)
         np.testing.assert_allclose(np.asarray(params.bias).reshape(-1)[pixel], solution[-1], atol=1e-10)
     with pytest.raises(InputError, match=f"factors must be \\({side**2},\\)"):
-        window_statistics.solve(make(window, inputs, targets), window, 0.4, factors=[1.0])
+        window_statistics.solve(statistics, window, 0.4, factors=[1.0])
