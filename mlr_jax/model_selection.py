@@ -542,23 +542,20 @@ def _tune(
         factors = None if logarithms.offsets is None else jnp.exp(logarithms.offsets)
         return penalty * jnp.exp(change), factors
 
-    def fold_errors(logarithms: _Logarithms) -> jax.Array:
-        """(num_folds,), of the mean over pixels."""
-        changed, factors = values(logarithms)
+    def fold_error(changed: tuple[jax.Array, jax.Array | None], fold: WindowStatistics) -> jax.Array:
+        return _held_out_error(whole, fold, window, *changed, penalize_bias).mean()
 
-        @partial(jax.checkpoint, prevent_cse=False)
-        def one(fold: WindowStatistics) -> jax.Array:
-            return _held_out_error(whole, fold, window, changed, factors, penalize_bias).mean()
-
-        return jax.lax.map(one, folds)
-
+    descended = jax.tree.map(lambda leaf: leaf[:-1], folds)
+    last = jax.tree.map(lambda leaf: leaf[-1], folds)
     shares = num_pairs[:-1] / num_pairs[:-1].sum()
 
-    def loss(logarithms: _Logarithms) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        errors = fold_errors(logarithms)
-        error = jnp.sum(shares * errors[:-1])
-        # Errors are small numbers; in units of the first one the optimiser's epsilon is.
-        return error / scale, (error, errors[-1])
+    def descend(logarithms: _Logarithms) -> tuple[jax.Array, jax.Array, _Logarithms]:
+        """The error on the folds but the last, that on the last, and the gradient of the first one."""
+        changed, pull_back = jax.vjp(values, logarithms)
+        # One fold after the other, gradient included: nothing of it is kept.
+        errors, gradients = jax.lax.map(lambda fold: jax.value_and_grad(fold_error)(changed, fold), descended)
+        gradient = jax.tree.map(lambda leaf: jnp.tensordot(shares, leaf, axes=1), gradients)
+        return jnp.sum(shares * errors), fold_error(changed, last), pull_back(gradient)[0]
 
     dtype = penalty.dtype
     begin = _Logarithms(
@@ -566,24 +563,26 @@ def _tune(
         jnp.zeros_like(penalty) if per_pixel else None,
         jnp.zeros(len(window.offsets), dtype) if per_offset else None,
     )
-    scale = jax.lax.stop_gradient(jnp.sum(shares * fold_errors(begin)[:-1]))
     optimizer = optax.adam(learning_rate)
 
     def step(
         state: tuple[Any, ...], number: jax.Array
     ) -> tuple[tuple[Any, ...], tuple[jax.Array, jax.Array]]:
-        logarithms, moments, best, least, when = state
-        (_, (error, stopping)), gradient = jax.value_and_grad(loss, has_aux=True)(logarithms)
+        logarithms, moments, best, least, when, scale = state
+        error, stopping, gradient = descend(logarithms)
+        # Errors are small numbers: in units of the first one, the optimiser's epsilon is not in the way.
+        scale = jnp.where(number == 0, 1 / error, scale)
         better = stopping < least
         best = jax.tree.map(partial(jnp.where, better), logarithms, best)
         least, when = jnp.where(better, stopping, least), jnp.where(better, number, when)
-        updates, moments = optimizer.update(gradient, moments)
+        updates, moments = optimizer.update(jax.tree.map(lambda leaf: scale * leaf, gradient), moments)
         logarithms = optax.apply_updates(logarithms, updates)
-        return (logarithms, moments, best, least, when), (error, stopping)
+        return (logarithms, moments, best, least, when, scale), (error, stopping)
 
-    state = begin, optimizer.init(begin), begin, jnp.asarray(jnp.inf, dtype), jnp.zeros((), jnp.int32)
+    infinite, one = jnp.asarray(jnp.inf, dtype), jnp.ones((), dtype)
+    state = begin, optimizer.init(begin), begin, infinite, jnp.zeros((), jnp.int32), one
     numbers = jnp.arange(num_steps + 1, dtype=jnp.int32)
-    (_, _, best, _, when), (errors, stopping_errors) = jax.lax.scan(step, state, numbers)
+    (_, _, best, _, when, _), (errors, stopping_errors) = jax.lax.scan(step, state, numbers)
     return Tuned(*values(best), errors, stopping_errors, when)
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlr_jax import lag_images, masks
 from mlr_jax.numerics import lines, pixel_systems, strips
@@ -108,39 +109,46 @@ def squared_error(
     layout = lines.Layout(height, width, *masks.reach(window))
     inputs = lag_images.inputs(window, in_channels)
     entries = lag_images.gram_entries(window, in_channels, out_channels)
-    places = [[(entry.lag, layout.shift(entry.dy, entry.dx)) for entry in row] for row in entries]
-    shifts = jnp.asarray([(each.channel, layout.shift(each.dy, each.dx)) for each in inputs])
+    # C is symmetric: what is beside its diagonal counts twice.
+    rows, columns = np.triu_indices(len(inputs))
+    upper = [entries[row][column] for row, column in zip(rows, columns, strict=True)]
+    places = np.array([(entry.lag, layout.shift(entry.dy, entry.dx)) for entry in upper])
+    times = jnp.asarray(np.where(rows == columns, 1, 2), moments.products.dtype)
+    shifts = np.array([(each.channel, layout.shift(each.dy, each.dx)) for each in inputs])
     products = lines.flatten(moments.products, layout)
     means = lines.flatten(moments.input_mean, layout)
-    crosses = lines.flatten(_crosses(moments, window), layout)
-    weights = lines.flatten(
-        jnp.moveaxis(params.weights, 0, 2).reshape(len(inputs), out_channels, height, width), layout
-    )
-
-    def pick(planes: jax.Array, places: jax.Array) -> jax.Array:
-        """Some planes, each moved by its own offset."""
-
-        def one(place: jax.Array) -> jax.Array:
-            start = place[0], layout.margin + place[1]
-            return jax.lax.dynamic_slice(planes, start, (1, layout.length))[0]
-
-        return jax.vmap(one)(places)
 
     def here(planes: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice_in_dim(planes, layout.margin, layout.length, axis=-1)
 
-    own = here(weights)  # (num_inputs, out_channels, pixels)
+    def around(planes: jax.Array, place: jax.Array) -> jax.Array:
+        """One of the planes, moved."""
+        return jax.lax.dynamic_slice(planes, (place[0], layout.margin + place[1]), (1, layout.length))
+
+    crosses = here(lines.flatten(_crosses(moments, window), layout))
+    weights = jnp.moveaxis(params.weights, 0, 2).reshape(len(inputs), out_channels, height, width)
+    own = here(lines.flatten(weights, layout))  # (num_inputs, out_channels, pixels)
+
+    # One entry after the other: what is added up stays in the cache.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def add_product(total: jax.Array, entry: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        """An entry's part of w^T C w."""
+        place, row, column, factor = entry
+        return total + factor * around(products, place) * own[row] * own[column], None
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def add(total: jax.Array, row: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-        """One row of C: its part of w^T C w - 2 w . c."""
-        places, weight, cross = row
-        seen = jnp.sum(pick(products, places)[:, None] * own, axis=0)
-        return total + weight * (seen - 2 * cross), None
+    def add_input(
+        totals: tuple[jax.Array, jax.Array], entry: tuple[jax.Array, ...]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
+        """An input's part of w . c and of w . m."""
+        shift, weight, cross = entry
+        return (totals[0] + weight * cross, totals[1] + weight * around(means, shift)), None
 
     zero = jnp.zeros((out_channels, layout.length), products.dtype)
-    explained, _ = jax.lax.scan(add, zero, (jnp.asarray(places), own, here(crosses)))
-    seen = jnp.sum(pick(means, shifts)[:, None] * own, axis=0)
+    every = (jnp.asarray(places), jnp.asarray(rows), jnp.asarray(columns), times)
+    quadratic, _ = jax.lax.scan(add_product, zero, every)
+    (linear, seen), _ = jax.lax.scan(add_input, (zero, zero), (jnp.asarray(shifts), own, crosses))
+    explained = quadratic - 2 * linear
     squares = moments.products[jnp.asarray(lag_images.square_entries(window, in_channels, out_channels))]
     missing = moments.target_mean - params.bias - lines.unflatten(seen, layout)
     error = squares + lines.unflatten(explained, layout) + num_pairs * missing**2
