@@ -3,8 +3,8 @@ r"""What does it gain that the model chooses its own window and penalty? (beyond
 Trains masked ridge as published (a window of 3 and a penalty of 0.4), and with choices and windows of its
 own: a window and a penalty for the picture (masked_auto) or for each pixel (masked_per_pixel), penalties
 tuned for each pixel and each offset (masked_tuned), a window that sees the mirror pixel (masked_mirrored) or
-far but not sharply (masked_foveated), mirrored pairs (mirrored_pairs), and all of the last four together
-(masked_combined). All are chosen on the training pairs alone.
+far but not sharply (masked_foveated), mirrored pairs (mirrored_pairs), and the last two together with tuned
+penalties (masked_combined). All are chosen on the training pairs alone.
 
     python -m experiments.model_selection
     python -m experiments.model_selection --dataset=london --data_dir=... --num_seeds=5

@@ -249,7 +249,7 @@ def test_mirrored_windows_see_the_mirror_pixel():
     assert len(window.offsets) == 10
     # Pixels of the mirrored picture come after those of the picture, and before those of blurred ones.
     three = masks.mirrored(masks.foveated())
-    assert masks.views(three)[0] == (masks.View(), masks.View(blur=2.0), masks.View(mirrored=True))
+    assert masks.views(three)[0] == (masks.View(), masks.View(blur=1.5), masks.View(mirrored=True))
     mask = masks.as_mask(masks.mirrored(masks.square(1)), HEIGHT, WIDTH)
     pixels = np.arange(HEIGHT * WIDTH)
     np.testing.assert_array_equal(mask.indices, np.stack([pixels, HEIGHT * WIDTH + pixels], axis=1))
