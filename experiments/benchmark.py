@@ -16,9 +16,9 @@ written), and to do the operations that cannot be avoided (one multiplication fo
 example, and K^3 / 6 a pixel for its system of K unknowns) at the speed of a measured matrix product; that of
 a prediction the time to read pictures and weights and to write the result.
 
-The parts: "fit" and "predict" beside their peers; "select", 200 fits of a cross-validation; "solver", all
-solvers of synthesis.fit, whichever it would choose; "stream", training from a disk (experiments/train.py)
-in a process of its own.
+The parts: "fit" and "predict" beside their peers; "select", a cross-validation of 40 candidates over 5 folds;
+"solver", all solvers of synthesis.fit, whichever it would choose; "stream", training from a disk
+(experiments/train.py) in a process of its own.
 
 Writes benchmark.json, benchmark.csv, benchmark.md (the table), benchmark.png and config.json into
 --output_dir.
@@ -28,7 +28,6 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -38,7 +37,7 @@ import numpy as np
 from absl import flags
 
 from experiments import benchmark_table, peers, run_folder, script, streaming_benchmark, timing
-from mlr_jax import checks, masks, synthesis, window_statistics
+from mlr_jax import checks, masks, model_selection, synthesis, window_statistics
 
 _PENALTY = 0.4
 # Numbers of pairs, and windows around those with as many inputs.
@@ -233,38 +232,21 @@ def _selection(machine: Machine) -> Iterator[Row]:
 
     @jax.jit
     def sum_up(inputs: jax.Array, targets: jax.Array) -> list[window_statistics.WindowStatistics]:
-        """The statistics of all pairs but a fold's, fold by fold."""
-        folds = [window_statistics.update(empty, inputs[k::5], targets[k::5]) for k in range(5)]
-        whole = folds[0]
-        for fold in folds[1:]:
-            whole = window_statistics.merge(whole, fold)
-        return [window_statistics.subtract(whole, fold) for fold in folds]
+        return [window_statistics.update(empty, inputs[k::5], targets[k::5]) for k in range(5)]
 
-    @partial(jax.jit, static_argnames="side")
-    def solve(rest: window_statistics.WindowStatistics, side: int) -> jax.Array:
-        def solve_one(penalty: jax.Array) -> jax.Array:
-            params = window_statistics.solve(rest, masks.square(side), penalty)
-            # Something of all weights, so that none is left out.
-            return params.weights.mean() + params.bias.mean()
-
-        return jax.lax.map(solve_one, penalties)
-
-    def select(num_threads: int) -> list[jax.Array]:
-        folds = sum_up(inputs, targets)
-        jobs = [(fold, side) for side in reversed(sides) for fold in folds]
-        with ThreadPoolExecutor(num_threads) as pool:
-            return list(pool.map(lambda job: jax.block_until_ready(solve(*job)), jobs))
+    def select() -> jax.Array:
+        """From the pictures to the choice."""
+        scores = model_selection.cross_validate(sum_up(inputs, targets), sides, penalties)
+        return jax.block_until_ready(model_selection.choose(scores).penalty)
 
     fit = partial(synthesis.fit, window=window, penalty=_PENALTY)
     _, timed = _timed(fit, inputs, targets)
     name = f"{len(sides)} windows x 10 penalties x 5 folds"
     first = _row(name, f"one fit, r={max(sides)}", timed)
     yield first
-    for num_threads in (1, 2):
-        _, seconds = timing.repeat(select, num_threads, num_runs=_num_runs())
-        way = "mlr_jax" if num_threads == 1 else "mlr_jax, two threads"
-        row = _row(name, way, _Timed(seconds, 0.0, None))
-        yield row | {"times_as_long": row["seconds"] / first["seconds"]}
+    _, seconds = timing.repeat(select, num_runs=_num_runs())
+    row = _row(name, "mlr_jax", _Timed(seconds, 0.0, None))
+    yield row | {"times_as_long": row["seconds"] / first["seconds"]}
 
 
 def _solvers(machine: Machine) -> Iterator[Row]:

@@ -5,6 +5,7 @@ The modules, from the mathematics to the pictures:
     masks         what each output pixel may see: static index tensors
     masked_ridge  the model on flattened arrays: fit, predict
     synthesis     the model on images with channels: fit, or init_statistics, update, solve; synthesize
+    model_selection   window and penalty by the error on held-out people, from statistics alone
     sharding      the same on many devices and on many machines
     metrics       MSE, PSNR, SSIM
     model_file    models on disk

@@ -323,10 +323,10 @@ REFUSED = {
         lambda path: rewrite(path, header={"template": TEMPLATE._replace(eye_height=0.8)._asdict()}),
         "a template must have",
     ),
-    "no bias": (lambda path: rewrite(path, bias=None), "its arrays must be weights, bias, and offsets or"),
+    "no bias": (lambda path: rewrite(path, bias=None), "its arrays must be weights, bias, and offsets"),
     "no window": (
         lambda path: rewrite(path, offsets=None),
-        "its arrays must be weights, bias, and offsets or",
+        "its arrays must be weights, bias, and offsets",
     ),
     "more": (lambda path: rewrite(path, more=ONES), "not bias, more, offsets, weights"),
     "fractions": (lambda path: rewrite(path, offsets=np.zeros((5, 2))), "offsets must be whole numbers"),
@@ -583,3 +583,50 @@ def test_500_spoiled_files_are_refused_or_harmless(tmp_path, rng, path, model, d
         assert peak < 2**20
     # Not all: bytes that nobody reads are harmless.
     assert 400 < num_refused < 500
+
+
+def test_windows_that_look_at_copies(tmp_path):
+    """They are kept with the model; how it was chosen is not."""
+    rng = np.random.default_rng(0)
+    neutral, expressive = rng.random((2, 10, 8, 8, 3)).astype(np.float32)
+    window = masks.mirrored(masks.foveated(dilation=2, blur=0.7))
+    model = synthesis.fit(neutral, expressive, window=window, penalty="auto", num_folds=2)
+    path = tmp_path / "model.npz"
+    model_file.save(path, model)
+    loaded = model_file.load(path).model
+    assert loaded.window == window
+    assert loaded.selection is None
+    expected = synthesis.synthesize(model, neutral)
+    np.testing.assert_array_equal(synthesis.synthesize(loaded, neutral), expected)
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        (np.zeros((18, 3)), r"views must be floating point of the shape \(18, 2\)"),
+        (np.zeros((18, 2), int), "views must be floating point"),
+        (np.full((18, 2), 0.5), "views must be 0 or 1"),
+        (np.tile([0, -1.0], (18, 1)), "a blur from 0 to the picture's side, 8"),
+        (np.tile([0, 1e9], (18, 1)), "a blur from 0 to the picture's side, 8"),
+        (np.tile([0, np.nan], (18, 1)), "a blur from 0"),
+        (np.zeros((18, 2)), "offsets must be distinct"),
+    ],
+)
+def test_views_that_are_not_right(tmp_path, views, message):
+    arrays = {
+        "weights": np.zeros((1, 18, 1, 8, 8), np.float32),
+        "bias": np.zeros((1, 8, 8), np.float32),
+        "offsets": np.array(masks.foveated(dilation=2).offsets, np.int32),
+        "views": views,
+    }
+    header = {
+        "dtype": "float32",
+        "image_size": [8, 8],
+        "channels": {"out": 1, "in": 1},
+        "window": {"entries": 18, "side": None},
+        "template": None,
+        "metadata": {},
+    }
+    array_file.save(tmp_path / "model.npz", "expression model", 2, arrays, header)
+    with pytest.raises(InputError, match=message):
+        model_file.load(tmp_path / "model.npz")

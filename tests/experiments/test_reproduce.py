@@ -27,6 +27,7 @@ NAMES = (
     "displacement_fields",
     "receptive_field",
     "penalty",
+    "model_selection",
     "training_size",
     "image_size",
     "out_of_dataset",
