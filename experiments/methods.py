@@ -280,17 +280,6 @@ def pca_ridge(settings: Settings) -> Method:
     return _of_planes(settings, low_rank, _num_factored_parameters, fit=low_rank.fit_pca)
 
 
-VARIANTS = (
-    "masked_auto",
-    "masked_per_pixel",
-    "masked_tuned",
-    "masked_mirrored",
-    "masked_foveated",
-    "mirrored_pairs",
-    "masked_combined",
-)
-"""Masked ridge with choices and windows of its own: compared where the question is about them."""
-
 METHODS: Mapping[str, Callable[[Settings], Method]] = {
     make.__name__: make
     for make in (
@@ -314,6 +303,17 @@ METHODS: Mapping[str, Callable[[Settings], Method]] = {
         pca_ridge,
     )
 }
+
+VARIANTS = (
+    "masked_auto",
+    "masked_per_pixel",
+    "masked_tuned",
+    "masked_mirrored",
+    "masked_foveated",
+    "mirrored_pairs",
+    "masked_combined",
+)
+"""Masked ridge with choices and windows of its own: compared where the question is about them."""
 
 
 @cache

@@ -6,7 +6,6 @@ import pytest
 
 from experiments.hyperparameters import FIXED, GRIDS
 from experiments.methods import METHODS, VARIANTS, Method, Settings
-from mlr_jax import masks
 from mlr_jax.checks import InputError
 from tests import oracle
 
@@ -34,7 +33,7 @@ def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 # The other variants are `synthesis.fit` with other options, which its own tests ask.
-TESTED = [name for name in METHODS if name not in VARIANTS or name in ("masked_per_pixel", "masked_combined")]
+TESTED = [name for name in METHODS if name not in VARIANTS or name == "mirrored_pairs"]
 
 
 @pytest.fixture(scope="module", params=TESTED)
@@ -169,8 +168,7 @@ def test_number_of_parameters(name, method, faces):
         "copy_input": 0,
         "mean_change": 3 * pixels,
         "masked_ridge": 3 * (windows + pixels),
-        # As far as 3 pixels, which leaves out those at the border.
-        "masked_combined": 3 * (windows + (3 * HEIGHT - 6) * (3 * WIDTH - 6) + pixels),
+        "mirrored_pairs": 3 * (windows + pixels),
         # The field: 9 x 9 on 32 x 32, for both axes; the change: 5 x 5, and the tint.
         "warped_ridge": 2 * ((9 * 32 - 20) ** 2 + 32**2)
         + 3 * ((5 * HEIGHT - 6) * (5 * WIDTH - 6) + 2 * pixels),
@@ -182,14 +180,6 @@ def test_number_of_parameters(name, method, faces):
         "reduced_rank": 3 * pixels * (5 + 5 + 2),
         "pca_ridge": 3 * (pixels * (6 + 5 + 2) + 6 * 5),
     }
-    if name == "masked_per_pixel":
-        index = np.asarray(params.selection.window_index)
-        sizes = [
-            np.sum(masks.as_mask(each, HEIGHT, WIDTH).valid, axis=1)
-            for each in params.selection.scores.windows
-        ]
-        chosen = sum(sizes[k][i] for i, k in enumerate(index.ravel()))
-        expected[name] = 3 * (int(chosen) + pixels)
     if name == "l1_lasso":
         nonzero = int((np.asarray(params.map.linear.weights) != 0).sum())
         assert 0 < nonzero < 3 * pixels * pixels

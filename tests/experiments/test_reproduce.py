@@ -80,7 +80,7 @@ def pairs() -> tuple[Pairs, Pairs]:
     return split(synthetic.load(image_size=16, channels=1, num_subjects=24))
 
 
-def error(train: Pairs, test: Pairs, **options: float) -> float:
+def error(train: Pairs, test: Pairs, **options) -> float:
     model = synthesis.fit(*train[:2], **options)
     return float(metrics.mse(synthesis.synthesize(model, test.neutral), test.expressive).mean())
 
@@ -315,3 +315,17 @@ def test_mistakes_get_one_line(tmp_path, script, flags, words):
     assert words in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_model_selection(everything, pairs):
+    train, test = pairs
+    found = rows(everything / "model_selection" / "relative.csv")
+    assert [row["method"] for row in found] == ["copy_input", "masked_ridge", "mirrored_pairs"]
+    assert float(found[1]["relative_mse"]) == 1
+    published = error(train, test, penalty=0.4)
+    mirrored = error(train, test, penalty="auto", mirror=True)
+    assert float(found[1]["mse"]) == pytest.approx(published, rel=1e-3)
+    assert float(found[2]["relative_mse"]) == pytest.approx(mirrored / published, rel=1e-3)
+    assert float(found[0]["relative_mse"]) == pytest.approx(
+        float(metrics.mse(test.neutral, test.expressive).mean()) / published, rel=1e-3
+    )
