@@ -1,0 +1,65 @@
+"""The window and the penalty that do best on people who were left out, from one pass over the data.
+
+Every fold of a cross-validation is a set of sums (`window_statistics`). Those of all other folds are the
+difference of the whole and the fold; any smaller window and any penalty is solved from them; and the error on
+the fold follows from the fold's own sums,
+
+    sum_n (t_n - w . x_n)^2 = t^T t - 2 w^T c + w^T G w.
+
+So no picture is looked at again, however many windows and penalties are tried.
+
+    scores = cross_validate(fold_statistics, [3, 5, 7], penalties)
+    selection = choose(scores)                      # one window and penalty for the image, or
+    selection = choose(scores, per_pixel=True)      # for each pixel
+
+`tune` goes on from there: held-out errors can be differentiated, and it lowers them by changing every pixel's
+penalty and the shares that the offsets of the window have in it.
+
+    held_out    the error on each fold of the model of all others
+    choosing    a window and a penalty, from these errors
+    tuning      penalties of each pixel and offset
+    hat_matrix  leaving out one example at a time, exactly
+"""
+
+from mlr_jax.model_selection.choosing import (
+    PENALTIES,
+    WINDOWS,
+    Rule,
+    Selection,
+    candidates,
+    choose,
+    fit,
+    solve,
+)
+from mlr_jax.model_selection.hat_matrix import leave_one_out
+from mlr_jax.model_selection.held_out import (
+    SMOOTHING,
+    Scores,
+    as_window,
+    cross_validate,
+    fold_of,
+    folds_of_pairs,
+    mean_errors,
+)
+from mlr_jax.model_selection.tuning import Tuned, tune
+
+__all__ = [
+    "PENALTIES",
+    "SMOOTHING",
+    "WINDOWS",
+    "Rule",
+    "Scores",
+    "Selection",
+    "Tuned",
+    "as_window",
+    "candidates",
+    "choose",
+    "cross_validate",
+    "fit",
+    "fold_of",
+    "folds_of_pairs",
+    "leave_one_out",
+    "mean_errors",
+    "solve",
+    "tune",
+]

@@ -1,0 +1,264 @@
+"""One window and penalty for the picture or for each pixel, chosen from the errors on held-out folds."""
+
+import functools
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from mlr_jax import checks, masks, window_statistics
+from mlr_jax.model_selection.held_out import (
+    SMOOTHING,
+    Scores,
+    as_window,
+    cross_validate,
+    folds_of_statistics,
+)
+from mlr_jax.model_selection.tuning import Tuned, tune
+from mlr_jax.numerics.blurring import blur
+from mlr_jax.window_linear import WindowLinear
+from mlr_jax.window_statistics import WindowStatistics
+
+WINDOWS = (1, 3, 5, 7)
+"""Sides of the windows that `synthesis.fit` tries for "auto"."""
+
+PENALTIES = tuple(float(0.05 * 2**power) for power in range(12))
+"""Penalties that `synthesis.fit` tries for "auto", 0.05 to 102.4."""
+
+Rule = Literal["minimum", "one_standard_error"]
+"""How a choice is made.
+
+"minimum": the least error; of equal ones that with the largest penalty, and then with the smallest window.
+"one_standard_error" (Breiman et al., 1984): of all that are within one standard error, over folds, of the
+least, that with the fewest inputs, and then with the largest penalty.
+"""
+
+
+class Selection(NamedTuple):
+    """What was chosen, and what it was chosen from.
+
+    Attributes:
+      window_index: () or `(height, width)` int32, the place in `scores.windows`.
+      penalty: () or `(height, width)`.
+      scores: of all that was tried.
+      tuned: the penalties that `tune` made of it, if it did.
+    """
+
+    window_index: jax.Array
+    penalty: jax.Array
+    scores: Scores
+    tuned: Tuned | None = None
+
+
+def choose(
+    scores: Scores, *, per_pixel: bool = False, rule: Rule = "minimum", smoothing: float = SMOOTHING
+) -> Selection:
+    """Chooses a window and a penalty.
+
+    Args:
+      scores: from `cross_validate`, with penalties that are the same for all pixels.
+      per_pixel: whether each pixel chooses its own, or all the same.
+      rule: see `Rule`.
+      smoothing: standard deviation in pixels by which errors are smoothed before pixels choose: a pixel's own
+        errors are too few to go by. 0 does not smooth.
+
+    Returns:
+      The choice. What could not be solved is not chosen, unless nothing could.
+
+    Raises:
+      InputError: there is no such rule, or penalties differ from pixel to pixel.
+    """
+    where = "model_selection.choose"
+    if rule not in ("minimum", "one_standard_error"):
+        raise checks.InputError(f"{where}: rule must be minimum or one_standard_error, not {rule!r}")
+    if scores.penalties.ndim != 1:
+        raise checks.InputError(f"{where}: penalties must be the same for all pixels")
+    errors = jnp.where(jnp.isfinite(scores.errors), scores.errors, jnp.inf)
+    errors = _smooth(errors, smoothing) if per_pixel else errors.mean(axis=(-2, -1))
+    num_penalties = len(scores.penalties)
+    best = _best(errors, scores, rule)
+    return Selection(
+        (best // num_penalties).astype(jnp.int32), scores.penalties[best % num_penalties], scores
+    )
+
+
+def solve(
+    statistics: WindowStatistics, selection: Selection, *, penalize_bias: bool = True
+) -> tuple[WindowLinear, masks.Window]:
+    """The map of all pairs, with what was chosen.
+
+    Args:
+      statistics: of all pairs; several along a first axis of all arrays, where the folds had them.
+      selection: from `choose`.
+      penalize_bias: as for `cross_validate`.
+
+    Returns:
+      The map, and its window: the one that was chosen, where that is one and known; otherwise that of the
+      statistics, with weights of 0 for what a pixel's own window does not have.
+    """
+    windows = selection.scores.windows
+    index, largest = selection.window_index, statistics.window
+
+    def solve_with(window: masks.Window) -> WindowLinear:
+        return _solve(statistics, window, selection.penalty, None, penalize_bias=penalize_bias)
+
+    if index.ndim == 0 and checks.is_concrete(index):
+        chosen = windows[int(index)]
+        return solve_with(chosen), chosen
+    used = set(np.unique(index).tolist()) if checks.is_concrete(index) else set(range(len(windows)))
+    params = None
+    for place in sorted(used):
+        found = _widen(solve_with(windows[place]), windows[place], largest)
+        params = found if params is None else jax.tree.map(partial(_where, index == place), found, params)
+    assert params is not None
+    return params, largest
+
+
+def fit(
+    fold_statistics: Sequence[WindowStatistics],
+    windows: Sequence[masks.Window],
+    penalties: ArrayLike,
+    *,
+    per_pixel: bool = False,
+    tuned: bool = False,
+    penalize_bias: bool = True,
+) -> tuple[WindowLinear, masks.Window, Selection]:
+    """Chooses by cross-validation, and fits all pairs: what "auto" and "tuned" of `synthesis.fit` do.
+
+    Args:
+      fold_statistics: as for `cross_validate`.
+      windows: to choose from.
+      penalties: `(num_penalties,)`, to choose from.
+      per_pixel: whether each pixel chooses.
+      tuned: whether penalties are tuned from there on, for pixels and offsets.
+      penalize_bias: whether the penalty includes the bias, as published.
+
+    Returns:
+      The map, its window, and what was chosen.
+
+    Raises:
+      InputError: as for `cross_validate`; or penalties are to be tuned while windows differ from pixel to
+        pixel, or are traced.
+    """
+    where = "model_selection.fit"
+    folds = folds_of_statistics(where, fold_statistics, 3 if tuned else 2)
+    scores = cross_validate(folds, windows, penalties, penalize_bias=penalize_bias)
+    selection = choose(scores, per_pixel=per_pixel)
+    whole = functools.reduce(window_statistics.merge, folds)
+    if not tuned:
+        return *solve(whole, selection, penalize_bias=penalize_bias), selection
+    index = selection.window_index
+    if len(windows) > 1 and (per_pixel or not checks.is_concrete(index)):
+        raise checks.InputError(
+            f"{where}: to tune penalties, one window must be known: give it, instead of letting each pixel "
+            "choose, or choosing under jit"
+        )
+    window = scores.windows[0 if len(windows) == 1 else int(index)]
+    found = tune(folds, window, selection.penalty, penalize_bias=penalize_bias)
+    params = _solve(whole, window, found.penalty, found.factors, penalize_bias=penalize_bias)
+    return params, window, selection._replace(tuned=found)
+
+
+def candidates(
+    where: str, window: Any, penalty: Any, height: int, width: int
+) -> tuple[tuple[masks.Window, ...], jax.Array]:
+    """The windows and penalties among which to choose: the only one, where it is given.
+
+    Args:
+      where: the function that was called, for the message.
+      window: "auto", the side of a square window, or a `masks.Window`.
+      penalty: "auto", "tuned", or a number.
+      height: of the pictures, in pixels.
+      width: of the pictures, in pixels.
+
+    Raises:
+      InputError: window or penalty is none of these.
+    """
+    if isinstance(window, masks.Mask):
+        raise checks.InputError(
+            f"{where}: with a mask, the penalty must be given; its pixels share no sums from which to choose"
+        )
+    for name, value, words in (("window", window, ("auto",)), ("penalty", penalty, ("auto", "tuned"))):
+        if isinstance(value, str) and value not in words:
+            raise checks.InputError(
+                f"{where}: {name} must be a number or {' or '.join(words)}, not {value!r}"
+            )
+    if isinstance(window, str):
+        windows = tuple(masks.square(side) for side in WINDOWS if side <= min(height, width))
+    else:
+        windows = (as_window(where, window),)
+        masks.check_window(windows[0], where, height, width)
+    if isinstance(penalty, str):
+        return windows, jnp.asarray(PENALTIES)
+    if np.shape(penalty):
+        raise checks.InputError(f'{where}: with a window of "auto", penalty must be a scalar or "auto"')
+    return windows, jnp.asarray(penalty)[None]
+
+
+def _best(errors: jax.Array, scores: Scores, rule: Rule) -> jax.Array:
+    """The cell (window, penalty) that is chosen from `(num_folds, num_windows, num_penalties, ...)`."""
+    num_folds, num_windows, num_penalties = errors.shape[:3]
+    cells = errors.reshape(num_folds, num_windows * num_penalties, *errors.shape[3:])
+    shares = scores.num_pairs / scores.num_pairs.sum()
+    means = jnp.tensordot(shares, cells, axes=1, precision="highest")
+    sizes = jnp.repeat(jnp.array([len(window.offsets) for window in scores.windows]), num_penalties)
+    penalties = jnp.tile(scores.penalties, num_windows)
+    if rule == "minimum":
+        order = jnp.lexsort((sizes, -penalties))
+        return order[jnp.argmin(means[order], axis=0)]
+    least = jnp.argmin(means, axis=0, keepdims=True)
+    at_least = jnp.take_along_axis(cells, least[None], axis=1)[:, 0]
+    limit = jnp.take_along_axis(means, least, axis=0)[0] + jnp.std(at_least, axis=0, ddof=1) / math.sqrt(
+        num_folds
+    )
+    order = jnp.lexsort((-penalties, sizes))
+    return order[jnp.argmax(means[order] <= limit[None], axis=0)]
+
+
+def _smooth(errors: jax.Array, sigma: float) -> jax.Array:
+    """Gaussian means over the pixels around."""
+    *lead, height, width = errors.shape
+    planes = jnp.moveaxis(errors.reshape(-1, height, width), 0, -1)
+    return jnp.moveaxis(blur(planes, sigma), -1, 0).reshape(*lead, height, width)
+
+
+@partial(jax.jit, static_argnames="penalize_bias")
+def _solve(
+    statistics: WindowStatistics,
+    window: masks.Window,
+    penalty: jax.Array,
+    factors: jax.Array | None,
+    *,
+    penalize_bias: bool,
+) -> WindowLinear:
+    """The solutions of all groups, along a first axis where the statistics have one."""
+
+    def solve_one(statistics: WindowStatistics) -> WindowLinear:
+        return window_statistics.solve(
+            statistics, window, penalty, penalize_bias=penalize_bias, factors=factors
+        )
+
+    return jax.lax.map(solve_one, statistics) if statistics.num_pairs.ndim else solve_one(statistics)
+
+
+def _where(condition: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
+    lead = (1,) * (one.ndim - condition.ndim)
+    return jnp.where(condition.reshape(*lead, *condition.shape), one, other)
+
+
+def _widen(params: WindowLinear, window: masks.Window, largest: masks.Window) -> WindowLinear:
+    """The same map on a larger window."""
+    if window == largest:
+        return params
+    all_entries = masks.entries(largest)
+    places = np.array([all_entries.index(entry) for entry in masks.entries(window)])
+    axis = params.weights.ndim - 4
+    shape = list(params.weights.shape)
+    shape[axis] = len(largest.offsets)
+    weights = jnp.zeros(shape, params.weights.dtype)
+    return params._replace(weights=weights.at[(slice(None),) * axis + (places,)].set(params.weights))

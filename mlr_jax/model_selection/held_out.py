@@ -1,0 +1,212 @@
+"""Errors on held-out folds, from statistics alone."""
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from mlr_jax import checks, masks, window_statistics
+from mlr_jax.window_statistics import WindowStatistics
+
+SMOOTHING = 4.0
+"""Standard deviation in pixels by which errors are smoothed before every pixel chooses."""
+
+
+class Scores(NamedTuple):
+    """Errors on the pairs of each fold, of models of the pairs of all others.
+
+    Attributes:
+      windows: that were tried. Static.
+      penalties: `(num_penalties,)`, that were tried.
+      num_pairs: `(num_folds,)`, in each fold.
+      errors: `(num_folds, num_windows, num_penalties, height, width)`, mean squared errors over the pairs and
+        channels of a fold; NaN where a system could not be solved.
+    """
+
+    windows: tuple[masks.Window, ...]
+    penalties: jax.Array
+    num_pairs: jax.Array
+    errors: jax.Array
+
+
+def fold_of(subjects: Sequence[Hashable], *, num_folds: int = 5, seed: int = 0) -> np.ndarray:
+    """Splits people, not pictures, at random into folds of nearly equal size.
+
+    Args:
+      subjects: whose picture each pair is.
+      num_folds: 2 or more.
+      seed: of the random choice.
+
+    Returns:
+      `(num_pairs,)` int64, the fold of each pair.
+
+    Raises:
+      TypeError: `num_folds` is not a whole number.
+      InputError: it is less than 2, or there are fewer people.
+
+    >>> fold_of(["ann", "bob", "bob", "eve"], num_folds=3)
+    array([0, 2, 2, 1])
+    """
+    checks.positive_integer("model_selection.fold_of", "num_folds", num_folds)
+    people = list(dict.fromkeys(subjects))
+    if num_folds < 2 or len(people) < num_folds:
+        raise checks.InputError(
+            f"model_selection.fold_of: num_folds must be from 2 to the number of people, {len(people)}, not "
+            f"{num_folds}"
+        )
+    order = np.random.default_rng(seed).permutation(len(people))
+    folds = {
+        people[person]: fold for fold, part in enumerate(np.array_split(order, num_folds)) for person in part
+    }
+    return np.array([folds[subject] for subject in subjects])
+
+
+def folds_of_pairs(
+    where: str, num_pairs: int, subjects: Sequence[Hashable] | None, num_folds: int
+) -> np.ndarray:
+    """The fold of each pair, see `fold_of`: fewer folds if there are fewer people.
+
+    Args:
+      where: the function that was called, for the message.
+      num_pairs: of which there are so many.
+      subjects: whose picture each is; None if each is another's.
+      num_folds: at most.
+
+    Raises:
+      TypeError: `num_folds` is not a whole number.
+      InputError: there are not as many subjects as pairs, or there is only one.
+    """
+    people = range(num_pairs) if subjects is None else list(subjects)
+    if len(people) != num_pairs:
+        raise checks.InputError(f"{where}: there are {num_pairs} pairs, but {len(people)} subjects")
+    num_people = len(set(people))
+    if num_people < 2:
+        raise checks.InputError(f"{where}: to choose, people are left out, and two at least are needed")
+    checks.positive_integer(where, "num_folds", num_folds)
+    return fold_of(people, num_folds=min(max(num_folds, 2), num_people))
+
+
+def cross_validate(
+    fold_statistics: Sequence[Any],
+    windows: Sequence[int | masks.Window],
+    penalties: ArrayLike,
+    *,
+    penalize_bias: bool = True,
+) -> Scores:
+    """The error on held-out pairs of every window and penalty, at every pixel, from statistics alone.
+
+    Differentiable with respect to the penalties. Every window and penalty costs one solution a fold, and
+    hardly more for its error.
+
+    Args:
+      fold_statistics: for each fold a `WindowStatistics` of its pairs, or several along a first axis of all
+        arrays, such as those of colour channels; or a `synthesis.ExpressionStatistics`. Of one window and
+        with the same centres.
+      windows: sides of square windows, odd, or a `masks.Window` each, inside that of the statistics.
+      penalties: `(num_penalties,)`, each lambda >= 0; or `(num_penalties, height, width)`.
+      penalize_bias: whether the penalty includes the bias, as published.
+
+    Raises:
+      InputError: there are fewer than two folds, one is empty, they do not belong together, a window is not
+        inside theirs, or a penalty is negative.
+    """
+    where = "model_selection.cross_validate"
+    folds = folds_of_statistics(where, fold_statistics, 2)
+    sides = [as_window(where, window) for window in windows]
+    if not sides:
+        raise checks.InputError(f"{where}: there must be one window at least")
+    for window in sides:
+        window_statistics.check_inside(where, window, folds[0])
+    values = jnp.asarray(penalties, folds[0].num_pairs.dtype)
+    size = folds[0].input_centre.shape[-2:]
+    if values.ndim not in (1, 3) or not len(values) or values.shape[1:] not in ((), size):
+        raise checks.InputError(
+            f"{where}: penalties must be (num_penalties,) or (num_penalties, {size[0]}, {size[1]}), not "
+            f"{values.shape}"
+        )
+    checks.not_negative(where, "penalties", values)
+    whole, stacked, num_pairs = stack(folds)
+    errors = _cross_validate(whole, stacked, tuple(sides), values, penalize_bias=penalize_bias)
+    return Scores(tuple(sides), values, num_pairs, errors)
+
+
+def mean_errors(scores: Scores) -> jax.Array:
+    """Mean squared errors over all pairs, `(num_windows, num_penalties, height, width)`."""
+    shares = scores.num_pairs / scores.num_pairs.sum()
+    return jnp.tensordot(shares, scores.errors, axes=1, precision="highest")
+
+
+def held_out_error(
+    whole: WindowStatistics,
+    fold: WindowStatistics,
+    window: masks.Window,
+    penalty: jax.Array,
+    factors: jax.Array | None,
+    penalize_bias: bool,
+) -> jax.Array:
+    """`(height, width)`: mean squared errors on a fold's pairs of the model of all others."""
+
+    def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> jax.Array:
+        seen, unseen = both
+        params = window_statistics.solve(seen, window, penalty, penalize_bias=penalize_bias, factors=factors)
+        return window_statistics.squared_error(unseen, params, window).mean(axis=0) / unseen.num_pairs
+
+    others = window_statistics.subtract(whole, fold)
+    return _map_groups(of_group, (others, fold), fold.num_pairs).mean(axis=0)
+
+
+def folds_of_statistics(where: str, fold_statistics: Sequence[Any], fewest: int) -> list[WindowStatistics]:
+    """The statistics of each fold, after checking that there are enough folds, and pairs in each."""
+    folds: list[WindowStatistics] = [getattr(fold, "groups", fold) for fold in fold_statistics]
+    if len(folds) < fewest:
+        number = {2: "two", 3: "three"}[fewest]
+        raise checks.InputError(f"{where}: there must be {number} folds at least, not {len(folds)}")
+    for place, fold in enumerate(folds):
+        if checks.is_concrete(fold.num_pairs) and not (np.asarray(fold.num_pairs) > 0).all():
+            raise checks.InputError(f"{where}: fold {place} has no pairs")
+    return folds
+
+
+def stack(folds: Sequence[WindowStatistics]) -> tuple[WindowStatistics, WindowStatistics, jax.Array]:
+    """The statistics of all pairs; those of the folds, along a first axis; and their numbers of pairs."""
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
+    num_pairs = stacked.num_pairs.reshape(len(folds), -1)[:, 0]
+    return functools.reduce(window_statistics.merge, folds), stacked, num_pairs
+
+
+def as_window(where: str, window: int | masks.Window) -> masks.Window:
+    """A window, of which only the side may be given."""
+    if isinstance(window, masks.Window):
+        return window
+    checks.positive_integer(where, "window, unless it is a masks.Window,", window)
+    return masks.square(int(window))
+
+
+@partial(jax.jit, static_argnames=("windows", "penalize_bias"))
+def _cross_validate(
+    whole: WindowStatistics,
+    folds: WindowStatistics,
+    windows: tuple[masks.Window, ...],
+    penalties: jax.Array,
+    *,
+    penalize_bias: bool,
+) -> jax.Array:
+    def of_fold(fold: WindowStatistics) -> jax.Array:
+        def of_penalty(window: masks.Window, penalty: jax.Array) -> jax.Array:
+            return held_out_error(whole, fold, window, penalty, None, penalize_bias)
+
+        return jnp.stack([jax.lax.map(partial(of_penalty, window), penalties) for window in windows])
+
+    return jax.lax.map(of_fold, folds)
+
+
+def _map_groups(function: Callable[..., Any], argument: Any, num_pairs: jax.Array) -> Any:
+    """The function of each group, along a first axis; of the only one, if there is no axis of groups."""
+    if num_pairs.ndim:
+        return jax.lax.map(function, argument)
+    return jax.tree.map(lambda leaf: leaf[None], function(argument))
