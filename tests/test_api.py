@@ -57,6 +57,7 @@ def test_imports_run_one_way():
         "datasets": ("masked_ridge", "synthesis", "baselines", "experiments"),
         "baselines": ("synthesis", "datasets", "experiments"),
         "numerics": ("masks", "masked_ridge", "synthesis", "datasets", "baselines", "experiments"),
+        "model_selection": ("synthesis", "datasets", "baselines", "experiments"),
         "photographs": ("datasets", "baselines", "experiments"),
         "pretrained": ("photographs", "datasets", "baselines", "experiments"),
         "": ("photographs", "pretrained", "datasets", "baselines", "experiments"),

@@ -50,7 +50,7 @@ def fold_of(subjects: Sequence[Hashable], *, num_folds: int = 5, seed: int = 0) 
       InputError: it is less than 2, or there are fewer people.
 
     >>> fold_of(["ann", "bob", "bob", "eve"], num_folds=3)
-    array([0, 2, 2, 1])
+    array([1, 2, 2, 0])
     """
     checks.positive_integer("model_selection.fold_of", "num_folds", num_folds)
     people = list(dict.fromkeys(subjects))
