@@ -66,7 +66,7 @@ def measure() -> None:
     print("\nError relative to the published model:")
     for row in rows:
         print(
-            f"{row['image_size']:>5} x {row['channels']}  {row['method']:<16} {row['relative_mse']:.4f}"
+            f"{row['image_size']:>5} x {row['channels']}  {row['method']:<16} {row['relative_mse_mean']:.4f}"
             + (f" ± {row['relative_mse_se']:.4f}" if row["relative_mse_se"] != "" else "")
         )
 
@@ -87,7 +87,7 @@ def _relative(done: Run) -> list[dict[str, Any]]:
                     "method": name,
                     "num_seeds": len(both),
                     "mse": float(np.mean([row["mse"] for row in both])),
-                    "relative_mse": float(ratios.mean()),
+                    "relative_mse_mean": float(ratios.mean()),
                     "relative_mse_se": summary.standard_error(ratios),
                 }
             )
@@ -104,7 +104,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     for place, (point, label) in enumerate(zip(points, labels, strict=True)):
         own = [row for row in rows if (row["image_size"], row["channels"]) == point]
         axis.errorbar(
-            [row["relative_mse"] for row in own],
+            [row["relative_mse_mean"] for row in own],
             [names.index(row["method"]) + 0.15 * (place - (len(points) - 1) / 2) for row in own],
             xerr=[row["relative_mse_se"] or 0 for row in own],
             fmt=figures.marker(label, labels),

@@ -40,7 +40,8 @@ class Job(NamedTuple):
       flags: besides those of the data set.
       figures: that show no real person of a data set.
       is_synthetic: whether it is about synthetic faces, whatever the data set.
-      columns: heading -> column of summary.csv that the page shows.
+      columns: heading -> column of a table that the page shows.
+      table: that it shows.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Job(NamedTuple):
     figures: Sequence[str]
     is_synthetic: bool = False
     columns: Mapping[str, Column] = {}
+    table: str = "summary.csv"
 
 
 _GREY = ("--channels=1",)
@@ -149,10 +151,9 @@ JOBS = (
             "channels": Column("channels"),
             "method": Column("method"),
             "MSE x 1e3": Column("mse", 1e3, 2),
-            "sharpness": Column("sharpness", 1, 2),
-            "minus as published": Column("mse_minus_reference", 1e3, 3, "+"),
-            "p": Column("p_value", 1, None),
+            "of masked ridge as published": Column("relative_mse", 1, 3),
         },
+        table="relative.csv",
     ),
     Job(
         "training_size",
@@ -296,6 +297,7 @@ def _publish(output_dir: Path, folder: Path, seconds: Mapping[str, float]) -> No
             job.figures,
             seconds.get(job.name),
             _COMPARISON if job.experiment == "compare_baselines" else job.columns,
+            job.table,
         )
         for job in JOBS
     ]

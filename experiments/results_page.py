@@ -16,7 +16,7 @@ from mlr_jax import checks
 _RUN = "run.json"
 # Where the pictures lie changes nothing.
 _PLACE = " --data_dir=FOLDER"
-_TABLES = ("summary.csv", "results.csv")
+_TABLES = ("summary.csv", "relative.csv", "results.csv", "curves.csv")
 
 _CREDIT = """Data: Face Research Lab London Set (DeBruine and Jones 2017, doi:10.6084/m9.figshare.5047666, CC
 BY 4.0), aligned by landmarks; young adult composite faces (DeBruine 2016,
@@ -29,7 +29,7 @@ class Column(NamedTuple):
     """Of a table on the page.
 
     Attributes:
-      name: in summary.csv; of a mean over splits, without `_mean`.
+      name: in the table; of a mean over splits, without `_mean`.
       scale: it is multiplied by.
       digits: after the point; None for one digit in all.
       sign: "+" to show it always.
@@ -50,7 +50,8 @@ class Section(NamedTuple):
       command: that makes it.
       figures: that may be shown.
       seconds: that it took, if that is known.
-      columns: heading -> column of summary.csv that is shown; none without.
+      columns: heading -> column of the table that is shown; none without.
+      table: that is shown.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Section(NamedTuple):
     figures: Sequence[str]
     seconds: float | None
     columns: Mapping[str, Column] = {}
+    table: str = "summary.csv"
 
 
 def publish(output_dir: Path, folder: Path, command: str, sections: Sequence[Section]) -> None:
@@ -116,9 +118,9 @@ def _show(folder: Path, section: Section, usual_machine: str) -> list[str]:
     lines = [f"## {section.question}", "", f"    {section.command}", ""]
     lines += [f"![{section.question}]({name}/{each})" for each in figures]
     lines += [""] if figures else []
-    summary = folder / name / "summary.csv"
-    if section.columns and summary.exists():
-        lines += _table(verdicts.read(summary), section.columns)
+    shown = folder / name / section.table
+    if section.columns and shown.exists():
+        lines += _table(verdicts.read(shown), section.columns)
     text = f"Tables: {', '.join(f'[{each}]({name}/{each})' for each in tables)}."
     if run["seconds"] is not None:
         text += f" The run took {run['seconds'] / 60:.0f} minutes."

@@ -325,7 +325,7 @@ def test_model_selection(everything, pairs):
     published = error(train, test, penalty=0.4)
     mirrored = error(train, test, penalty="auto", mirror=True)
     assert float(found[1]["mse"]) == pytest.approx(published, rel=1e-3)
-    assert float(found[2]["relative_mse"]) == pytest.approx(mirrored / published, rel=1e-3)
-    assert float(found[0]["relative_mse"]) == pytest.approx(
+    assert float(found[2]["relative_mse_mean"]) == pytest.approx(mirrored / published, rel=1e-3)
+    assert float(found[0]["relative_mse_mean"]) == pytest.approx(
         float(metrics.mse(test.neutral, test.expressive).mean()) / published, rel=1e-3
     )
