@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from flax import linen as nn
 
 Params = Any
 Losses = dict[str, jax.Array]
@@ -19,7 +20,7 @@ class Task(NamedTuple):
       source: the expression to start from, for GANs that know two.
       target: the one to reach.
       num_people: in the training set.
-      num_epochs: for which learning rates are planned, an epoch showing each person once.
+      num_epochs: for which learning rates are planned, see `Gan.steps_an_epoch`.
     """
 
     image_size: int
@@ -62,22 +63,27 @@ class Gan(NamedTuple):
         `(num_people, num_expressions, height, width, channels)` in [0, 1], and changes discriminators and
         generators once.
       generate: (parameters of the generators, pictures, conditions) -> pictures, `(num, height, width,
-        channels)` in [0, 1]. Conditions are `(num, num_expressions)`, one-hot times an intensity; GANs for two
-        expressions ignore them. The same input gives the same output.
+        channels)` in [0, 1]. Conditions are `(num, num_expressions)`, one-hot times an intensity; GANs for
+        two expressions ignore them. The same input gives the same output.
       synthesis_params: parameters of the generators -> those that `generate` reads.
-      batch_size: pictures of each expression that a step sees.
+      steps_an_epoch: in which the generators are shown as many pictures as there are to learn from.
     """
 
     init: Callable[[jax.Array], State]
     step: Callable[[State, jax.Array], tuple[State, Losses]]
     generate: Callable[[Params, jax.Array, jax.Array], jax.Array]
     synthesis_params: Callable[[Params], Params]
-    batch_size: int
+    steps_an_epoch: int
 
 
 def step_key(state: State) -> jax.Array:
     """The key of the next step: a run that goes on from a checkpoint draws what it would have drawn."""
     return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
+
+def run(module: nn.Module, params: Params, *inputs: jax.Array, **options: Any) -> Any:
+    """What a network makes of its inputs."""
+    return module.apply(params, *inputs, **options)
 
 
 def num_parameters(params: Params) -> int:

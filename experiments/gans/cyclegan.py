@@ -18,7 +18,17 @@ import optax
 from flax import linen as nn
 
 from experiments.gans import augmentation, losses
-from experiments.gans.contract import Gan, Losses, Params, State, Task, from_network, step_key, to_network
+from experiments.gans.contract import (
+    Gan,
+    Losses,
+    Params,
+    State,
+    Task,
+    from_network,
+    run,
+    step_key,
+    to_network,
+)
 from experiments.gans.layers import Convolution, InstanceNorm, PatchDiscriminator, Residual, Upsampling
 
 _CYCLE_WEIGHT = 10.0
@@ -97,15 +107,16 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
         neutral, expressive = (to_network(each) for each in faces)
 
         def generator_losses(params: Params) -> tuple[jax.Array, tuple[Losses, dict[str, jax.Array]]]:
-            there = partial(generator.apply, params["there"])
-            back = partial(generator.apply, params["back"])
+            there = partial(run, generator, params["there"])
+            back = partial(run, generator, params["back"])
             made_expressive, same_expressive = jnp.split(there(jnp.concatenate([neutral, expressive])), 2)
             made_neutral, same_neutral = jnp.split(back(jnp.concatenate([expressive, neutral])), 2)
             made = {"expressive": made_expressive, "neutral": made_neutral}
-            adversarial = sum(
-                losses.real_by_squares(discriminator.apply(state.discriminators[name], face), is_real=True)
+            verdicts = [
+                losses.real_by_squares(run(discriminator, state.discriminators[name], face), is_real=True)
                 for name, face in made.items()
-            )
+            ]
+            adversarial = verdicts[0] + verdicts[1]
             cycle = losses.distance(back(made_expressive), neutral)
             cycle += losses.distance(there(made_neutral), expressive)
             identity = losses.distance(same_expressive, expressive)
@@ -125,7 +136,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
         def discriminator_loss(params: Params) -> jax.Array:
             total = jnp.zeros(())
             for name, params_of_one in params.items():
-                both = discriminator.apply(params_of_one, jnp.concatenate([real[name], shown[name][None]]))
+                both = run(discriminator, params_of_one, jnp.concatenate([real[name], shown[name][None]]))
                 total += losses.real_by_squares(both[0], is_real=True) / 2
                 total += losses.real_by_squares(both[1], is_real=False) / 2
             return total
@@ -142,11 +153,11 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
         del condition
 
         def make_one(picture: jax.Array) -> jax.Array:
-            return generator.apply(params["there"], picture[None])[0]
+            return run(generator, params["there"], picture[None])[0]
 
         return from_network(jax.lax.map(make_one, to_network(pictures)))
 
-    return Gan(init, step, generate, lambda generators: generators["there"], batch_size=1)
+    return Gan(init, step, generate, lambda generators: generators["there"], steps_an_epoch=task.num_people)
 
 
 def _draw(state: State, pictures: jax.Array, place: int, expression: int, key: jax.Array) -> jax.Array:

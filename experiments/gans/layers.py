@@ -1,7 +1,7 @@
 """Layers that several GANs share. Pictures are `(num, height, width, channels)`.
 
-Convolutions are matrix products: on CPUs these are up to twice as fast as XLA's convolutions, gradients included,
-and a strided transposed convolution that multiplies no zeros is four times as fast as one that does.
+Convolutions are matrix products: on CPUs these are mostly faster than XLA's convolutions, gradients included,
+and transposed ones multiply no zeros.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-# Of the normal distribution that weights are drawn from: DCGAN's (Radford et al., 2016), as in all four papers'.
+# Of the normal distribution that weights are drawn from (Radford et al., 2016).
 _STANDARD_DEVIATION = 0.02
 # Output channels up to which products are made before pixels are moved, instead of after.
 _FEW_CHANNELS = 8

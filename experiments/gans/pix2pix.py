@@ -5,8 +5,8 @@ Isola, Zhu, Zhou and Efros, "Image-to-Image Translation with Conditional Adversa
 
     min_G max_D  E log D(x, y) + E log(1 - D(x, G(x))) + 100 E ||y - G(x)||_1
 
-with dropout for noise, in training and in use. The discriminator's loss is halved, and the generator maximises
-log D(x, G(x)). Batches of one, so that their batch normalisation is over single pictures.
+with dropout for noise, in training and in use. The discriminator's loss is halved, and the generator
+maximises log D(x, G(x)). Batches of one, so that their batch normalisation is over single pictures.
 """
 
 import math
@@ -18,7 +18,17 @@ import optax
 from flax import linen as nn
 
 from experiments.gans import augmentation, losses
-from experiments.gans.contract import Gan, Losses, Params, State, Task, from_network, step_key, to_network
+from experiments.gans.contract import (
+    Gan,
+    Losses,
+    Params,
+    State,
+    Task,
+    from_network,
+    run,
+    step_key,
+    to_network,
+)
 from experiments.gans.layers import Convolution, InstanceNorm, PatchDiscriminator, Upsampling
 
 _L1_WEIGHT = 100.0
@@ -30,8 +40,8 @@ _DROPOUT = 0.5
 class UNet(nn.Module):
     """An encoder down to one pixel, and a decoder each layer of which sees the encoder's of its size, too.
 
-    C64-C128-C256-C512-C512-... and back, halving and doubling the size: six layers each way for 64 x 64, seven for
-    128 x 128. Neither the first layer nor the one of a single pixel, which it would set to 0, is normalised.
+    C64-C128-C256-C512-C512-... and back, halving and doubling the size: six layers each way for 64 x 64,
+    seven for 128 x 128. Neither the first layer nor that of a single pixel, which would be 0, is normalised.
 
     Attributes:
       widths: channels of the encoder's layers.
@@ -97,10 +107,10 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
         neutral, expressive = pair[:1], pair[1:]
 
         def make_face(params: Params) -> jax.Array:
-            return generator.apply(params, neutral, rngs={"dropout": dropout_key})
+            return run(generator, params, neutral, rngs={"dropout": dropout_key})
 
         def verdict(params: Params, face: jax.Array) -> jax.Array:
-            return discriminator.apply(params, jnp.concatenate([neutral, face], axis=-1))
+            return run(discriminator, params, jnp.concatenate([neutral, face], axis=-1))
 
         def discriminator_loss(params: Params, made: jax.Array) -> jax.Array:
             real = losses.real_from_logits(verdict(params, expressive), is_real=True)
@@ -129,8 +139,8 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
         rngs = {"dropout": jax.random.key(0)}
 
         def make_one(picture: jax.Array) -> jax.Array:
-            return generator.apply(params, picture[None], rngs=rngs)[0]
+            return run(generator, params, picture[None], rngs=rngs)[0]
 
         return from_network(jax.lax.map(make_one, to_network(pictures)))
 
-    return Gan(init, step, generate, lambda generators: generators, batch_size=1)
+    return Gan(init, step, generate, lambda generators: generators, steps_an_epoch=task.num_people)

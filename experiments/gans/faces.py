@@ -1,0 +1,149 @@
+"""From people's pictures to a trained GAN."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import data
+from experiments.gans import registry, training
+from experiments.gans.contract import Gan, Task
+from experiments.gans.training import Limits, Trained
+from mlr_jax import checks
+from mlr_jax.datasets.pairs import Pairs
+
+
+class People(NamedTuple):
+    """Every person with every expression, of which the first is the one to start from.
+
+    Attributes:
+      pictures: `(num_people, num_expressions, height, width, channels)` float32 in [0, 1].
+      expressions: their names.
+      subjects: whose pictures they are.
+    """
+
+    pictures: np.ndarray
+    expressions: tuple[str, ...]
+    subjects: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(height, width, channels)`."""
+        return self.pictures.shape[2:]
+
+
+def of_pairs(pairs: Pairs) -> People:
+    """Pairs as people with two expressions."""
+    pictures = np.stack([pairs.neutral, pairs.expressive], axis=1)
+    return People(pictures, ("source", "target"), tuple(pairs.subjects))
+
+
+def load_split(
+    seed: int, targets: Sequence[str] | None, *, cache_dir: Path, **options: object
+) -> tuple[People, People]:
+    """The people that the flags of `experiments.data` name: `(train, test)`.
+
+    Args:
+      seed: of the split and of the synthetic faces.
+      targets: expressions to reach; None for that of the flag alone.
+      cache_dir: where decoded pictures are kept.
+      **options: of the data set, in place of flags.
+
+    Raises:
+      InputError: the data are not as they should be, or an expression is missing of somebody.
+    """
+    if targets is None:
+        train, test = data.load_split(seed, cache_dir=cache_dir, **options)
+        return of_pairs(train), of_pairs(test)
+    if not targets or len(set(targets)) < len(targets):
+        raise checks.InputError("--targets must name at least one expression, and none twice")
+    splits = [data.load_split(seed, cache_dir=cache_dir, target=each, **options) for each in targets]
+    return _join([train for train, _ in splits], targets), _join([test for _, test in splits], targets)
+
+
+def _join(parts: Sequence[Pairs], targets: Sequence[str]) -> People:
+    for part, target in zip(parts, targets, strict=True):
+        if part.subjects != parts[0].subjects:
+            raise checks.InputError(
+                f"--targets: not the same people have {targets[0]} and {target}, or not as many pictures each"
+            )
+    pictures = np.stack([parts[0].neutral, *(part.expressive for part in parts)], axis=1)
+    return People(pictures, ("source", *targets), tuple(parts[0].subjects))
+
+
+def train(
+    name: str,
+    people: People,
+    *,
+    folder: Path,
+    limits: Limits,
+    width: int = 64,
+    seed: int = 0,
+    is_quiet: bool = False,
+) -> tuple[Trained, Gan]:
+    """Trains a GAN, a tenth of the people saying where to stop, or goes on in the folder.
+
+    Args:
+      name: in `registry.GANS`.
+      people: to train on.
+      folder: of this training.
+      limits: when it ends.
+      width: channels of the first layers.
+      seed: of all that is random.
+      is_quiet: whether no progress is shown.
+
+    Raises:
+      InputError: the pictures do not suit the GAN, or the folder holds another training.
+    """
+    seen, left = training.leave_out(len(people.subjects), seed=seed)
+    gan = make(name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=width)
+    settings = {
+        "gan": name,
+        "width": width,
+        "seed": seed,
+        "num_epochs": limits.num_epochs,
+        "pictures": hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24],
+        "shape": list(people.pictures.shape),
+        "jax": jax.__version__,
+    }
+    trained = training.train(
+        gan,
+        people.pictures[seen],
+        _held_out(people, left),
+        folder=folder,
+        key=jax.random.key(seed),
+        limits=limits,
+        settings=settings,
+        is_quiet=is_quiet,
+    )
+    return trained, gan
+
+
+def make(name: str, people: People, *, num_people: int, num_epochs: int, width: int = 64) -> Gan:
+    """The GAN for pictures like these.
+
+    Raises:
+      InputError: they are not square, or their size is no power of two.
+    """
+    height, size, channels = people.shape
+    if height != size or size < 16 or size & (size - 1):
+        raise checks.InputError(
+            "GANs halve pictures down to a pixel or two: --image_size must be 16, 32, 64, 128, ..., not "
+            f"{height} x {size}"
+        )
+    task = Task(size, channels, len(people.expressions), num_people=num_people, num_epochs=num_epochs)
+    return registry.make(name, task, width)
+
+
+def copy_l1(people: People, *, seed: int = 0) -> float:
+    """The held-out error of leaving faces as they are."""
+    _, left = training.leave_out(len(people.subjects), seed=seed)
+    asked = _held_out(people, left)
+    return float(np.abs(asked.inputs - asked.truths).mean())
+
+
+def _held_out(people: People, left: np.ndarray) -> training.Questions:
+    return training.questions(people.pictures[left], 0, range(1, len(people.expressions)))
