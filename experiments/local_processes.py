@@ -19,6 +19,9 @@ from tqdm import tqdm
 
 from mlr_jax import checks
 
+# How long a signal may go unheeded.
+_LOOK_SECONDS = 1.0
+
 
 class _Worker(NamedTuple):
     """A process on this machine, and where it says why it failed."""
@@ -40,8 +43,15 @@ def run(work: Callable[[str, int, int], None], num_processes: int, timeout_secon
     Raises:
       InputError: one has failed, or they took too long.
     """
+    noted: list[int] = []
+
+    def leave(number: int, frame: object) -> NoReturn:
+        # What is raised here is lost if it happens to meet one of JAX's callbacks: it is noted, too.
+        noted.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
     # As after Ctrl-C, nothing is to be left running.
-    before = signal.signal(signal.SIGTERM, _leave)
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     address = f"127.0.0.1:{_free_port()}"
     workers: list[_Worker] = []
     try:
@@ -53,26 +63,26 @@ def run(work: Callable[[str, int, int], None], num_processes: int, timeout_secon
             process.start()
             sender.close()
             workers.append(_Worker(process, errors))
-        _wait(workers, timeout_seconds)
+        _wait(workers, timeout_seconds, noted)
     finally:
         # They have nothing to tidy up, and JAX takes a polite request for a notice of preemption.
         for worker in workers:
             worker.process.kill()
         for worker in workers:
             worker.process.join()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _leave(signal_number: int, frame: object) -> NoReturn:
-    sys.exit(128 + signal_number)
-
-
-def _wait(workers: Sequence[_Worker], timeout_seconds: float) -> None:
+def _wait(workers: Sequence[_Worker], timeout_seconds: float, noted: Sequence[int]) -> None:
     deadline = time.monotonic() + timeout_seconds
     running = {worker.process.sentinel: i for i, worker in enumerate(workers)}
     while running:
-        ended = connection.wait(list(running), timeout=max(deadline - time.monotonic(), 0))
-        if not ended:
+        left = deadline - time.monotonic()
+        ended = connection.wait(list(running), timeout=min(max(left, 0), _LOOK_SECONDS))
+        if noted:
+            raise SystemExit(128 + noted[0])
+        if not ended and left < 0:
             raise checks.InputError(
                 f"the processes have not finished in {timeout_seconds:g} seconds and were stopped; "
                 "raise --timeout_seconds if they need more"

@@ -30,6 +30,7 @@ from mlr_jax.numerics.blurring import blur
 Params = Any
 Learn = Literal["expression", "change"]
 
+_FOVEATED = tuple(masks.foveated(dilation=step, blur=step / 2) for step in (2, 3, 4))
 # Relative, at which the lasso is stopped.
 _DUALITY_GAP = 1e-4
 
@@ -126,8 +127,8 @@ def masked_mirrored(settings: Settings) -> Method:
 
 
 def masked_foveated(settings: Settings) -> Method:
-    """Masked ridge that sees far, but not sharply."""
-    return _chosen(settings, window=masks.foveated(), penalty="auto")
+    """Masked ridge that sees far, but not sharply; how far, it chooses."""
+    return _chosen(settings, window=_FOVEATED, penalty="auto")
 
 
 def mirrored_pairs(settings: Settings) -> Method:
@@ -140,7 +141,7 @@ def masked_combined(settings: Settings) -> Method:
 
     Not the mirror pixel, which does not.
     """
-    return _chosen(settings, window=masks.foveated(), penalty="tuned", mirror=True)
+    return _chosen(settings, window=_FOVEATED, penalty="tuned", mirror=True)
 
 
 def warped_ridge(settings: Settings) -> Method:

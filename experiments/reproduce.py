@@ -7,7 +7,8 @@ Every script runs as a command of its own with full settings, and writes into a 
 --output_dir. Stopped, the same command goes on where it was. When all are through, verdicts.md has a table of
 the claims with the numbers that speak for and against each, and report.html all tables and figures.
 --publish copies what may be shown to everyone, tables and plots but no face of a real person, into a folder,
-with a page README.md.
+with a page README.md. What that folder has of other experiments stays: with --only, one part of the page is
+made anew.
 
 Expected: verdicts as in docs/results/README.md, in more than an hour on 2 CPU cores: the headers of the
 scripts say what each part took.
@@ -225,7 +226,7 @@ def reproduce() -> None:
         print(f"\n{each.claim}: {each.verdict}\n  {each.evidence}")
     print(f"\nVerdicts and report: {output_dir}")
     if _PUBLISH.value:
-        _publish(output_dir, Path(_PUBLISH.value).expanduser(), found, seconds)
+        _publish(output_dir, Path(_PUBLISH.value).expanduser(), seconds)
 
 
 def _chosen() -> list[Job]:
@@ -285,9 +286,7 @@ def _read_seconds(output_dir: Path) -> dict[str, float]:
         return {}
 
 
-def _publish(
-    output_dir: Path, folder: Path, found: Sequence[verdicts.Verdict], seconds: Mapping[str, float]
-) -> None:
+def _publish(output_dir: Path, folder: Path, seconds: Mapping[str, float]) -> None:
     """Copies summaries and plots, and writes the page."""
     sections = [
         Section(
@@ -299,12 +298,11 @@ def _publish(
             _COMPARISON if job.experiment == "compare_baselines" else job.columns,
         )
         for job in JOBS
-        if (output_dir / job.name / "config.json").exists()
     ]
     fast = ["--fast"] if _FAST.value else []
     given = [flag.serialize() for flag in _flags_of_data() if flag.present]
     command = shlex.join(["python", "-m", "experiments.reproduce", *fast, *_public(given)])
-    results_page.publish(output_dir, folder, command, sections, found)
+    results_page.publish(output_dir, folder, command, sections)
     print(f"Published: {folder / 'README.md'}")
 
 

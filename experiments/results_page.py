@@ -1,14 +1,21 @@
-"""A page of results for everyone: verdicts, commands, tables and plots, but no face of a real person."""
+"""A page of results for everyone: verdicts, commands, tables and plots, but no face of a real person.
+
+A published folder keeps what it shows of each run, so that one experiment can be run and published again
+without all others: the page is always made from everything that the folder holds.
+"""
 
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments import run_folder, verdicts
-from experiments.verdicts import Verdict
+from mlr_jax import checks
 
+_RUN = "run.json"
+# Where the pictures lie changes nothing.
+_PLACE = " --data_dir=FOLDER"
 _TABLES = ("summary.csv", "results.csv")
 
 _CREDIT = """Data: Face Research Lab London Set (DeBruine and Jones 2017, doi:10.6084/m9.figshare.5047666, CC
@@ -54,47 +61,74 @@ class Section(NamedTuple):
     columns: Mapping[str, Column] = {}
 
 
-def publish(
-    output_dir: Path, folder: Path, command: str, sections: Sequence[Section], found: Sequence[Verdict]
-) -> None:
-    """Copies the tables and figures of all sections, and writes README.md.
+def publish(output_dir: Path, folder: Path, command: str, sections: Sequence[Section]) -> None:
+    """Copies the tables and figures of all runs, and writes README.md.
 
     Args:
       output_dir: holds the folders of the runs.
-      folder: to publish in; made where needed.
+      folder: to publish in; made where needed. What it has of other runs stays on the page.
       command: that makes everything.
-      sections: what is published.
-      found: the verdicts.
+      sections: all that there may be, in order.
+
+    Raises:
+      InputError: what was published before was run with another command.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = ["# Results", "", f"    {command}", "", _machine(output_dir, sections), ""]
-    lines += ["## The claims of the paper", "", verdicts.table(found)]
+    fresh = [section for section in sections if (output_dir / section.name / "config.json").exists()]
+    kept = [each for each in sections if each not in fresh and (folder / each.name / _RUN).exists()]
+    for section in kept:
+        published = _run(folder, section)["command"]
+        if published.replace(_PLACE, "") != section.command.replace(_PLACE, ""):
+            raise checks.InputError(
+                f"{folder / section.name} was published from {published!r}, not from {section.command!r}; "
+                "publish into another folder, or run that again, too"
+            )
+    for section in fresh:
+        _copy(output_dir / section.name, folder / section.name, section)
+    shown = [section for section in sections if section in fresh or section in kept]
+    machine = _run(folder, shown[0])["machine"]
+    lines = ["# Results", "", f"    {command}", "", f"Made on {machine}, unless it says otherwise.", ""]
+    lines += ["## The claims of the paper", "", verdicts.table(verdicts.judge(folder))]
     lines += [
         "Judged by `experiments/verdicts.py` from the tables below. The claim about GANs is not tested yet.",
         "",
     ]
-    for section in sections:
-        lines += _publish_section(output_dir / section.name, folder / section.name, section)
+    for section in shown:
+        lines += _show(folder, section, machine)
     run_folder.write_bytes(folder / "README.md", "\n".join([*lines, "## Credits", "", _CREDIT]).encode())
 
 
-def _publish_section(source: Path, target: Path, section: Section) -> list[str]:
-    """Copies a section's files, and returns its lines."""
-    target.mkdir(exist_ok=True)
+def _copy(source: Path, target: Path, section: Section) -> None:
+    """Publishes a run's files, and how they were made."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (*_TABLES, *section.figures):
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+    run = {"command": section.command, "seconds": section.seconds, "machine": _machine(source)}
+    run_folder.write_json(target / _RUN, run)
+
+
+def _show(folder: Path, section: Section, usual_machine: str) -> list[str]:
+    """A section's lines."""
+    name, run = section.name, _run(folder, section)
     tables, figures = (
-        [name for name in names if (source / name).exists()] for names in (_TABLES, section.figures)
+        [each for each in names if (folder / name / each).exists()] for names in (_TABLES, section.figures)
     )
-    for name in (*tables, *figures):
-        shutil.copyfile(source / name, target / name)
     lines = [f"## {section.question}", "", f"    {section.command}", ""]
-    lines += [f"![{section.question}]({section.name}/{name})" for name in figures]
+    lines += [f"![{section.question}]({name}/{each})" for each in figures]
     lines += [""] if figures else []
-    summary = source / "summary.csv"
+    summary = folder / name / "summary.csv"
     if section.columns and summary.exists():
         lines += _table(verdicts.read(summary), section.columns)
-    links = ", ".join(f"[{name}]({section.name}/{name})" for name in tables)
-    took = "" if section.seconds is None else f" The run took {section.seconds / 60:.0f} minutes."
-    return [*lines, f"Tables: {links}.{took}", ""]
+    text = f"Tables: {', '.join(f'[{each}]({name}/{each})' for each in tables)}."
+    if run["seconds"] is not None:
+        text += f" The run took {run['seconds'] / 60:.0f} minutes."
+    if run["machine"] != usual_machine:
+        text += f" Made on {run['machine']}."
+    return [*lines, text, ""]
+
+
+def _run(folder: Path, section: Section) -> dict[str, Any]:
+    return json.loads((folder / section.name / _RUN).read_text())
 
 
 def _table(rows: Sequence[verdicts.Row], columns: Mapping[str, Column]) -> list[str]:
@@ -119,10 +153,10 @@ def _cell(row: verdicts.Row, column: Column) -> str:
     return f"{value:{sign},.{digits}f}{spread}"
 
 
-def _machine(output_dir: Path, sections: Sequence[Section]) -> str:
-    """What the first run says of the machine."""
-    configuration = json.loads((output_dir / sections[0].name / "config.json").read_text())
+def _machine(source: Path) -> str:
+    """What a run says of the machine."""
+    configuration = json.loads((source / "config.json").read_text())
     device, versions = configuration["device"], configuration["versions"]
     machine = f"{device['kind']} ({device['machine']}, {device['cores']} cores)"
     names = ("python", "jax", "mlr_jax")
-    return f"Made on {machine}, with " + ", ".join(f"{name} {versions[name]}" for name in names) + "."
+    return f"{machine}, with " + ", ".join(f"{name} {versions[name]}" for name in names)

@@ -124,8 +124,7 @@ def disk(radius: float) -> Window:
 def foveated(*, size: int = 3, outer_size: int = 3, dilation: int = 3, blur: float = 1.5) -> Window:
     """A dense centre, and around it few pixels that stand apart, of a blurred copy of the picture.
 
-    As on a retina, what is far away is seen coarsely: 18 inputs reach 3 pixels far, and the blur further. The
-    default step and blur are those with the least error on held-out people of the London set.
+    As on a retina, what is far away is seen coarsely: 18 inputs reach 3 pixels far, and the blur further.
 
     Args:
       size: of the centre, odd.

@@ -7,7 +7,7 @@ take some at a time, as many as there may be.
 
 from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +100,7 @@ def fit(
     neutral: ArrayLike,
     expressive: ArrayLike,
     *,
-    window: int | masks.Window | masks.Mask | Literal["auto"] = 3,
+    window: int | masks.Window | masks.Mask | Sequence[int | masks.Window] | Literal["auto"] = 3,
     penalty: ArrayLike | Literal["auto", "tuned"] = 0.4,
     channels: Channels = "independent",
     penalize_bias: bool = True,
@@ -128,9 +128,8 @@ def fit(
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
       expressive: the same shape, the same people with the expression.
       window: side of the square window in pixels, odd, 3 in the paper; or any `masks.Window`; or any mask
-        over the pixels; or "auto".
-      penalty: lambda >= 0, one for all or `(height, width)`, 0.4 in the paper; or "auto"; or "tuned", which
-        under `jit` needs a window that is given.
+        over the pixels; or "auto"; or a list of windows to choose from.
+      penalty: lambda >= 0, one for all or `(height, width)`, 0.4 in the paper; or "auto"; or "tuned".
       channels: how colour channels relate, see `Channels`.
       penalize_bias: whether the penalty includes the bias, as published.
       mirror: whether every pair counts a second time, left and right exchanged; faces being about as often
@@ -158,7 +157,7 @@ def fit(
     neutral, expressive = as_pairs(where, neutral, expressive)
     _check_channels(where, channels)
     height, width = neutral.shape[1:3]
-    is_chosen = isinstance(window, str) or isinstance(penalty, str)
+    is_chosen = isinstance(window, str) or model_selection.are_several(window) or isinstance(penalty, str)
     if not is_chosen and (per_pixel or subjects is not None):
         raise checks.InputError(f'{where}: per_pixel and subjects are for what is "auto" or "tuned"')
     folds = np.zeros(len(neutral), int)
@@ -183,11 +182,11 @@ def fit(
             penalize_bias=penalize_bias,
             per_pixel=per_pixel,
         )
-    assert not isinstance(window, str)
     assert not isinstance(penalty, str)
     if not isinstance(window, masks.Mask | masks.Window):
-        checks.positive_integer(where, "window, unless it is a masks.Window or masks.Mask,", window)
-        window = masks.square(int(window))
+        side = cast(int, window)
+        checks.positive_integer(where, "window, unless it is a masks.Window or masks.Mask,", side)
+        window = masks.square(int(side))
     if isinstance(window, masks.Window):
         masks.check_window(window, where, height, width)
     else:

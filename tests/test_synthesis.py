@@ -333,6 +333,28 @@ def test_tuned_penalties(people, channels):
     np.testing.assert_allclose(model.weights, expected.weights, atol=1e-4)
 
 
+@pytest.mark.parametrize("penalty", ["auto", "tuned"])
+def test_chooses_among_given_windows(people, penalty):
+    """Also where a window is not known before all is computed."""
+    neutral, expressive, _ = people
+    windows = [masks.square(1), masks.window([(0, -1), (0, 0)])]
+    fit = partial(synthesis.fit, window=windows, penalty=penalty, num_folds=3)
+    model = fit(neutral, expressive)
+    assert model.window == windows[1]
+    assert model.selection.scores.windows == tuple(windows)
+    jitted = jax.jit(fit)(neutral, expressive)
+    np.testing.assert_allclose(
+        synthesis.synthesize(jitted, neutral), synthesis.synthesize(model, neutral), atol=1e-4
+    )
+    if penalty == "tuned":
+        np.testing.assert_allclose(jitted.selection.tuned.penalty, model.selection.tuned.penalty, rtol=1e-2)
+        own = [jitted.window.offsets.index(offset) for offset in model.window.offsets]
+        factors = np.asarray(jitted.selection.tuned.factors)[own]
+        np.testing.assert_allclose(factors, model.selection.tuned.factors, rtol=1e-2)
+        single = jax.jit(partial(fit, window=[windows[0]]))(neutral, expressive)
+        assert single.window == windows[0]
+
+
 def test_mirrored_pairs(people):
     neutral, expressive, subjects = people
     twice = [np.concatenate([each, each[:, :, ::-1]]) for each in (neutral, expressive)]
@@ -379,7 +401,9 @@ def test_windows_that_look_at_copies(people, channels):
         ({"penalty": "auto", "subjects": ["one"] * 24}, "two at least are needed"),
         ({"penalty": "auto", "subjects": ["one"]}, "24 pairs, but 1 subjects"),
         ({"window": "auto", "penalty": np.ones((8, 7))}, "penalty must be a scalar"),
-        ({"window": "auto", "penalty": "tuned", "per_pixel": True}, "one window must be known"),
+        ({"window": "auto", "penalty": "tuned", "per_pixel": True}, "tuned for one window"),
+        ({"window": []}, "must be one window at least"),
+        ({"window": [3, 9]}, "a window of 9 x 9 pixels is larger than the picture"),
         ({"per_pixel": True}, "per_pixel and subjects are for what is"),
     ],
 )

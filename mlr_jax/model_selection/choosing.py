@@ -139,11 +139,12 @@ def fit(
       penalize_bias: whether the penalty includes the bias, as published.
 
     Returns:
-      The map, its window, and what was chosen.
+      The map, its window, and what was chosen. Under `jit` the window is that of the statistics, with weights
+      of 0 for what the chosen one has not, and tuned factors of 1.
 
     Raises:
       InputError: as for `cross_validate`; or penalties are to be tuned while windows differ from pixel to
-        pixel, or are traced.
+        pixel.
     """
     where = "model_selection.fit"
     folds = folds_of_statistics(where, fold_statistics, 3 if tuned else 2)
@@ -152,16 +153,35 @@ def fit(
     whole = functools.reduce(window_statistics.merge, folds)
     if not tuned:
         return *solve(whole, selection, penalize_bias=penalize_bias), selection
-    index = selection.window_index
-    if len(windows) > 1 and (per_pixel or not checks.is_concrete(index)):
+    if per_pixel and len(windows) > 1:
         raise checks.InputError(
-            f"{where}: to tune penalties, one window must be known: give it, instead of letting each pixel "
-            "choose, or choosing under jit"
+            f"{where}: penalties are tuned for one window, chosen for the picture, not for each pixel"
         )
-    window = scores.windows[0 if len(windows) == 1 else int(index)]
-    found = tune(folds, window, selection.penalty, penalize_bias=penalize_bias)
-    params = _solve(whole, window, found.penalty, found.factors, penalize_bias=penalize_bias)
-    return params, window, selection._replace(tuned=found)
+    index = selection.window_index
+
+    def tune_one(window: masks.Window) -> tuple[WindowLinear, Tuned]:
+        found = tune(folds, window, selection.penalty, penalize_bias=penalize_bias)
+        params = _solve(whole, window, found.penalty, found.factors, penalize_bias=penalize_bias)
+        return params, found
+
+    if len(windows) == 1 or checks.is_concrete(index):
+        window = scores.windows[0 if len(windows) == 1 else int(index)]
+        params, found = tune_one(window)
+        return params, window, selection._replace(tuned=found)
+
+    def tune_wide(window: masks.Window) -> tuple[WindowLinear, Tuned]:
+        params, found = tune_one(window)
+        assert found.factors is not None
+        factors = _spread(found.factors, 0, window, whole.window, fill=1)
+        return _widen(params, window, whole.window), found._replace(factors=factors)
+
+    params, found = jax.lax.switch(index, [partial(tune_wide, each) for each in scores.windows])
+    return params, whole.window, selection._replace(tuned=found)
+
+
+def are_several(window: Any) -> bool:
+    """Whether these are windows to choose from: a list or a tuple, which `masks.Window` is too."""
+    return isinstance(window, list | tuple) and not isinstance(window, masks.Window | masks.Mask)
 
 
 def candidates(
@@ -171,7 +191,7 @@ def candidates(
 
     Args:
       where: the function that was called, for the message.
-      window: "auto", the side of a square window, or a `masks.Window`.
+      window: "auto", several windows, or one: the side of a square window, or a `masks.Window`.
       penalty: "auto", "tuned", or a number.
       height: of the pictures, in pixels.
       width: of the pictures, in pixels.
@@ -191,12 +211,18 @@ def candidates(
     if isinstance(window, str):
         windows = tuple(masks.square(side) for side in WINDOWS if side <= min(height, width))
     else:
-        windows = (as_window(where, window),)
-        masks.check_window(windows[0], where, height, width)
+        given = window if are_several(window) else [window]
+        windows = tuple(as_window(where, each) for each in given)
+        if not windows:
+            raise checks.InputError(f"{where}: there must be one window at least to choose from")
+        for each in windows:
+            masks.check_window(each, where, height, width)
     if isinstance(penalty, str):
         return windows, jnp.asarray(PENALTIES)
     if np.shape(penalty):
-        raise checks.InputError(f'{where}: with a window of "auto", penalty must be a scalar or "auto"')
+        raise checks.InputError(
+            f'{where}: where a window is chosen, penalty must be a scalar or "auto", not {np.shape(penalty)}'
+        )
     return windows, jnp.asarray(penalty)[None]
 
 
@@ -253,12 +279,18 @@ def _where(condition: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
 
 def _widen(params: WindowLinear, window: masks.Window, largest: masks.Window) -> WindowLinear:
     """The same map on a larger window."""
+    return params._replace(weights=_spread(params.weights, params.weights.ndim - 4, window, largest, fill=0))
+
+
+def _spread(
+    values: jax.Array, axis: int, window: masks.Window, largest: masks.Window, *, fill: float
+) -> jax.Array:
+    """What a window has of each offset, at the places of a larger window."""
     if window == largest:
-        return params
+        return values
     all_entries = masks.entries(largest)
     places = np.array([all_entries.index(entry) for entry in masks.entries(window)])
-    axis = params.weights.ndim - 4
-    shape = list(params.weights.shape)
+    shape = list(values.shape)
     shape[axis] = len(largest.offsets)
-    weights = jnp.zeros(shape, params.weights.dtype)
-    return params._replace(weights=weights.at[(slice(None),) * axis + (places,)].set(params.weights))
+    spread = jnp.full(shape, fill, values.dtype)
+    return spread.at[(slice(None),) * axis + (places,)].set(values)
