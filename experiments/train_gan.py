@@ -3,11 +3,11 @@ r"""Trains a GAN on the pairs that masked regression is trained on, and keeps it
     python -m experiments.train_gan --gan=pix2pix --dataset=london --data_dir=... --budget=1200
     python -m experiments.train_gan --gan=stargan --targets=happy,sad,surprised --budget=1200
 
-pix2pix and cyclegan learn --source to --target; stargan and ganimation also from --source to any of --targets,
-for which every person must have a picture with each. People are split as in the comparisons; of those to train
-on a tenth is left out, whose error (the mean absolute difference of what is made from the true pictures) says
-where to stop: when it has not fallen for --patience epochs, or after --budget seconds of training, or after
---num_epochs, over which learning rates fall as published.
+pix2pix and cyclegan learn --source to --target; stargan and ganimation also from --source to any of
+--targets, for which every person must have a picture with each. People are split as in the comparisons; of
+those to train on a tenth is left out, whose error (the mean absolute difference of what is made from the true
+pictures) says where to stop: when it has not fallen for --patience epochs, or after --budget seconds of
+training, or after --num_epochs, over which learning rates fall as published.
 
 Writes into --output_dir: config.json; checkpoints, from which the same command goes on after it was stopped,
 by Ctrl-C, too, to the same result; curve.csv, losses and the held-out error of each epoch; samples.png,
@@ -55,7 +55,7 @@ def train() -> None:
         data.resolved_flags(), {"num_people": len(people.subjects), "expressions": people.expressions}
     )
     run_folder.start(output_dir, configuration, outputs=("train.json",))
-    trained, gan = faces.train(name, people, folder=output_dir, limits=limits, width=_WIDTH.value, seed=seed)
+    trained, _ = faces.train(name, people, folder=output_dir, limits=limits, width=_WIDTH.value, seed=seed)
     if trained.ended_by == "signal":
         print(
             f"stopped after {trained.num_steps:,} steps, which are saved in {output_dir}; the same command "
@@ -72,7 +72,7 @@ def train() -> None:
         "best_epoch": best["epoch"],
         "held_out_l1": best["held_out_l1"],
         "copy_l1": faces.copy_l1(people, seed=seed),
-        "num_parameters": num_parameters(gan.synthesis_params(trained.params)),
+        "num_parameters": num_parameters(trained.params),
         "peak_bytes": memory.peak_bytes(),
     }
     run_folder.write_bytes(output_dir / "train.json", (json.dumps(figures, indent=2) + "\n").encode())

@@ -62,10 +62,10 @@ class Gan(NamedTuple):
       step: (state, pictures) -> (state, losses by name): draws its minibatch from all training pictures,
         `(num_people, num_expressions, height, width, channels)` in [0, 1], and changes discriminators and
         generators once.
-      generate: (parameters of the generators, pictures, conditions) -> pictures, `(num, height, width,
+      generate: (`synthesis_params`, pictures, conditions) -> pictures, `(num, height, width,
         channels)` in [0, 1]. Conditions are `(num, num_expressions)`, one-hot times an intensity; GANs for
         two expressions ignore them. The same input gives the same output.
-      synthesis_params: parameters of the generators -> those that `generate` reads.
+      synthesis_params: parameters of all generators -> those that `generate` needs.
       steps_an_epoch: in which the generators are shown as many pictures as there are to learn from.
     """
 

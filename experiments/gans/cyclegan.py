@@ -153,7 +153,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
         del condition
 
         def make_one(picture: jax.Array) -> jax.Array:
-            return run(generator, params["there"], picture[None])[0]
+            return run(generator, params, picture[None])[0]
 
         return from_network(jax.lax.map(make_one, to_network(pictures)))
 

@@ -3,15 +3,17 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import data
 from experiments.gans import registry, training
-from experiments.gans.contract import Gan, Task
+from experiments.gans.contract import Gan, Params, Task
 from experiments.gans.training import Limits, Trained
+from experiments.methods import GanSettings
 from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
 
@@ -98,17 +100,8 @@ def train(
     Raises:
       InputError: the pictures do not suit the GAN, or the folder holds another training.
     """
-    seen, left = training.leave_out(len(people.subjects), seed=seed)
+    seen, left = training.leave_out(people.subjects, seed=seed)
     gan = make(name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=width)
-    settings = {
-        "gan": name,
-        "width": width,
-        "seed": seed,
-        "num_epochs": limits.num_epochs,
-        "pictures": hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24],
-        "shape": list(people.pictures.shape),
-        "jax": jax.__version__,
-    }
     trained = training.train(
         gan,
         people.pictures[seen],
@@ -116,10 +109,50 @@ def train(
         folder=folder,
         key=jax.random.key(seed),
         limits=limits,
-        settings=settings,
+        settings=_settings(name, people, limits.num_epochs, width, seed),
         is_quiet=is_quiet,
     )
     return trained, gan
+
+
+def train_pairs(
+    name: str, pairs: Pairs, *, seed: int, folder: Path, settings: GanSettings
+) -> tuple[Params, float]:
+    """A GAN as a method of the comparisons.
+
+    Args:
+      name: in `registry.OF_PAIRS`.
+      pairs: to train on.
+      seed: of all that is random.
+      folder: in which a training is begun, or gone on with.
+      settings: of the comparison.
+
+    Returns:
+      `(what generate needs, seconds of training)`.
+
+    Raises:
+      InputError: the pictures do not suit the GAN, or its checkpoint is of other pairs.
+      KeyboardInterrupt: it was stopped.
+    """
+    people, limits = of_pairs(pairs), Limits(settings.budget_seconds, patience=settings.patience)
+    if settings.checkpoints is not None:
+        seen, _ = training.leave_out(people.subjects, seed=seed)
+        gan = make(name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=settings.width)
+        known = _settings(name, people, limits.num_epochs, settings.width, seed)
+        trained = training.load(Path(settings.checkpoints).expanduser() / name, gan, known)
+    else:
+        trained, _ = train(name, people, folder=folder, limits=limits, width=settings.width, seed=seed)
+        if trained.ended_by == "signal":
+            raise KeyboardInterrupt
+    return trained.params, trained.seconds
+
+
+def predict(name: str, params: Params, neutral: jax.Array, *, width: int) -> jax.Array:
+    """What a GAN of two expressions makes of faces `(num, height, width, channels)`."""
+    size, channels = neutral.shape[1], neutral.shape[3]
+    gan = registry.make(name, Task(size, channels), width)
+    condition = jnp.broadcast_to(jnp.array([0.0, 1.0]), (len(neutral), 2))
+    return gan.generate(params, neutral, condition)
 
 
 def make(name: str, people: People, *, num_people: int, num_epochs: int, width: int = 64) -> Gan:
@@ -140,9 +173,22 @@ def make(name: str, people: People, *, num_people: int, num_epochs: int, width: 
 
 def copy_l1(people: People, *, seed: int = 0) -> float:
     """The held-out error of leaving faces as they are."""
-    _, left = training.leave_out(len(people.subjects), seed=seed)
+    _, left = training.leave_out(people.subjects, seed=seed)
     asked = _held_out(people, left)
     return float(np.abs(asked.inputs - asked.truths).mean())
+
+
+def _settings(name: str, people: People, num_epochs: int, width: int, seed: int) -> dict[str, Any]:
+    """All that a training depends on, but for its budget."""
+    return {
+        "gan": name,
+        "width": width,
+        "seed": seed,
+        "num_epochs": num_epochs,
+        "pictures": hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24],
+        "shape": list(people.pictures.shape),
+        "jax": jax.__version__,
+    }
 
 
 def _held_out(people: People, left: np.ndarray) -> training.Questions:

@@ -60,7 +60,7 @@ class Trained(NamedTuple):
     """What training has come to.
 
     Attributes:
-      params: of the generators, where the error on held-out people was least.
+      params: what `generate` needs, of where the error on held-out people was least.
       curve: a row for each epoch: epoch, step, seconds, the losses' means over it, held_out_l1.
       num_steps: that were done.
       seconds: that they took.
@@ -91,22 +91,31 @@ def questions(pictures: np.ndarray, source: int, targets: Sequence[int]) -> Ques
     )
 
 
-def leave_out(num_people: int, *, fraction: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def leave_out(
+    subjects: Sequence[str], *, fraction: float = 0.1, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Some of the training people, whose error says where to stop, and all others.
 
+    Args:
+      subjects: whose pictures there are.
+      fraction: of the people that are left out; one at least.
+      seed: of the choice.
+
     Returns:
-      `(those to train on, those left out)`, in ascending order; of two people or more each side has one.
+      The places of `(those to train on, those left out)`, in ascending order.
 
     Raises:
       InputError: there is only one person.
     """
-    if num_people < 2:
+    people = sorted(set(subjects))
+    if len(people) < 2:
         raise checks.InputError(
             "training a GAN needs two people, of whom one is left out to say where to stop"
         )
-    num = min(max(round(fraction * num_people), 1), num_people - 1)
-    order = np.random.default_rng(seed).permutation(num_people)
-    return np.sort(order[num:]), np.sort(order[:num])
+    num = min(max(round(fraction * len(people)), 1), len(people) - 1)
+    order = np.random.default_rng(seed).permutation(len(people))
+    is_left = np.isin(subjects, [people[i] for i in order[:num]])
+    return np.flatnonzero(~is_left), np.flatnonzero(is_left)
 
 
 def train(
@@ -177,14 +186,15 @@ def train(
                 progress.update()
                 num_steps = int(state.step)
                 if num_steps % steps_an_epoch == 0:
-                    made = _answer(generate, state.generators, held_out)
+                    params = gan.synthesis_params(state.generators)
+                    made = _answer(generate, params, held_out)
                     row = {"epoch": num_steps // steps_an_epoch, "step": num_steps, "seconds": seconds}
                     row |= {name: total / steps_an_epoch for name, total in totals.items()}
                     row["held_out_l1"] = float(np.abs(made - held_out.truths).mean())
                     curve.append(row)
                     totals = {}
                     if row["held_out_l1"] <= min(each["held_out_l1"] for each in curve):
-                        best = jax.tree.map(jnp.copy, state.generators)
+                        best = jax.tree.map(jnp.copy, params)
                     _write(folder, curve, held_out, made)
                     progress.set_postfix({key: f"{value:.3g}" for key, value in row.items() if key != "step"})
                     ended_by = _ended(curve, seconds, limits)
@@ -200,22 +210,25 @@ def train(
     return Trained(best, curve, int(state.step), seconds, ended_by)
 
 
-def load(folder: Path, gan: Gan) -> Trained:
+def load(folder: Path, gan: Gan, settings: Mapping[str, Any]) -> Trained:
     """What a training has come to so far.
 
+    Args:
+      folder: that `train` was given.
+      gan: that was trained.
+      settings: that it must have been trained with.
+
     Raises:
-      InputError: there is none in the folder, or it is of another GAN, size or width.
+      InputError: there is none in the folder, or it was trained with other settings.
     """
     path = folder / "checkpoints"
-    try:
-        with ocp.CheckpointManager(
-            path.absolute(), options=ocp.CheckpointManagerOptions(create=False)
-        ) as manager:
-            if manager.latest_step() is None:
-                raise checks.InputError(f"{folder} holds no trained GAN")
-            state, best, notes = _restore(manager, gan)
-    except (FileNotFoundError, ValueError) as error:
-        raise checks.InputError(f"{folder} holds no trained GAN of this kind and size: {error}") from error
+    if not path.is_dir():
+        raise checks.InputError(f"{folder} holds no trained GAN; see experiments.train_gan")
+    with ocp.CheckpointManager(path.absolute()) as manager:
+        if manager.latest_step() is None:
+            raise checks.InputError(f"{folder} holds no trained GAN; see experiments.train_gan")
+        _check_settings(manager, settings)
+        state, best, notes = _restore(manager, gan)
     return Trained(best, notes["curve"], int(state.step), notes["seconds"], notes["ended_by"])
 
 
@@ -243,22 +256,22 @@ def _begin(
     """The state to go on from, the best parameters so far, and notes."""
     if manager.latest_step() is None:
         state = jax.jit(gan.init)(key)
-        best = jax.tree.map(jnp.copy, state.generators)
+        best = jax.tree.map(jnp.copy, gan.synthesis_params(state.generators))
         return state, best, {"settings": dict(settings), "curve": [], "seconds": 0.0, "totals": {}}
-    notes = manager.restore(
-        manager.latest_step(), args=ocp.args.Composite(notes=ocp.args.JsonRestore())
-    ).notes
-    if notes["settings"] != dict(settings):
-        names = sorted(
-            name
-            for name in notes["settings"].keys() | settings.keys()
-            if notes["settings"].get(name) != settings.get(name)
-        )
+    _check_settings(manager, settings)
+    return _restore(manager, gan)
+
+
+def _check_settings(manager: ocp.CheckpointManager, settings: Mapping[str, Any]) -> None:
+    """Raises InputError unless a folder's training was begun with these settings."""
+    asked = ocp.args.Composite(notes=ocp.args.JsonRestore())
+    begun = manager.restore(manager.latest_step(), args=asked).notes["settings"]
+    names = sorted(name for name in begun.keys() | settings.keys() if begun.get(name) != settings.get(name))
+    if names:
         raise checks.InputError(
             f"{manager.directory.parent} holds a training with other settings ({', '.join(names)}); use "
             "another folder, or remove it"
         )
-    return _restore(manager, gan)
 
 
 def _restore(manager: ocp.CheckpointManager, gan: Gan) -> tuple[State, Params, dict[str, Any]]:
@@ -267,7 +280,7 @@ def _restore(manager: ocp.CheckpointManager, gan: Gan) -> tuple[State, Params, d
         manager.latest_step(),
         args=ocp.args.Composite(
             state=ocp.args.StandardRestore(like),
-            best=ocp.args.StandardRestore(like.generators),
+            best=ocp.args.StandardRestore(gan.synthesis_params(like.generators)),
             notes=ocp.args.JsonRestore(),
         ),
     )
