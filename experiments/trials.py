@@ -91,10 +91,12 @@ def run(
       InputError: the method does not suit the pairs, needs more memory than there is, or has no finite
         solution.
     """
+    if name not in GANS:
+        protocol = protocol._replace(settings=without_gans(protocol.settings))
     what = {
         "grid": {key: list(values) for key, values in grid.items()},
         "seed": seed,
-        "protocol": protocol if name in GANS else without_gans(protocol),
+        "protocol": protocol,
     }
     arrays, header = kept.recall_or_compute(
         folder,
@@ -173,9 +175,9 @@ def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str
     )
 
 
-def without_gans(protocol: Protocol) -> Protocol:
+def without_gans(settings: Settings) -> Settings:
     """What matters to all other methods."""
-    return protocol._replace(settings=protocol.settings._replace(gan=GanSettings()))
+    return settings._replace(gan=GanSettings())
 
 
 def _run(

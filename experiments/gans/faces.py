@@ -124,7 +124,7 @@ def train_pairs(
       name: in `registry.OF_PAIRS`.
       pairs: to train on.
       seed: of all that is random.
-      folder: in which a training is begun, or gone on with.
+      folder: in which trainings have folders of their own, to go on from.
       settings: of the comparison.
 
     Returns:
@@ -141,10 +141,16 @@ def train_pairs(
         known = _settings(name, people, limits.num_epochs, settings.width, seed)
         trained = training.load(Path(settings.checkpoints).expanduser() / name, gan, known)
     else:
-        trained, _ = train(name, people, folder=folder, limits=limits, width=settings.width, seed=seed)
+        own = folder_of(name, pairs, seed=seed, folder=folder)
+        trained, _ = train(name, people, folder=own, limits=limits, width=settings.width, seed=seed)
         if trained.ended_by == "signal":
             raise KeyboardInterrupt
     return trained.params, trained.seconds
+
+
+def folder_of(name: str, pairs: Pairs, *, seed: int, folder: Path) -> Path:
+    """Where a training of these pairs is, among others in `folder`."""
+    return folder / f"{name}-{_digest(of_pairs(pairs))}-{seed}"
 
 
 def predict(name: str, params: Params, neutral: jax.Array, *, width: int) -> jax.Array:
@@ -185,10 +191,14 @@ def _settings(name: str, people: People, num_epochs: int, width: int, seed: int)
         "width": width,
         "seed": seed,
         "num_epochs": num_epochs,
-        "pictures": hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24],
+        "pictures": _digest(people),
         "shape": list(people.pictures.shape),
         "jax": jax.__version__,
     }
+
+
+def _digest(people: People) -> str:
+    return hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24]
 
 
 def _held_out(people: People, left: np.ndarray) -> training.Questions:
