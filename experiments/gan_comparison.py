@@ -84,8 +84,8 @@ JOINT = ("stargan", "ganimation")
 """GANs that learn all expressions at once."""
 
 _FEW = ("copy_input", "masked_ridge", "pix2pix")
-# With --fast, seconds and channels.
-_SMALL = {"gan_budget": 2.0, "gan_width": 4}
+# With --fast: seconds, channels, and the least that a discriminator of patches can look at.
+_SMALL = {"gan_budget": 2.0, "gan_width": 4, "image_size": 32}
 
 _SIZES = flags.DEFINE_multi_integer(
     "sizes", [10, 30], "Numbers of pairs to train on, besides all.", lower_bound=2
@@ -131,9 +131,10 @@ class Learned(NamedTuple):
 def measure() -> None:
     """The experiment."""
     _check_installed()
+    is_given = {name: flags.FLAGS[name].present for name in _SMALL}
     if comparison.is_fast():
         for name, value in _SMALL.items():
-            if not flags.FLAGS[name].present:
+            if not is_given[name]:
                 flags.FLAGS[name].value = value
     targets = _TARGETS.value
     suitable = COMPARED if targets is None else (*COMPARED, *JOINT)

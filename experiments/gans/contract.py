@@ -14,7 +14,7 @@ class Task(NamedTuple):
     """What is to be learned. Static.
 
     Attributes:
-      image_size: height and width of the pictures in pixels, a power of two, 16 or more.
+      image_size: height and width of the pictures in pixels, a power of two, 32 or more.
       channels: 3 for colour or 1 for grey.
       num_expressions: of which there are pictures of every person.
       source: the expression to start from, for GANs that know two.

@@ -168,9 +168,9 @@ def make(name: str, people: People, *, num_people: int, num_epochs: int, width: 
       InputError: they are not square, or their size is no power of two.
     """
     height, size, channels = people.shape
-    if height != size or size < 16 or size & (size - 1):
+    if height != size or size < 32 or size & (size - 1):
         raise checks.InputError(
-            "GANs halve pictures down to a pixel or two: --image_size must be 16, 32, 64, 128, ..., not "
+            "GANs halve pictures down to a pixel or two: --image_size must be 32, 64, 128, ..., not "
             f"{height} x {size}"
         )
     task = Task(size, channels, len(people.expressions), num_people=num_people, num_epochs=num_epochs)
