@@ -83,8 +83,10 @@ COMPARED = ("copy_input", "masked_ridge", "masked_combined", "warped_ridge", *GA
 JOINT = ("stargan", "ganimation")
 """GANs that learn all expressions at once."""
 
+# With --fast.
 _FEW = ("copy_input", "masked_ridge", "pix2pix")
-# With --fast: seconds, channels, and the least that a discriminator of patches can look at.
+_FEW_JOINT = ("copy_input", "masked_ridge", "stargan")
+# Seconds, channels, and the least that a discriminator of patches can look at.
 _SMALL = {"gan_budget": 2.0, "gan_width": 4, "image_size": 32}
 
 _SIZES = flags.DEFINE_multi_integer(
@@ -137,8 +139,8 @@ def measure() -> None:
             if not is_given[name]:
                 flags.FLAGS[name].value = value
     targets = _TARGETS.value
-    suitable = COMPARED if targets is None else (*COMPARED, *JOINT)
-    names = comparison.methods(suitable, usual=_FEW if comparison.is_fast() else suitable)
+    suitable, few = (COMPARED, _FEW) if targets is None else ((*COMPARED, *JOINT), _FEW_JOINT)
+    names = comparison.methods(suitable, usual=few if comparison.is_fast() else suitable)
     check = kinds_of_pictures.check_square
     begun = comparison.begin("gan_comparison", OUTPUTS, {"methods": names, "targets": targets}, check=check)
     rows: list[dict[str, Any]] = []

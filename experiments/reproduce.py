@@ -84,7 +84,7 @@ _GAN_COLUMNS = {
     "one face, ms": Column("predict_seconds", 1e3, 1),
     "memory, MB": Column("megabytes", 1, 0),
 }
-_LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_budget", "--targets")
+_LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_budget")
 JOBS = (
     Job(
         "compare_baselines",
