@@ -24,6 +24,7 @@ Needs `pip install .[gans]`.
 """
 
 import csv
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -220,7 +221,8 @@ def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFil
     every = np.concatenate([kind.inputs for kind in task.kinds.values()])
     settings, grid = comparison.settings(), comparison.grid(name) if name not in JOINT else {}
     what = {
-        "code": Path(__file__).read_text(),
+        "code": [inspect.getsource(each) for each in (_recall_or_learn, _learn, _learn_joint)],
+        "gans": kept.code_of_gans() if name in (*GANS, *JOINT) else None,
         "grid": {key: list(values) for key, values in grid.items()},
         "seed": seed,
         "settings": settings if name in (*GANS, *JOINT) else trials.without_gans(settings),

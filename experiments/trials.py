@@ -91,9 +91,12 @@ def run(
       InputError: the method does not suit the pairs, needs more memory than there is, or has no finite
         solution.
     """
-    if name not in GANS:
+    what: dict[str, Any] = {}
+    if name in GANS:
+        what["code"] = kept.code_of_gans()
+    else:
         protocol = protocol._replace(settings=without_gans(protocol.settings))
-    what = {
+    what |= {
         "grid": {key: list(values) for key, values in grid.items()},
         "seed": seed,
         "protocol": protocol,
