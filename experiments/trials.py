@@ -166,7 +166,10 @@ def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str
     if available is None or train.neutral.size < _MANY_NUMBERS:
         return None
     arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    needed = memory.needed_bytes(partial(method.fit, **cross_validation.largest(tried)), *arrays)
+    # What is compiled here is what will be run.
+    static, traced = cross_validation.static_and_traced(cross_validation.largest(tried))
+    compiled, _ = timing.compile_ahead(_fit, (method, static), traced, *arrays)
+    needed = memory.compiled_bytes(compiled)
     if method.fit_path is not None and len(tried) > 1:
         path = partial(method.fit_path, **cross_validation.columns(tried))
         needed = max(needed, memory.needed_bytes(path, *arrays))
