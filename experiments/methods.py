@@ -407,10 +407,10 @@ def _gan(name: str, settings: Settings) -> Method:
         )
 
     def train(pairs: Pairs, seed: int, folder: Path) -> tuple[Params, float]:
-        return _gan_faces().train_pairs(name, pairs, seed=seed, folder=folder, settings=settings.gan)
+        return gan_faces().train_pairs(name, pairs, seed=seed, folder=folder, settings=settings.gan)
 
     def predict(params: Params, neutral: jax.Array) -> jax.Array:
-        return _gan_faces().predict(name, params, neutral, width=settings.gan.width)
+        return gan_faces().predict(name, params, neutral, width=settings.gan.width)
 
     def num_parameters(params: Params) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -418,8 +418,12 @@ def _gan(name: str, settings: Settings) -> Method:
     return Method(fit, predict, num_parameters, train=train)
 
 
-def _gan_faces() -> ModuleType:
-    """What needs the extra, when it is needed."""
+def gan_faces() -> ModuleType:
+    """`experiments.gans.faces`, which needs the extra, imported when it is needed.
+
+    Raises:
+      InputError: the extra is not installed.
+    """
     try:
         from experiments.gans import faces
     except ModuleNotFoundError as error:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import optax
 from flax import linen as nn
 
 Params = Any
@@ -74,6 +76,25 @@ class Gan(NamedTuple):
     generate: Callable[[Params, jax.Array, jax.Array], jax.Array]
     synthesis_params: Callable[[Params], Params]
     steps_an_epoch: int
+
+
+def first_state(
+    key: jax.Array,
+    generators: Params,
+    discriminators: Params,
+    optimizer: optax.GradientTransformation,
+    memory: Any = (),
+) -> State:
+    """The state before the first step, both sides having the same optimiser."""
+    return State(
+        jnp.zeros((), jnp.int32),
+        jax.random.key_data(key),
+        generators,
+        discriminators,
+        optimizer.init(generators),
+        optimizer.init(discriminators),
+        memory,
+    )
 
 
 def step_key(state: State) -> jax.Array:

@@ -13,7 +13,7 @@ import optax
 from flax import linen as nn
 
 from experiments.gans import augmentation, losses
-from experiments.gans.contract import Losses, Params, State, Task, run, step_key, to_network
+from experiments.gans.contract import Losses, Params, State, Task, first_state, run, step_key, to_network
 from experiments.gans.layers import Convolution
 
 NUM_CRITIC_STEPS = 5
@@ -110,14 +110,7 @@ def init(
     blank = jnp.zeros((1, task.image_size, task.image_size, task.channels))
     generators = generator.init(generator_key, blank, jnp.zeros((1, task.num_expressions)))
     discriminators = discriminator.init(discriminator_key, blank)
-    return State(
-        jnp.zeros((), jnp.int32),
-        jax.random.key_data(key),
-        generators,
-        discriminators,
-        optimizer.init(generators),
-        optimizer.init(discriminators),
-    )
+    return first_state(key, generators, discriminators, optimizer)
 
 
 def step(training: Training, state: State, pictures: jax.Array) -> tuple[State, Losses]:

@@ -24,6 +24,7 @@ from experiments.gans.contract import (
     Params,
     State,
     Task,
+    first_state,
     from_network,
     run,
     step_key,
@@ -88,15 +89,8 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
             "neutral": discriminator.init(keys[3], blank),
         }
         pool = jnp.zeros((_POOL_SIZE, *shape))
-        return State(
-            jnp.zeros((), jnp.int32),
-            jax.random.key_data(key),
-            generators,
-            discriminators,
-            optimizer.init(generators),
-            optimizer.init(discriminators),
-            {"expressive": pool, "neutral": pool.copy()},
-        )
+        memory = {"expressive": pool, "neutral": pool.copy()}
+        return first_state(key, generators, discriminators, optimizer, memory)
 
     def step(state: State, pictures: jax.Array) -> tuple[State, Losses]:
         keys = jax.random.split(step_key(state), 4)

@@ -24,6 +24,7 @@ from experiments.gans.contract import (
     Params,
     State,
     Task,
+    first_state,
     from_network,
     run,
     step_key,
@@ -89,14 +90,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
         names = ("params", "dropout")
         generators = generator.init(dict(zip(names, jax.random.split(generator_key), strict=True)), blank)
         discriminators = discriminator.init(discriminator_key, jnp.concatenate([blank, blank], axis=-1))
-        return State(
-            jnp.zeros((), jnp.int32),
-            jax.random.key_data(key),
-            generators,
-            discriminators,
-            optimizer.init(generators),
-            optimizer.init(discriminators),
-        )
+        return first_state(key, generators, discriminators, optimizer)
 
     def step(state: State, pictures: jax.Array) -> tuple[State, Losses]:
         person_key = jax.random.wrap_key_data(state.key)
