@@ -17,10 +17,10 @@ from tqdm import tqdm
 from experiments import data, run_folder, summary, trials
 from experiments.cross_validation import Grid
 from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import METHODS, VARIANTS, Learn, Settings
+from experiments.methods import GANS, METHODS, VARIANTS, GanSettings, Learn, Settings
 from experiments.trials import Protocol, Trial
 from mlr_jax import checks, synthesis
-from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.datasets.pairs import Pairs, take
 
 TABLES = ("results.csv", "summary.csv", "selection.csv", "errors.csv")
 REFERENCE = "masked_ridge"
@@ -55,6 +55,19 @@ _LEARN = flags.DEFINE_enum(
     get_args(Learn),
     "What every regression predicts: the expressive picture, as published, or its difference from the "
     "neutral one.",
+)
+_GAN_BUDGET = flags.DEFINE_float(
+    "gan_budget", 1200.0, "Seconds for which each GAN is trained on each split at most.", lower_bound=0
+)
+_GAN_PATIENCE = flags.DEFINE_integer(
+    "gan_patience", 20, "Epochs without a new least held-out error, after which training ends.", lower_bound=1
+)
+_GAN_WIDTH = flags.DEFINE_integer("gan_width", 64, "Channels of GANs' first layers.", lower_bound=1)
+_GAN_CHECKPOINTS = flags.DEFINE_string(
+    "gan_checkpoints",
+    None,
+    "Folder with GANs that experiments.train_gan has trained on the same pairs, each in a folder of its "
+    "name; they are not trained here.",
 )
 _NUM_FACES = flags.DEFINE_integer("num_faces", 6, "Test faces that figures show.", lower_bound=1)
 _RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever trials an earlier run has finished.")
@@ -169,14 +182,14 @@ def methods(suitable: Sequence[str] = tuple(METHODS), *, usual: Sequence[str] | 
 
     Args:
       suitable: those that the question can be put to.
-      usual: those of them that are compared by default; unless it is given, all but `VARIANTS`, and with
-        --fast a few.
+      usual: those of them that are compared by default; unless it is given, all but `VARIANTS` and `GANS`,
+        and with --fast a few.
 
     Raises:
       InputError: the flag names a method twice, or one that does not exist or does not suit.
     """
     is_usual_given = usual is not None
-    usual = usual or [name for name in suitable if name not in VARIANTS]
+    usual = usual or [name for name in suitable if name not in (*VARIANTS, *GANS)]
     names = list(usual) if _METHODS.value is None else _METHODS.value
     if _FAST.value and _METHODS.value is None and not is_usual_given:
         names = [name for name in _FEW if name in names]
@@ -207,7 +220,8 @@ def grid(name: str, given: Mapping[str, Sequence[Any]] = {}) -> Grid:
 
 def settings() -> Settings:
     """What the flags say that holds for all methods."""
-    return Settings(cast(synthesis.Channels, _CHANNEL_MODE.value), cast(Learn, _LEARN.value))
+    gan = GanSettings(_GAN_BUDGET.value, _GAN_PATIENCE.value, _GAN_WIDTH.value, _GAN_CHECKPOINTS.value)
+    return Settings(cast(synthesis.Channels, _CHANNEL_MODE.value), cast(Learn, _LEARN.value), gan)
 
 
 def begin(
@@ -346,6 +360,14 @@ def summaries(done: Run) -> list[dict[str, Any]]:
         for outcome in done.outcomes
         for row in summary.summarize(outcome.trials, REFERENCE)
     ]
+
+
+def first_pairs(num_pairs: int, train: Pairs, test: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """So many pairs of people in a random order, which is the same for all numbers."""
+    people = sorted(set(train.subjects))
+    rank = dict(zip(np.random.default_rng(seed).permutation(people), range(len(people)), strict=True))
+    chosen = sorted(range(len(train.subjects)), key=lambda pair: rank[train.subjects[pair]])[:num_pairs]
+    return take(train, sorted(chosen)), test
 
 
 def pictures(trial: Trial) -> np.ndarray:

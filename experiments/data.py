@@ -206,6 +206,11 @@ def resolved_flags() -> dict[str, object]:
     return {"data_dir": _data_dir(), "channels": int(_CHANNELS.value)}
 
 
+def target() -> str:
+    """The expression to reach."""
+    return _TARGET.value
+
+
 def title(*, target: str | None = None) -> str:
     """The data set and what is learned from it, for figures; `target` in place of the flag."""
     return f"{_DATASET.value}: {_SOURCE.value} to {target or _TARGET.value}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.methods import VARIANTS
+from experiments.methods import GANS, VARIANTS
 
 
 def _geometric(first: float, last: float, num: int) -> tuple[float, ...]:
@@ -18,6 +18,7 @@ def _geometric(first: float, last: float, num: int) -> tuple[float, ...]:
 
 
 _CHOOSE_THEMSELVES: dict[str, dict[str, Any]] = {name: {} for name in VARIANTS}
+_TRAINED: dict[str, dict[str, Any]] = {name: {} for name in GANS}
 
 GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "copy_input": {},
@@ -44,6 +45,7 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "output_rank": (3, 10, 20, 40, 56),
         "penalty": _geometric(1e3, 0.1, 5),
     },
+    **_TRAINED,
 }
 """Method -> hyper-parameter -> the values that are tried, the more regularised first."""
 
@@ -60,6 +62,7 @@ FIXED: Mapping[str, Mapping[str, Any]] = {
     "kernel_ridge": {"shape": "rbf", "width": 4.0, "penalty": 0.01},
     "reduced_rank": {"rank": 32, "penalty": 31.6},
     "pca_ridge": {"input_rank": 40, "output_rank": 40, "penalty": 10.0},
+    **_TRAINED,
 }
 """Method -> hyper-parameter -> its value without a search.
 

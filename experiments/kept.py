@@ -7,7 +7,7 @@ out otherwise today.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,19 @@ def _digest(name: str, what: Mapping[str, Any], pairs: Sequence[Pairs]) -> str:
 
 
 @cache
+def code_of_gans() -> str:
+    """Stands for the code on which results of GANs depend, besides all others'."""
+    return _digest_files(Path(__file__).with_name("gans").glob("*.py"))
+
+
+@cache
 def _code() -> str:
     here = [Path(__file__).with_name(f"{name}.py") for name in _MODULES]
+    return _digest_files([*here, *Path(str(mlr_jax.__file__)).parent.rglob("*.py")])
+
+
+def _digest_files(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for file in [*here, *sorted(Path(str(mlr_jax.__file__)).parent.rglob("*.py"))]:
+    for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -7,6 +7,7 @@ pass take it from there.
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax import displacement, masks, synthesis, warped_ridge as warped
+from mlr_jax import checks, displacement, masks, synthesis, warped_ridge as warped
 from mlr_jax.baselines import (
     kernel_ridge as kernel,
     l0_omp as omp,
@@ -25,6 +26,7 @@ from mlr_jax.baselines import (
 )
 from mlr_jax.baselines.factored_linear import FactoredLinear
 from mlr_jax.baselines.sparse_linear import SparseLinear
+from mlr_jax.datasets.pairs import Pairs
 from mlr_jax.numerics.blurring import blur
 
 Params = Any
@@ -35,6 +37,22 @@ _FOVEATED = tuple(masks.foveated(dilation=step, blur=step / 2) for step in (2, 3
 _DUALITY_GAP = 1e-4
 
 
+class GanSettings(NamedTuple):
+    """How GANs are trained that no `checkpoints` has; see `experiments.train_gan`.
+
+    Attributes:
+      budget_seconds: of training.
+      patience: epochs without a new least error on people who are left out, after which it ends.
+      width: channels of the first layers.
+      checkpoints: a folder with trained ones, each in a folder of its name; or None.
+    """
+
+    budget_seconds: float = 1200.0
+    patience: int = 20
+    width: int = 64
+    checkpoints: str | None = None
+
+
 class Settings(NamedTuple):
     """What holds for all methods of a run, and is not chosen by cross-validation.
 
@@ -42,10 +60,12 @@ class Settings(NamedTuple):
       channel_mode: how masked ridge treats colour.
       learn: what regressions predict, the expressive picture (as published) or its difference from the
         neutral one, to which it is then added.
+      gan: how GANs are trained.
     """
 
     channel_mode: synthesis.Channels = "independent"
     learn: Learn = "expression"
+    gan: GanSettings = GanSettings()
 
 
 class Method(NamedTuple):
@@ -60,6 +80,8 @@ class Method(NamedTuple):
       shortfall: params -> how they fall short of what was asked for, or None.
       render: (params, neutral, intensity, smoothing) -> pictures, for a method that moves pixels, so that an
         intensity does more than fade; see `render`.
+      train: for what is trained step by step, instead of `fit`: (pairs, seed, folder to go on from) ->
+        (params, seconds). Nothing of it is chosen by cross-validation.
     """
 
     fit: Callable[..., Params]
@@ -68,6 +90,7 @@ class Method(NamedTuple):
     fit_path: Callable[..., Params] | None = None
     shortfall: Callable[[Params], str | None] = lambda params: None
     render: Callable[[Params, jax.Array, jax.Array, float], jax.Array] | None = None
+    train: Callable[[Pairs, int, Path], tuple[Params, float]] | None = None
 
 
 def copy_input(settings: Settings) -> Method:
@@ -281,6 +304,16 @@ def pca_ridge(settings: Settings) -> Method:
     return _of_planes(settings, low_rank, _num_factored_parameters, fit=low_rank.fit_pca)
 
 
+def pix2pix(settings: Settings) -> Method:
+    """A GAN of pairs: a U-Net, and a discriminator of patches (Isola et al., 2017)."""
+    return _gan("pix2pix", settings)
+
+
+def cyclegan(settings: Settings) -> Method:
+    """A GAN that need not be told which pictures belong together (Zhu et al., 2017)."""
+    return _gan("cyclegan", settings)
+
+
 METHODS: Mapping[str, Callable[[Settings], Method]] = {
     make.__name__: make
     for make in (
@@ -302,6 +335,8 @@ METHODS: Mapping[str, Callable[[Settings], Method]] = {
         kernel_ridge,
         reduced_rank,
         pca_ridge,
+        pix2pix,
+        cyclegan,
     )
 }
 
@@ -315,6 +350,9 @@ VARIANTS = (
     "masked_combined",
 )
 """Masked ridge with choices and windows of its own: compared where the question is about them."""
+
+GANS = ("pix2pix", "cyclegan")
+"""Trained step by step, for minutes: compared where they are asked for."""
 
 
 @cache
@@ -357,6 +395,42 @@ def _of_planes(
 
     method = Method(fit_pictures, partial(_predict, module), num_parameters, fit_path)
     return _learning(settings.learn, method)
+
+
+def _gan(name: str, settings: Settings) -> Method:
+    """A GAN of two expressions. It learns the expressive picture, whatever the regressions learn."""
+
+    def fit(neutral: jax.Array, expressive: jax.Array) -> Params:
+        raise checks.InputError(
+            f"{name} is trained step by step, which this experiment cannot do; see compare_baselines and "
+            "gan_comparison"
+        )
+
+    def train(pairs: Pairs, seed: int, folder: Path) -> tuple[Params, float]:
+        return gan_faces().train_pairs(name, pairs, seed=seed, folder=folder, settings=settings.gan)
+
+    def predict(params: Params, neutral: jax.Array) -> jax.Array:
+        return gan_faces().predict(name, params, neutral, width=settings.gan.width)
+
+    def num_parameters(params: Params) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    return Method(fit, predict, num_parameters, train=train)
+
+
+def gan_faces() -> ModuleType:
+    """`experiments.gans.faces`, which needs the extra, imported when it is needed.
+
+    Raises:
+      InputError: the extra is not installed.
+    """
+    try:
+        from experiments.gans import faces
+    except ModuleNotFoundError as error:
+        raise checks.InputError(
+            f"GANs need packages that are not installed ({error.name}): pip install .[gans]"
+        ) from error
+    return faces
 
 
 def _learning(learn: Learn, method: Method) -> Method:

@@ -26,11 +26,9 @@ SSIM to the cat 0.78 and 0.16. In twelve minutes on 2 CPU cores (AMD EPYC) that 
 """
 
 import inspect
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -40,19 +38,19 @@ from tqdm import tqdm
 
 from experiments import (
     comparison,
-    data,
     face_sheet,
     figures,
     kept,
-    outsiders,
+    kinds_of_pictures,
     run_folder,
     script,
     summary,
     trials,
 )
 from experiments.comparison import Begun
+from experiments.kinds_of_pictures import Kind
 from experiments.methods import make_method
-from mlr_jax import checks, metrics
+from mlr_jax import checks
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
 
@@ -62,33 +60,19 @@ OUTPUTS = ("results.csv", "summary.csv", "out_of_dataset.png", "faces.png", "pub
 flags.adopt_module_key_flags(comparison)
 
 
-class Kind(NamedTuple):
-    """Pictures of one kind.
-
-    Attributes:
-      inputs: `(num, height, width, channels)` float32.
-      truth: the same people with the expression, or None if nobody knows.
-      names: of each picture.
-      is_public: whether no real person of a data set is shown.
-    """
-
-    inputs: np.ndarray
-    truth: np.ndarray | None
-    names: Sequence[str]
-    is_public: bool
-
-
 def measure() -> None:
     """The experiment."""
     comparison.is_fast()
     names = comparison.methods()
-    begun = comparison.begin("out_of_dataset", OUTPUTS, {"methods": names}, check=_check_square)
+    begun = comparison.begin(
+        "out_of_dataset", OUTPUTS, {"methods": names}, check=kinds_of_pictures.check_square
+    )
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     with tqdm(total=len(begun.seeds) * len(names), unit="method", delay=2, leave=False) as progress:
         for seed in begun.seeds:
             train, test = begun.load(seed, {})
-            kinds = _kinds(test, begun.output_dir / "cache", seed)
+            kinds = kinds_of_pictures.load(test, begun.output_dir / "cache", seed)
             pictures: dict[str, dict[str, np.ndarray]] = {}
             for name in names:
                 progress.set_description(f"{name}, seed {seed}", refresh=False)
@@ -100,7 +84,7 @@ def measure() -> None:
                 finally:
                     progress.update()
                 for label, kind in kinds.items():
-                    measured = _errors(kind, pictures[name][label])
+                    measured = kinds_of_pictures.errors(kind, pictures[name][label])
                     rows.append({"method": name, "pictures": label} | measured | {"seed": seed})
                 run_folder.write_csv(begun.output_dir / "results.csv", HEADER, rows)
             if seed == begun.seeds[0] and pictures:
@@ -117,40 +101,6 @@ def measure() -> None:
     run_folder.write_bytes(begun.output_dir / "out_of_dataset.png", _draw_errors(summaries, begun.title))
     comparison.end(begun, {"skipped": skipped})
     _report(summaries, begun)
-
-
-def _check_square(train: Pairs) -> None:
-    """Raises InputError unless the pictures have the shape of those that they are shown beside."""
-    height, width = train.neutral.shape[1:3]
-    if height != width:
-        raise checks.InputError(
-            f"out_of_dataset: pictures must be square, as aligned faces are, not {width} x {height} pixels"
-        )
-
-
-def _kinds(test: Pairs, cache_dir: Path, seed: int) -> dict[str, Kind]:
-    """Every kind of picture, the data set's own first."""
-    size, channels = test.neutral.shape[1], test.neutral.shape[3]
-    is_public = data.name() == "synthetic"
-    kinds = {"own test people": Kind(test.neutral, test.expressive, test.subjects, is_public)}
-    for label, each, paint in (
-        ("sketches", "sketch", outsiders.pencil_sketch),
-        ("oil paintings", "oil", outsiders.oil_painting),
-    ):
-        painted = paint(test.neutral), paint(test.expressive)
-        kinds[label] = Kind(*painted, [f"{name}, {each}" for name in test.subjects], is_public)
-    for name, other in data.load_others(seed, cache_dir=cache_dir).items():
-        known = Kind(other.neutral, other.expressive, other.subjects, name == "synthetic")
-        kinds[f"{name} people"] = known
-    portraits = {"astronaut": outsiders.astronaut(), "cat": outsiders.cat()}
-    for name, portrait in portraits.items():
-        kinds[name] = Kind(outsiders.align(portrait, size, channels)[None], None, [name], True)
-    if os.environ.get("MLR_JAX_DATA"):
-        averaged = outsiders.composites(Path(os.environ["MLR_JAX_DATA"]) / "composites")
-        if averaged:
-            crops = [outsiders.align(portrait, size, channels) for portrait in averaged.values()]
-            kinds["composite faces"] = Kind(np.stack(crops), None, list(averaged), False)
-    return kinds
 
 
 def _predict(
@@ -181,19 +131,6 @@ def _predict(
     found = kept.recall_or_compute(begun.kept, f"{name}-outside", what, (train, shown), compute)
     ends = np.cumsum([len(kind.inputs) for kind in kinds.values()])[:-1]
     return dict(zip(kinds, np.split(found.arrays["pictures"], ends), strict=True))
-
-
-def _errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
-    shown = np.clip(pictures, 0, 1)
-    row: dict[str, Any] = {
-        "num_pictures": len(pictures),
-        "ssim_to_input": float(metrics.ssim(shown, kind.inputs).mean()),
-    }
-    if kind.truth is None:
-        return row | {"mse": "", "relative_mse": "", "ssim": ""}
-    error, unchanged = (float(metrics.mse(each, kind.truth).mean()) for each in (pictures, kind.inputs))
-    ssim = float(metrics.ssim(pictures, kind.truth).mean())
-    return row | {"mse": error, "relative_mse": error / unchanged, "ssim": ssim}
 
 
 def _draw_faces(

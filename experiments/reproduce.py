@@ -72,7 +72,21 @@ _COMPARISON = {
     "MSE x 1e3 minus masked ridge's": Column("mse_minus_reference", 1e3, 2, "+"),
     "p": Column("p_value", 1, None),
 }
-_LARGE = ("--num_seeds", "--image_size", "--methods")
+_GAN_COLUMNS = {
+    "pairs": Column("num_pairs"),
+    "expression": Column("expression"),
+    "pictures": Column("pictures"),
+    "method": Column("method"),
+    "MSE x 1e3": Column("mse", 1e3, 2),
+    "of no change": Column("relative_mse", 1, 2),
+    "SSIM": Column("ssim", 1, 3),
+    "sharpness": Column("sharpness", 1, 2),
+    "parameters": Column("num_parameters", 1, 0),
+    "training, s": Column("fit_seconds", 1, 2),
+    "one face, ms": Column("predict_seconds", 1e3, 1),
+    "memory, MB": Column("megabytes", 1, 0),
+}
+_LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_budget")
 JOBS = (
     Job(
         "compare_baselines",
@@ -183,6 +197,23 @@ JOBS = (
         ["--select=fixed", "--num_faces=1"],
         ["public_faces.png"],
         is_synthetic=True,
+    ),
+    Job(
+        "gan_comparison",
+        "Are GANs photo-realistic near their training data, and do they fail away from it?",
+        "gan_comparison",
+        ["--gan_budget=1500"],
+        ["gan_comparison.png"],
+        columns=_GAN_COLUMNS,
+    ),
+    Job(
+        "gan_expressions",
+        "The same for several expressions (synthetic faces)",
+        "gan_comparison",
+        ["--targets=happy,sad,surprised", "--select=fixed", "--gan_budget=400", "--num_faces=3"],
+        ["gan_comparison.png", "public_faces.png"],
+        is_synthetic=True,
+        columns=_GAN_COLUMNS,
     ),
     Job(
         "expressions",

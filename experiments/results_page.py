@@ -90,10 +90,7 @@ def publish(output_dir: Path, folder: Path, command: str, sections: Sequence[Sec
     machine = _run(folder, shown[0])["machine"]
     lines = ["# Results", "", f"    {command}", "", f"Made on {machine}, unless it says otherwise.", ""]
     lines += ["## The claims of the paper", "", verdicts.table(verdicts.judge(folder))]
-    lines += [
-        "Judged by `experiments/verdicts.py` from the tables below. The claim about GANs is not tested yet.",
-        "",
-    ]
+    lines += ["Judged by `experiments/verdicts.py` from the tables below.", ""]
     for section in shown:
         lines += _show(folder, section, machine)
     run_folder.write_bytes(folder / "README.md", "\n".join([*lines, "## Credits", "", _CREDIT]).encode())

@@ -10,7 +10,7 @@ import jax
 _LONG_SECONDS = 2.0
 
 
-def compile_ahead(jitted: Any, static: tuple[Any, ...], *args: Any) -> tuple[Callable[..., Any], float]:
+def compile_ahead(jitted: Any, static: tuple[Any, ...], *args: Any) -> tuple[jax.stages.Compiled, float]:
     """Compiles a function, unless it has been compiled for such arguments before.
 
     Args:

@@ -22,13 +22,11 @@ jobs shared.
 
 from functools import partial
 
-import numpy as np
 from absl import flags
 
 from experiments import comparison, curves, data, run_folder, script
 from experiments.comparison import Point
 from experiments.curves import Panel
-from mlr_jax.datasets.pairs import Pairs, take
 
 FIGURE = "training_size.png"
 
@@ -45,7 +43,7 @@ def measure() -> None:
     train, _ = data.load_split(seed, cache_dir=run_folder.chosen("training_size") / "cache")
     num_pairs = len(train.subjects)
     sizes = [size for size in sizes if size < num_pairs] + [num_pairs]
-    points = [Point({"num_pairs": size}, subset=partial(_first_pairs, size)) for size in sizes]
+    points = [Point({"num_pairs": size}, subset=partial(comparison.first_pairs, size)) for size in sizes]
     done = comparison.run("training_size", points, comparison.methods(), figures=[FIGURE])
 
     panels = [
@@ -58,14 +56,6 @@ def measure() -> None:
     figure = curves.draw(panels, "pairs to train on", done.title, is_log=True)
     run_folder.write_bytes(done.output_dir / FIGURE, figure)
     comparison.report(done)
-
-
-def _first_pairs(num_pairs: int, train: Pairs, test: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """So many pairs of people in a random order, which is the same for all numbers."""
-    people = sorted(set(train.subjects))
-    rank = dict(zip(np.random.default_rng(seed).permutation(people), range(len(people)), strict=True))
-    chosen = sorted(range(len(train.subjects)), key=lambda pair: rank[train.subjects[pair]])[:num_pairs]
-    return take(train, sorted(chosen)), test
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments import cross_validation, kept, memory, timing
 from experiments.cross_validation import Choice, Grid
-from experiments.methods import Method, Params, Settings, make_method
+from experiments.methods import GANS, GanSettings, Method, Params, Settings, make_method
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs, folds
@@ -91,7 +91,12 @@ def run(
       InputError: the method does not suit the pairs, needs more memory than there is, or has no finite
         solution.
     """
-    what = {
+    what: dict[str, Any] = {}
+    if name in GANS:
+        what["code"] = kept.code_of_gans()
+    else:
+        protocol = protocol._replace(settings=without_gans(protocol.settings))
+    what |= {
         "grid": {key: list(values) for key, values in grid.items()},
         "seed": seed,
         "protocol": protocol,
@@ -101,7 +106,7 @@ def run(
         name,
         what,
         (train, test),
-        lambda: _as_file(_run(name, grid, train, test, seed, protocol)),
+        lambda: _as_file(_run(name, grid, train, test, seed, protocol, folder)),
     )
     return Trial(
         row=header["row"],
@@ -161,7 +166,10 @@ def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str
     if available is None or train.neutral.size < _MANY_NUMBERS:
         return None
     arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    needed = memory.needed_bytes(partial(method.fit, **cross_validation.largest(tried)), *arrays)
+    # What is compiled here is what will be run.
+    static, traced = cross_validation.static_and_traced(cross_validation.largest(tried))
+    compiled, _ = timing.compile_ahead(_fit, (method, static), traced, *arrays)
+    needed = memory.compiled_bytes(compiled)
     if method.fit_path is not None and len(tried) > 1:
         path = partial(method.fit_path, **cross_validation.columns(tried))
         needed = max(needed, memory.needed_bytes(path, *arrays))
@@ -173,8 +181,20 @@ def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str
     )
 
 
-def _run(name: str, grid: Grid, train: Pairs, test: Pairs, seed: int, protocol: Protocol) -> Trial:
+def without_gans(settings: Settings) -> Settings:
+    """What matters to all other methods."""
+    return settings._replace(gan=GanSettings())
+
+
+def _run(
+    name: str, grid: Grid, train: Pairs, test: Pairs, seed: int, protocol: Protocol, folder: Path
+) -> Trial:
     method = make_method(name, protocol.settings)
+    if method.train is not None:
+        params, seconds = method.train(train, seed, folder)
+        trial = _measure(name, method, params, test, protocol.num_pictures)
+        own = {"fit_seconds": seconds, "select_seconds": 0.0, "seed": seed, "choice": ""}
+        return trial._replace(row={**trial.row, **own})
     start = time.perf_counter()
     selection = choose(name, method, grid, train, seed, protocol.num_folds)
     select_seconds = time.perf_counter() - start
@@ -203,6 +223,14 @@ def _evaluate(
     pairs = traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive)
     fit_ahead, fit_compile = timing.compile_ahead(_fit, (method, static), *pairs)
     params, fit_seconds = timing.run(fit_ahead, *pairs)
+    trial = _measure(name, method, params, test, num_pictures)
+    compile_seconds = fit_compile + trial.row["compile_seconds"]
+    own = {"fit_seconds": fit_seconds, "compile_seconds": compile_seconds}
+    return trial._replace(row={**trial.row, **own})
+
+
+def _measure(name: str, method: Method, params: Params, test: Pairs, num_pictures: int) -> Trial:
+    """What a fitted method makes of the test pictures."""
     shown = params, jnp.asarray(test.neutral)
     predict, predict_compile = timing.compile_ahead(_predict, (method,), *shown)
     pictures, predict_seconds = timing.run(predict, *shown)
@@ -220,9 +248,8 @@ def _evaluate(
         "ssim": float(metrics.ssim(pictures, truth).mean()),
         "sharpness": float(np.median(metrics.sharpness(pictures, truth))),
         "num_parameters": method.num_parameters(params),
-        "fit_seconds": fit_seconds,
         "predict_seconds": predict_seconds,
-        "compile_seconds": fit_compile + predict_compile,
+        "compile_seconds": predict_compile,
     }
     shown = np.clip(np.asarray(pictures[:num_pictures]), 0, 1)
     return Trial(

@@ -1,6 +1,7 @@
 """What the tables of the experiments say on each claim of the paper (Khan et al., IJCV 2020)."""
 
 import csv
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ Row = Mapping[str, str]
 OWN = "masked_ridge"
 # The regressions that the paper compares with; SVD in two forms.
 OTHERS = ("l0_omp", "l1_lasso", "l2_ridge", "kernel_ridge", "reduced_rank", "pca_ridge")
+GANS = ("pix2pix", "cyclegan")
 
 # "Far fewer" is taken for a tenth.
 _FAR_FEWER = 10
@@ -51,6 +53,7 @@ def judge(folder: Path) -> list[Verdict]:
         ("(c) larger pictures", _size),
         ("(d) better from few pairs", _few_pairs),
         ("(e) outside its data set", _outside),
+        ("(f) GANs: photo-realistic near their training data, failing away from it, far larger", _gans),
     )
     verdicts = []
     for claim, judge_one in claims:
@@ -225,6 +228,57 @@ def _outside(folder: Path) -> tuple[str, str]:
         verdict = f"holds beside the others; on {_list(useless)} it is worse than no change"
         return verdict + untried, evidence
     return "holds" + untried, evidence
+
+
+def _gans(folder: Path) -> tuple[str, str]:
+    """Whether GANs are sharper on their own test people, worse than masked ridge elsewhere, and larger."""
+    rows = read(folder / "gan_comparison" / "summary.csv")
+    most = max(int(row["num_pairs"]) for row in rows)
+    kinds: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if int(row["num_pairs"]) == most:
+            kinds.setdefault(row["pictures"], {})[row["method"]] = row
+    near = kinds["own test people"]
+    gans = [name for name in GANS if name in near]
+    if OWN not in near or not gans:
+        raise _NothingToCompareError(f"the run has no result of {OWN}, or of no GAN")
+    # Too sharp is not photo-realistic, either.
+    off = {name: abs(math.log(max(float(near[name]["sharpness_mean"]), 1e-6))) for name in (OWN, *gans)}
+    parts = {
+        "sharper near them": all(off[name] < off[OWN] for name in gans),
+        "worse away from them": all(
+            float(rows[name]["relative_mse_mean"]) > float(rows[OWN]["relative_mse_mean"])
+            for kind, rows in kinds.items()
+            if kind != "own test people" and rows[OWN]["relative_mse_mean"]
+            for name in gans
+        ),
+        "far larger": all(
+            float(near[name]["num_parameters_mean"]) >= _FAR_FEWER * float(near[OWN]["num_parameters_mean"])
+            for name in gans
+        ),
+    }
+    failing = [part for part, is_so in parts.items() if not is_so]
+    verdict = "holds" if not failing else f"not all of it: not {_list(failing)}"
+    if len(failing) == len(parts):
+        verdict = "does not hold"
+    shown = [OWN, *(name for name in ("warped_ridge",) if name in near), *gans]
+    pieces = [
+        f"{kind} {', '.join(f'{name} {float(each[name][column]):.2f}' for name in shown)}"
+        for kind, each in kinds.items()
+        for column in ("relative_mse_mean",)
+        if each[OWN][column]
+    ]
+    evidence = "error relative to leaving the picture as it is: " + "; ".join(pieces)
+    evidence += ". Sharpness on own test people: " + ", ".join(
+        f"{name} {float(near[name]['sharpness_mean']):.2f}" for name in shown
+    )
+    evidence += ". Parameters: " + ", ".join(
+        f"{name} {float(near[name]['num_parameters_mean']):,.0f}" for name in shown
+    )
+    evidence += ". Seconds of training: " + ", ".join(
+        f"{name} {float(near[name]['fit_seconds_mean']):,.3g}" for name in shown
+    )
+    return verdict, evidence
 
 
 def _compared(rows: Mapping[str, Row]) -> tuple[Row, dict[str, Row]]:

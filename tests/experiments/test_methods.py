@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import METHODS, VARIANTS, Method, Settings
+from experiments.methods import GANS, METHODS, VARIANTS, Method, Settings
 from mlr_jax.checks import InputError
 from tests import oracle
 
@@ -32,8 +32,8 @@ def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return neutral[:20], expressive[:20], neutral[20:]
 
 
-# The other variants are `synthesis.fit` with other options, which its own tests ask.
-TESTED = [name for name in METHODS if name not in VARIANTS or name == "mirrored_pairs"]
+# The other variants are `synthesis.fit` with other options, which its own tests ask; so do those of GANs.
+TESTED = [name for name in METHODS if name not in (*VARIANTS, *GANS) or name == "mirrored_pairs"]
 
 
 @pytest.fixture(scope="module", params=TESTED)

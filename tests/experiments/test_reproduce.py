@@ -32,6 +32,8 @@ NAMES = (
     "image_size",
     "out_of_dataset",
     "out_of_synthetic",
+    "gan_comparison",
+    "gan_expressions",
     "expressions",
 )
 # What --fast compares.
@@ -92,6 +94,7 @@ def test_writes_configuration_tables_and_figures(everything, name):
         "compare_changes": "compare_baselines",
         "compare_colour": "compare_baselines",
         "out_of_synthetic": "out_of_dataset",
+        "gan_expressions": "gan_comparison",
     }.get(name, name)
     assert config["flags"]["fast"] is True
     assert config["flags"]["channels"] == 1
@@ -255,6 +258,38 @@ def test_publishes_no_face_of_a_data_set(everything):
     published = {path.name for path in public.rglob("*.png")}
     assert "comparison.png" not in published
     assert str(everything) not in page
+
+
+def test_gan_comparison(everything):
+    found = rows(everything / "gan_comparison" / "results.csv")
+    train, test = split(synthetic.load(image_size=32, channels=1, num_subjects=24))
+    by_method = {
+        (row["num_pairs"], row["method"]): row for row in found if row["pictures"] == "own test people"
+    }
+    assert set(by_method) == {
+        (pairs, name) for pairs in ("22", "10") for name in ("copy_input", "masked_ridge", "pix2pix")
+    }
+    own, gan = by_method["22", "masked_ridge"], by_method["22", "pix2pix"]
+    assert float(own["mse"]) == pytest.approx(error(train, test, penalty=0.4), rel=1e-3)
+    assert float(gan["num_parameters"]) > 2 * float(own["num_parameters"])
+    assert float(gan["fit_seconds"]) > 0
+    assert float(gan["megabytes"]) > 0
+    # What it is shown that it has not learned from: where nobody knows the truth there is no error.
+    cat = [row for row in found if row["pictures"] == "cat" and row["method"] == "pix2pix"]
+    assert [row["mse"] for row in cat] == [""]
+    assert 0 < float(cat[0]["ssim_to_input"]) < 1
+    curves = rows(everything / "gan_comparison" / "curves.csv")
+    assert {row["method"] for row in curves} == {"pix2pix"}
+    assert all(float(row["held_out_l1"]) > 0 for row in curves)
+
+
+def test_gan_expressions(everything):
+    """StarGAN is trained once, and asked for each expression."""
+    found = rows(everything / "gan_expressions" / "results.csv")
+    stargan = {row["expression"]: row for row in found if row["method"] == "stargan"}
+    assert list(stargan) == ["happy", "sad", "surprised"]
+    assert len({row["fit_seconds"] for row in stargan.values()}) == 1
+    assert len({row["ssim_to_input"] for row in stargan.values()}) == 3
 
 
 def test_goes_on_where_it_was(everything):

@@ -39,9 +39,9 @@ def errors(own: float) -> dict[str, float]:
 
 def test_what_was_not_run_is_not_judged(tmp_path):
     found = verdicts.judge(tmp_path)
-    assert [each.verdict for each in found] == ["not tested"] * 5
+    assert [each.verdict for each in found] == ["not tested"] * 6
     assert found[3].evidence == "there is no run of training_size"
-    assert verdicts.table(found).count("\n") == 2 + 5
+    assert verdicts.table(found).count("\n") == 2 + 6
 
 
 def test_lower_error(tmp_path):
@@ -173,3 +173,39 @@ def test_pictures_that_a_method_is_not_suited_to_are_no_limit_of_its_size(tmp_pa
     assert "l1_lasso up to 64 (then time)" in found.evidence
     write(path, [row for row in rows if row["method"] != "l1_lasso"])
     assert verdict(tmp_path, "c").verdict == "not tested"
+
+
+def gans(folder: Path, *, sharpness: float, outside: float, num_parameters: float) -> None:
+    rows = [
+        {
+            "num_pairs": pairs,
+            "pictures": kind,
+            "method": name,
+            "relative_mse_mean": "" if kind == "cat" else outside if name != OWN else 1.1,
+            "sharpness_mean": 0.3 if name == OWN else sharpness,
+            "num_parameters_mean": 100 if name == OWN else num_parameters,
+            "fit_seconds_mean": 1,
+        }
+        for pairs in (10, 74)
+        for kind in ("own test people", "sketches", "cat")
+        for name in (OWN, "pix2pix", "cyclegan")
+    ]
+    # Of fewer pairs nothing is said.
+    rows[1]["sharpness_mean"] = 77.0
+    write(folder / "gan_comparison" / "summary.csv", rows)
+
+
+def test_gans(tmp_path):
+    gans(tmp_path, sharpness=0.8, outside=1.4, num_parameters=5000)
+    found = verdict(tmp_path, "f")
+    assert found.verdict == "holds"
+    assert "sketches masked_ridge 1.10, pix2pix 1.40, cyclegan 1.40" in found.evidence
+    assert "cat" not in found.evidence
+    gans(tmp_path, sharpness=0.2, outside=1.4, num_parameters=500)
+    assert verdict(tmp_path, "f").verdict == "not all of it: not sharper near them and far larger"
+    # Four times as sharp as the real picture is as wrong as a quarter.
+    gans(tmp_path, sharpness=4.0, outside=1.0, num_parameters=5000)
+    found = verdict(tmp_path, "f").verdict
+    assert found == "not all of it: not sharper near them and worse away from them"
+    gans(tmp_path, sharpness=0.1, outside=1.0, num_parameters=5)
+    assert verdict(tmp_path, "f").verdict == "does not hold"

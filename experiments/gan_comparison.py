@@ -1,0 +1,385 @@
+r"""Are GANs photo-realistic near their training data, and do they fail away from it? (Khan et al., IJCV 2020)
+
+Trains pix2pix and CycleGAN on the pairs of masked regression, for --gan_budget seconds each or
+until their error on people who are left out stops falling, and shows all of them their test people and what
+they never saw, as out_of_dataset does; and again after training on --sizes pairs, for as much less time:
+
+    python -m experiments.gan_comparison
+    python -m experiments.gan_comparison --dataset=london --data_dir=... --gan_budget=1500
+
+With --targets, several expressions are learned instead: by pix2pix and CycleGAN each on its own, by StarGAN
+and GANimation together, for the time that all of them have.
+
+    python -m experiments.gan_comparison --targets=happy,sad,surprised --num_subjects=100
+
+What the regressions choose, they choose by cross-validation unless --select=fixed. GANs that were trained
+before (experiments.train_gan) are taken from --gan_checkpoints, on the first split and with all pairs.
+
+Writes into --output_dir: config.json; results.csv, a row for each method, number of pairs, expression, kind
+of picture and split, with errors, sharpness, parameters, seconds and memory; summary.csv, means over splits;
+curves.csv, the training of the GANs; gan_comparison.png; faces.png; and public_faces.png, those of them that
+show no real person. GANs in training are in trials. Stopped, the same command goes on where it was.
+
+Needs `pip install .[gans]`.
+"""
+
+import csv
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from experiments import (
+    comparison,
+    data,
+    face_sheet,
+    figures,
+    kept,
+    kinds_of_pictures,
+    memory,
+    run_folder,
+    script,
+    summary,
+    timing,
+    trials,
+)
+from experiments.comparison import Begun
+from experiments.kinds_of_pictures import Kind
+from experiments.methods import GANS, gan_faces, make_method
+from mlr_jax import checks, metrics
+from mlr_jax.array_file import ArrayFile
+from mlr_jax.datasets.pairs import Pairs
+
+MEASURES = (
+    "mse",
+    "relative_mse",
+    "ssim",
+    "ssim_to_input",
+    "sharpness",
+    "num_parameters",
+    "fit_seconds",
+    "predict_seconds",
+    "megabytes",
+)
+BY = ("num_pairs", "expression", "pictures", "method")
+HEADER = (*BY, "num_pictures", *MEASURES, "seed")
+OUTPUTS = (
+    "results.csv",
+    "summary.csv",
+    "curves.csv",
+    "gan_comparison.png",
+    "faces.png",
+    "public_faces.png",
+)
+COMPARED = ("copy_input", "masked_ridge", "masked_combined", "warped_ridge", *GANS)
+JOINT = ("stargan", "ganimation")
+"""GANs that learn all expressions at once."""
+
+# With --fast.
+_FEW = ("copy_input", "masked_ridge", "pix2pix")
+_FEW_JOINT = ("copy_input", "masked_ridge", "stargan")
+# Seconds, channels, and the least that a discriminator of patches can look at.
+_SMALL = {"gan_budget": 2.0, "gan_width": 4, "image_size": 32}
+
+_SIZES = flags.DEFINE_multi_integer(
+    "sizes", [10, 30], "Numbers of pairs to train on, besides all.", lower_bound=2
+)
+_TARGETS = flags.DEFINE_list("targets", None, "Several expressions to reach, in place of --target.")
+flags.adopt_module_key_flags(comparison)
+
+
+class Task(NamedTuple):
+    """What is learned, and shown.
+
+    Attributes:
+      train: pairs to learn from.
+      kinds: of pictures that are shown.
+      num_pairs: of `train`.
+      expression: that is learned.
+      share: of the budget.
+    """
+
+    train: Pairs
+    kinds: Mapping[str, Kind]
+    num_pairs: int
+    expression: str
+    share: float = 1.0
+
+
+class Learned(NamedTuple):
+    """A method that has learned.
+
+    Attributes:
+      params: what it has learned.
+      predict: (params, pictures) -> pictures; jittable.
+      num_parameters: how many numbers it has learned.
+      seconds: that it took.
+    """
+
+    params: Any
+    predict: Callable[[Any, jax.Array], jax.Array]
+    num_parameters: int
+    seconds: float
+
+
+def measure() -> None:
+    """The experiment."""
+    gan_faces()  # Without the extra it ends before anything is begun.
+    is_given = {name: flags.FLAGS[name].present for name in _SMALL}
+    if comparison.is_fast():
+        for name, value in _SMALL.items():
+            if not is_given[name]:
+                flags.FLAGS[name].value = value
+    targets = _TARGETS.value
+    suitable, few = (COMPARED, _FEW) if targets is None else ((*COMPARED, *JOINT), _FEW_JOINT)
+    names = comparison.methods(suitable, usual=few if comparison.is_fast() else suitable)
+    check = kinds_of_pictures.check_square
+    begun = comparison.begin("gan_comparison", OUTPUTS, {"methods": names, "targets": targets}, check=check)
+    rows: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    for seed in begun.seeds:
+        tasks = list(_tasks(begun, seed))
+        shown: dict[str, dict[str, np.ndarray]] = {}
+        with tqdm(total=len(tasks) * len(names), unit="training", delay=2, leave=False) as progress:
+            for task in tasks:
+                for name in names:
+                    where = f"{name}, {task.expression}, {task.num_pairs} pairs, seed {seed}"
+                    progress.set_description(where, refresh=False)
+                    try:
+                        found = _recall_or_learn(begun, name, task, seed)
+                    except checks.InputError as error:
+                        skipped[where] = str(error)
+                        continue
+                    finally:
+                        progress.update()
+                    own = {"num_pairs": task.num_pairs, "expression": task.expression, "method": name}
+                    pictures = _split(task, found.arrays["pictures"])
+                    for label, kind in task.kinds.items():
+                        measured = _errors(kind, pictures[label]) | found.header["measured"]
+                        rows.append({**own, "pictures": label, **measured, "seed": seed})
+                    curves += [{**own, "seed": seed, **row} for row in found.header["curve"]]
+                    if task.share == 1 and seed == begun.seeds[0]:
+                        shown[f"{name}\n{task.expression}" if targets else name] = pictures
+                    _write(begun.output_dir, rows, curves)
+        if seed == begun.seeds[0] and shown:
+            _draw_faces(begun, tasks, shown)
+    if not rows:
+        raise checks.InputError(": ".join(next(iter(skipped.items()))))
+    for where, problem in skipped.items():
+        print(f"skipped: {where}: {problem}", file=sys.stderr)
+    summaries = summary.over_splits(rows, BY, MEASURES)
+    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
+    run_folder.write_bytes(begun.output_dir / "gan_comparison.png", _draw(summaries, begun.title))
+    comparison.end(begun, {"skipped": skipped, "gan": comparison.settings().gan._asdict()})
+    _report(summaries, begun)
+
+
+def _tasks(begun: Begun, seed: int) -> Iterator[Task]:
+    """Those of a split: the largest first."""
+    cache_dir = begun.output_dir / "cache"
+    if _TARGETS.value is not None:
+        for target in _TARGETS.value:
+            train, test = begun.load(seed, {"target": target})
+            kind = Kind(test.neutral, test.expressive, test.subjects, data.name() == "synthetic")
+            yield Task(train, {"own test people": kind}, len(train.subjects), target)
+        return
+    train, test = begun.load(seed, {})
+    target = data.target()
+    kinds = kinds_of_pictures.load(test, cache_dir, seed)
+    num_pairs = len(train.subjects)
+    yield Task(train, kinds, num_pairs, target)
+    own = {"own test people": kinds["own test people"]}
+    for size in sorted(set(_SIZES.value), reverse=True):
+        if size < num_pairs:
+            part, _ = comparison.first_pairs(size, train, test, seed)
+            yield Task(part, own, size, target, size / num_pairs)
+
+
+def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFile:
+    """What a method makes of all kinds of pictures, and what that took."""
+    every = np.concatenate([kind.inputs for kind in task.kinds.values()])
+    settings, grid = comparison.settings(), comparison.grid(name) if name not in JOINT else {}
+    what = {
+        "code": [inspect.getsource(each) for each in (_recall_or_learn, _learn, _learn_joint)],
+        "gans": kept.code_of_gans() if name in (*GANS, *JOINT) else None,
+        "grid": {key: list(values) for key, values in grid.items()},
+        "seed": seed,
+        "settings": settings if name in (*GANS, *JOINT) else trials.without_gans(settings),
+        "task": [task.expression, task.num_pairs, task.share],
+        "targets": _TARGETS.value if name in JOINT else None,
+        "folds": comparison.num_folds() if comparison.is_searched() else None,
+    }
+
+    def compute() -> ArrayFile:
+        learned, curve = _learn(begun, name, task, seed)
+        one = jnp.asarray(every[:1])
+        seconds = timing.run(jax.jit(learned.predict), learned.params, one)[1]
+        predicted = np.asarray(jax.jit(learned.predict)(learned.params, jnp.asarray(every)))
+        if not np.isfinite(predicted).all():
+            raise checks.InputError(f"{name} has no finite solution on these pairs")
+        measured = {
+            "num_parameters": learned.num_parameters,
+            "fit_seconds": learned.seconds,
+            "predict_seconds": seconds,
+            "megabytes": memory.needed_bytes(learned.predict, learned.params, one) / 1e6,
+        }
+        return ArrayFile({"pictures": predicted}, {"measured": measured, "curve": curve})
+
+    shown = Pairs(every, every[:0], ())
+    return kept.recall_or_compute(begun.kept, f"{name}-gans", what, (task.train, shown), compute)
+
+
+def _learn(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
+    """Trains a method; of a GAN also the curve of its training."""
+    if name in JOINT:
+        return _learn_joint(begun, name, task, seed)
+    settings = comparison.settings()
+    gan = settings.gan._replace(budget_seconds=settings.gan.budget_seconds * task.share)
+    if task.share < 1 or seed != begun.seeds[0]:
+        gan = gan._replace(checkpoints=None)
+    method = make_method(name, settings._replace(gan=gan))
+    if method.train is not None:
+        params, seconds = method.train(task.train, seed, begun.kept)
+        curve = _read_curve(name, gan.checkpoints, begun.kept, task.train, seed)
+        return Learned(params, method.predict, method.num_parameters(params), seconds), curve
+    folds = comparison.num_folds() if comparison.is_searched() else None
+    choice = trials.choose(name, method, comparison.grid(name), task.train, seed, folds).choice
+    params, seconds = timing.run(partial(trials.fit, method, choice), task.train)
+    return Learned(params, method.predict, method.num_parameters(params), seconds), []
+
+
+def _read_curve(
+    name: str, checkpoints: str | None, folder: Path, train: Pairs, seed: int
+) -> list[dict[str, float]]:
+    own = gan_faces().folder_of(name, train, seed=seed, folder=folder)
+    path = (own if checkpoints is None else Path(checkpoints).expanduser() / name) / "curve.csv"
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _learn_joint(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
+    """A GAN of all expressions, which is trained once and asked for one."""
+    from experiments.gans import faces, training
+    from experiments.gans.contract import num_parameters
+
+    targets = _TARGETS.value or []
+    people, _ = faces.load_split(seed, targets, cache_dir=begun.output_dir / "cache")
+    settings = comparison.settings().gan
+    limits = training.Limits(settings.budget_seconds * len(targets), patience=settings.patience)
+    folder = begun.kept / f"{name}-{'-'.join(targets)}-{seed}"
+    trained, gan = faces.train(name, people, folder=folder, limits=limits, width=settings.width, seed=seed)
+    if trained.ended_by == "signal":
+        raise KeyboardInterrupt
+    condition = jnp.eye(1 + len(targets))[1 + targets.index(task.expression)]
+
+    def predict(params: Any, pictures: jax.Array) -> jax.Array:
+        return gan.generate(params, pictures, jnp.broadcast_to(condition, (len(pictures), len(condition))))
+
+    learned = Learned(trained.params, predict, num_parameters(trained.params), trained.seconds)
+    return learned, trained.curve
+
+
+def _split(task: Task, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """The pictures of each kind."""
+    ends = np.cumsum([len(kind.inputs) for kind in task.kinds.values()])[:-1]
+    return dict(zip(task.kinds, np.split(pictures, ends), strict=True))
+
+
+def _errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
+    measured = kinds_of_pictures.errors(kind, pictures)
+    # Beside the real picture's, or beside the input's where there is none.
+    beside = kind.inputs if kind.truth is None else kind.truth
+    return measured | {"sharpness": float(np.median(metrics.sharpness(pictures, beside)))}
+
+
+def _write(folder: Path, rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> None:
+    """The tables so far."""
+    run_folder.write_csv(folder / "results.csv", HEADER, rows)
+    if curves:
+        header = dict.fromkeys(key for row in curves for key in row)
+        run_folder.write_csv(folder / "curves.csv", tuple(header), curves)
+
+
+def _draw_faces(begun: Begun, tasks: Sequence[Task], shown: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """The first faces of every kind, as every method sees them: those of the largest tasks."""
+    kinds = tasks[0].kinds
+    num = comparison.num_faces()
+    for file, public_only in (("faces.png", False), ("public_faces.png", True)):
+        own = {label: kind for label, kind in kinds.items() if kind.is_public or not public_only}
+        if not own:
+            continue
+        columns = {"input": np.concatenate([kind.inputs[:num] for kind in own.values()])}
+        for name, pictures in shown.items():
+            if not name.startswith("copy_input"):
+                columns[name] = np.concatenate([pictures[label][:num] for label in own])
+        if _TARGETS.value is None:
+            truths = [
+                np.ones_like(kind.inputs) if kind.truth is None else kind.truth for kind in own.values()
+            ]
+            columns["truth"] = np.concatenate([truth[:num] for truth in truths])
+        names = [name for kind in own.values() for name in list(kind.names)[:num]]
+        run_folder.write_bytes(begun.output_dir / file, face_sheet.draw(columns, names, begun.title))
+
+
+def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
+    """Errors relative to leaving faces as they are, by kind or expression; and by the number of pairs."""
+    most = max(row["num_pairs"] for row in summaries)
+    by_kind = [row for row in summaries if row["num_pairs"] == most and row["relative_mse_mean"] != ""]
+    column = "pictures" if len({row["pictures"] for row in by_kind}) > 1 else "expression"
+    panels: list[tuple[str, str, list[Mapping[str, Any]]]] = [("", column, by_kind)]
+    by_size = [row for row in summaries if row["pictures"] == "own test people"]
+    if len({row["num_pairs"] for row in by_size}) > 1:
+        panels.append(("pairs to train on, own test people", "num_pairs", by_size))
+    names = list(dict.fromkeys(row["method"] for row in summaries if row["method"] != "copy_input"))
+    figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (label, column, rows) in zip(axes, panels, strict=True):
+        places = list(dict.fromkeys(row[column] for row in rows))
+        for name in names:
+            own = [row for row in rows if row["method"] == name]
+            if own:
+                axis.errorbar(
+                    [places.index(row[column]) for row in own],
+                    [row["relative_mse_mean"] for row in own],
+                    yerr=[row["relative_mse_se"] or 0 for row in own],
+                    fmt=figures.marker(name, names) + "-",
+                    color=figures.colour(name, names),
+                    capsize=3,
+                    label=name.replace("_", " "),
+                )
+        axis.axhline(1, color="grey", linewidth=1, linestyle=":", zorder=0)
+        axis.set_yscale("log")
+        axis.set_xticks(range(len(places)), [str(place).replace(" ", "\n") for place in places])
+        axis.set_xlabel(label)
+        figures.plain(axis, grid="y")
+    axes[0].set_ylabel("mean squared error, relative to no change")
+    figure.suptitle(title, fontsize=11)
+    figures.legend_below(figure, 4)
+    return figures.png(figure)
+
+
+def _report(summaries: Sequence[Mapping[str, Any]], begun: Begun) -> None:
+    print(f"{begun.title}\n")
+    for row in summaries:
+        relative = row["relative_mse_mean"]
+        error = f"{relative:8.3f}" if relative != "" else "        "
+        print(
+            f"{row['num_pairs']:>4} {row['expression']:<10} {row['pictures']:<16}  {row['method']:<15} "
+            f"{error}  {row['sharpness_mean']:.2f}  {row['ssim_to_input_mean']:.3f}"
+        )
+    print("\nThe numbers: error relative to leaving the picture as it is, sharpness, SSIM to the input.")
+    print(f"Tables, figures and configuration: {begun.output_dir}")
+
+
+if __name__ == "__main__":
+    script.run(measure)

@@ -1,0 +1,122 @@
+"""What a GAN is here: pure functions over a state, each of which can be compiled."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+Params = Any
+Losses = dict[str, jax.Array]
+
+
+class Task(NamedTuple):
+    """What is to be learned. Static.
+
+    Attributes:
+      image_size: height and width of the pictures in pixels, a power of two, 32 or more.
+      channels: 3 for colour or 1 for grey.
+      num_expressions: of which there are pictures of every person.
+      source: the expression to start from, for GANs that know two.
+      target: the one to reach.
+      num_people: in the training set.
+      num_epochs: for which learning rates are planned, see `Gan.steps_an_epoch`.
+    """
+
+    image_size: int
+    channels: int
+    num_expressions: int = 2
+    source: int = 0
+    target: int = 1
+    num_people: int = 1
+    num_epochs: int = 200
+
+
+class State(NamedTuple):
+    """All that training changes.
+
+    Attributes:
+      step: (), int32, how many steps were done.
+      key: uint32, the data of the key from which, with the step, everything random comes.
+      generators: parameters.
+      discriminators: parameters.
+      generator_optimizer: of optax.
+      discriminator_optimizer: of optax.
+      memory: whatever else a GAN keeps from step to step.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    generators: Params
+    discriminators: Params
+    generator_optimizer: Any
+    discriminator_optimizer: Any
+    memory: Any = ()
+
+
+class Gan(NamedTuple):
+    """One GAN for one task.
+
+    Attributes:
+      init: a key -> State.
+      step: (state, pictures) -> (state, losses by name): draws its minibatch from all training pictures,
+        `(num_people, num_expressions, height, width, channels)` in [0, 1], and changes discriminators and
+        generators once.
+      generate: (`synthesis_params`, pictures, conditions) -> pictures, `(num, height, width,
+        channels)` in [0, 1]. Conditions are `(num, num_expressions)`, one-hot times an intensity; GANs for
+        two expressions ignore them. The same input gives the same output.
+      synthesis_params: parameters of all generators -> those that `generate` needs.
+      steps_an_epoch: in which the generators are shown as many pictures as there are to learn from.
+    """
+
+    init: Callable[[jax.Array], State]
+    step: Callable[[State, jax.Array], tuple[State, Losses]]
+    generate: Callable[[Params, jax.Array, jax.Array], jax.Array]
+    synthesis_params: Callable[[Params], Params]
+    steps_an_epoch: int
+
+
+def first_state(
+    key: jax.Array,
+    generators: Params,
+    discriminators: Params,
+    optimizer: optax.GradientTransformation,
+    memory: Any = (),
+) -> State:
+    """The state before the first step, both sides having the same optimiser."""
+    return State(
+        jnp.zeros((), jnp.int32),
+        jax.random.key_data(key),
+        generators,
+        discriminators,
+        optimizer.init(generators),
+        optimizer.init(discriminators),
+        memory,
+    )
+
+
+def step_key(state: State) -> jax.Array:
+    """The key of the next step: a run that goes on from a checkpoint draws what it would have drawn."""
+    return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
+
+def run(module: nn.Module, params: Params, *inputs: jax.Array, **options: Any) -> Any:
+    """What a network makes of its inputs."""
+    return module.apply(params, *inputs, **options)
+
+
+def num_parameters(params: Params) -> int:
+    """How many numbers there are."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def to_network(pictures: jax.Array) -> jax.Array:
+    """From [0, 1] to [-1, 1]."""
+    return 2 * pictures - 1
+
+
+def from_network(outputs: jax.Array) -> jax.Array:
+    """From [-1, 1] to [0, 1]."""
+    return (outputs + 1) / 2

@@ -1,0 +1,205 @@
+"""From people's pictures to a trained GAN."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import data
+from experiments.gans import registry, training
+from experiments.gans.contract import Gan, Params, Task
+from experiments.gans.training import Limits, Trained
+from experiments.methods import GanSettings
+from mlr_jax import checks
+from mlr_jax.datasets.pairs import Pairs
+
+
+class People(NamedTuple):
+    """Every person with every expression, of which the first is the one to start from.
+
+    Attributes:
+      pictures: `(num_people, num_expressions, height, width, channels)` float32 in [0, 1].
+      expressions: their names.
+      subjects: whose pictures they are.
+    """
+
+    pictures: np.ndarray
+    expressions: tuple[str, ...]
+    subjects: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(height, width, channels)`."""
+        return self.pictures.shape[2:]
+
+
+def of_pairs(pairs: Pairs) -> People:
+    """Pairs as people with two expressions."""
+    pictures = np.stack([pairs.neutral, pairs.expressive], axis=1)
+    return People(pictures, ("source", "target"), tuple(pairs.subjects))
+
+
+def load_split(
+    seed: int, targets: Sequence[str] | None, *, cache_dir: Path, **options: object
+) -> tuple[People, People]:
+    """The people that the flags of `experiments.data` name: `(train, test)`.
+
+    Args:
+      seed: of the split and of the synthetic faces.
+      targets: expressions to reach; None for that of the flag alone.
+      cache_dir: where decoded pictures are kept.
+      **options: of the data set, in place of flags.
+
+    Raises:
+      InputError: the data are not as they should be, or an expression is missing of somebody.
+    """
+    if targets is None:
+        train, test = data.load_split(seed, cache_dir=cache_dir, **options)
+        return of_pairs(train), of_pairs(test)
+    if not targets or len(set(targets)) < len(targets):
+        raise checks.InputError("--targets must name at least one expression, and none twice")
+    splits = [data.load_split(seed, cache_dir=cache_dir, target=each, **options) for each in targets]
+    return _join([train for train, _ in splits], targets), _join([test for _, test in splits], targets)
+
+
+def _join(parts: Sequence[Pairs], targets: Sequence[str]) -> People:
+    for part, target in zip(parts, targets, strict=True):
+        if part.subjects != parts[0].subjects:
+            raise checks.InputError(
+                f"--targets: not the same people have {targets[0]} and {target}, or not as many pictures each"
+            )
+    pictures = np.stack([parts[0].neutral, *(part.expressive for part in parts)], axis=1)
+    return People(pictures, ("source", *targets), tuple(parts[0].subjects))
+
+
+def train(
+    name: str,
+    people: People,
+    *,
+    folder: Path,
+    limits: Limits,
+    width: int = 64,
+    seed: int = 0,
+    is_quiet: bool = False,
+) -> tuple[Trained, Gan]:
+    """Trains a GAN, a tenth of the people saying where to stop, or goes on in the folder.
+
+    Args:
+      name: in `registry.GANS`.
+      people: to train on.
+      folder: of this training.
+      limits: when it ends.
+      width: channels of the first layers.
+      seed: of all that is random.
+      is_quiet: whether no progress is shown.
+
+    Raises:
+      InputError: the pictures do not suit the GAN, or the folder holds another training.
+    """
+    seen, left = training.leave_out(people.subjects, seed=seed)
+    gan = make(name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=width)
+    trained = training.train(
+        gan,
+        people.pictures[seen],
+        _held_out(people, left),
+        folder=folder,
+        key=jax.random.key(seed),
+        limits=limits,
+        settings=_settings(name, people, limits.num_epochs, width, seed),
+        is_quiet=is_quiet,
+    )
+    return trained, gan
+
+
+def train_pairs(
+    name: str, pairs: Pairs, *, seed: int, folder: Path, settings: GanSettings
+) -> tuple[Params, float]:
+    """A GAN as a method of the comparisons.
+
+    Args:
+      name: in `registry.OF_PAIRS`.
+      pairs: to train on.
+      seed: of all that is random.
+      folder: in which trainings have folders of their own, to go on from.
+      settings: of the comparison.
+
+    Returns:
+      `(what generate needs, seconds of training)`.
+
+    Raises:
+      InputError: the pictures do not suit the GAN, or its checkpoint is of other pairs.
+      KeyboardInterrupt: it was stopped.
+    """
+    people, limits = of_pairs(pairs), Limits(settings.budget_seconds, patience=settings.patience)
+    if settings.checkpoints is not None:
+        seen, _ = training.leave_out(people.subjects, seed=seed)
+        gan = make(name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=settings.width)
+        known = _settings(name, people, limits.num_epochs, settings.width, seed)
+        trained = training.load(Path(settings.checkpoints).expanduser() / name, gan, known)
+    else:
+        own = folder_of(name, pairs, seed=seed, folder=folder)
+        trained, _ = train(name, people, folder=own, limits=limits, width=settings.width, seed=seed)
+        if trained.ended_by == "signal":
+            raise KeyboardInterrupt
+    return trained.params, trained.seconds
+
+
+def folder_of(name: str, pairs: Pairs, *, seed: int, folder: Path) -> Path:
+    """Where a training of these pairs is, among others in `folder`."""
+    return folder / f"{name}-{_digest(of_pairs(pairs))}-{seed}"
+
+
+def predict(name: str, params: Params, neutral: jax.Array, *, width: int) -> jax.Array:
+    """What a GAN of two expressions makes of faces `(num, height, width, channels)`."""
+    size, channels = neutral.shape[1], neutral.shape[3]
+    gan = registry.make(name, Task(size, channels), width)
+    condition = jnp.broadcast_to(jnp.array([0.0, 1.0]), (len(neutral), 2))
+    return gan.generate(params, neutral, condition)
+
+
+def make(name: str, people: People, *, num_people: int, num_epochs: int, width: int = 64) -> Gan:
+    """The GAN for pictures like these.
+
+    Raises:
+      InputError: they are not square, or their size is no power of two.
+    """
+    height, size, channels = people.shape
+    if height != size or size < 32 or size & (size - 1):
+        raise checks.InputError(
+            "GANs halve pictures down to a pixel or two: --image_size must be 32, 64, 128, ..., not "
+            f"{height} x {size}"
+        )
+    task = Task(size, channels, len(people.expressions), num_people=num_people, num_epochs=num_epochs)
+    return registry.make(name, task, width)
+
+
+def copy_l1(people: People, *, seed: int = 0) -> float:
+    """The held-out error of leaving faces as they are."""
+    _, left = training.leave_out(people.subjects, seed=seed)
+    asked = _held_out(people, left)
+    return float(np.abs(asked.inputs - asked.truths).mean())
+
+
+def _settings(name: str, people: People, num_epochs: int, width: int, seed: int) -> dict[str, Any]:
+    """All that a training depends on, but for its budget."""
+    return {
+        "gan": name,
+        "width": width,
+        "seed": seed,
+        "num_epochs": num_epochs,
+        "pictures": _digest(people),
+        "shape": list(people.pictures.shape),
+        "jax": jax.__version__,
+    }
+
+
+def _digest(people: People) -> str:
+    return hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24]
+
+
+def _held_out(people: People, left: np.ndarray) -> training.Questions:
+    return training.questions(people.pictures[left], 0, range(1, len(people.expressions)))
