@@ -295,9 +295,9 @@ def test_clear_errors(change, words):
 @pytest.mark.parametrize("penalize_bias", [True, False])
 @pytest.mark.parametrize("num", [40, 5])
 def test_outputs_that_cannot_be_solved_fall_back(num, penalize_bias):
-    """By both systems: output 7 has no penalty, and inputs that are all the same."""
+    """By both systems: the last output has no penalty, and inputs that are black."""
     rng = np.random.default_rng(0)
-    inputs, targets = np.ones((num, NUM_PIXELS), np.float32), rng.random((num, NUM_PIXELS), np.float32)
+    inputs, targets = np.zeros((num, NUM_PIXELS), np.float32), rng.random((num, NUM_PIXELS), np.float32)
     inputs[:, :20] = rng.random((num, 20))
     penalty = np.full(NUM_PIXELS, 0.5, np.float32)
     penalty[-1] = 0
