@@ -119,6 +119,7 @@ def masked_ridge(settings: Settings) -> Method:
         fit=partial(synthesis.fit, channels=settings.channel_mode),
         predict=synthesis.synthesize,
         num_parameters=_num_masked_parameters,
+        shortfall=_unsolved,
     )
     return _learning(settings.learn, method)
 
@@ -126,7 +127,8 @@ def masked_ridge(settings: Settings) -> Method:
 def _chosen(settings: Settings, **options: Any) -> Method:
     """Masked ridge that chooses its own penalty, by the error on training pairs that are left out."""
     fit = partial(synthesis.fit, channels=settings.channel_mode, **options)
-    return _learning(settings.learn, Method(fit, synthesis.synthesize, _num_masked_parameters))
+    method = Method(fit, synthesis.synthesize, _num_masked_parameters, shortfall=_unsolved)
+    return _learning(settings.learn, method)
 
 
 def masked_auto(settings: Settings) -> Method:
@@ -486,6 +488,14 @@ def _num_masked_parameters(model: synthesis.ExpressionModel) -> int:
         index = np.broadcast_to(model.selection.window_index, (height, width)).reshape(-1)
         used = np.choose(index, [num_inputs(window) for window in model.selection.scores.windows])
     return int(np.sum(used)) * out_channels * in_channels + model.bias.size
+
+
+def _unsolved(model: synthesis.ExpressionModel) -> str | None:
+    """How many pixels fell back to the mean, if any."""
+    solved = np.asarray(model.solved)
+    if solved.all():
+        return None
+    return f"{(~solved).sum()} of {solved.size} pixels could not be solved, and are predicted by their mean"
 
 
 def _num_sparse_parameters(params: SparseLinear) -> int:

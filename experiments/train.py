@@ -27,6 +27,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -139,9 +140,11 @@ def train() -> None:
         sys.exit(128 + signals[0])
 
     start = time.perf_counter()
-    model = synthesis.solve(
-        summed.checkpoint.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", checks.UnsolvedWarning)  # They are counted below.
+        model = synthesis.solve(
+            summed.checkpoint.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
+        )
     model_file.save(
         model_path, model, template=data.template(source), metadata=_metadata(source), dtype=_WEIGHTS.value
     )
@@ -152,6 +155,7 @@ def train() -> None:
         "sum_seconds": summed.seconds,
         "waiting_seconds": summed.waiting_seconds,
         "solve_seconds": time.perf_counter() - start,
+        "num_unsolved": int(np.sum(~np.asarray(model.solved))),
         "peak_bytes": memory.peak_bytes(),
         "model": str(model_path),
     }
@@ -212,6 +216,11 @@ def _report(source: Source, figures: dict[str, Any], output_dir: Path) -> None:
         print(
             f"summed in {figures['sum_seconds']:.1f} s with compilation, {figures['pairs_per_second']:.0f} "
             f"pairs a second; {figures['waiting_seconds']:.1f} s of it waiting for pictures"
+        )
+    if figures["num_unsolved"]:
+        print(
+            f"note: {figures['num_unsolved']:,} pixels could not be solved in their precision, and are "
+            "predicted by the mean of their targets; raise --penalty"
         )
     peak = figures["peak_bytes"]
     print(

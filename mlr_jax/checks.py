@@ -6,6 +6,7 @@ the value checks step aside, so that every function composes. Of arrays that are
 processes it is checked whether they are finite, but not where not.
 """
 
+import warnings
 from typing import Any
 
 import jax
@@ -150,31 +151,44 @@ def solved(where: str, solution: jax.Array) -> None:
         raise InputError(f"{where}: the system is singular in {solution.dtype}; raise the penalty")
 
 
-def pixels_solved(where: str, bias: jax.Array, weights: jax.Array) -> None:
-    """Raises InputError if a concrete solution of every pixel's system is not finite.
+class UnsolvedWarning(UserWarning):
+    """The systems of some pixels could not be solved, and these fell back to the mean of their targets."""
+
+
+def warn_unsolved(where: str, solved: jax.Array, *, is_image: bool = True, stacklevel: int = 4) -> None:
+    """Warns if a concrete result says that some pixels' systems were not solved.
 
     Args:
       where: the function that was called.
-      bias: `(..., height, width)`.
-      weights: `(..., height, width)`.
+      solved: `(..., height, width)`, or `(..., num_outputs)`.
+      is_image: whether the first of these.
+      stacklevel: of the warning, so that it names the line of the user's program.
     """
-    if _is_traced(bias, weights):
+    if _is_traced(solved):
         return
-    finite_parts = [jnp.isfinite(each).all(axis=tuple(range(each.ndim - 2))) for each in (bias, weights)]
-    both = finite_parts[0] & finite_parts[1]
-    if not is_concrete(both):
-        if not bool(both.all()):
-            raise InputError(
-                f"{where}: the systems of some pixels are singular in {bias.dtype}; raise the penalty"
+    remedy = "they are predicted by the mean of their targets; raise the penalty"
+    if not is_concrete(solved):  # On several machines.
+        if not bool(solved.all()):
+            warnings.warn(
+                f"{where}: the systems of some pixels cannot be solved in their precision; {remedy}",
+                UnsolvedWarning,
+                stacklevel=stacklevel - 1,
             )
         return
-    finite = np.asarray(both)
-    if not finite.all():
-        y, x = np.argwhere(~finite)[0]
-        raise InputError(
-            f"{where}: the systems of {(~finite).sum()} of {finite.size} pixels, the first being row {y}, "
-            f"column {x}, are singular in {bias.dtype}; raise the penalty"
-        )
+    axes = 2 if is_image else 1
+    found = np.asarray(solved)
+    missing = ~np.asarray(found.all(axis=tuple(range(found.ndim - axes))))
+    if not missing.any():
+        return
+    place = [int(index) for index in np.argwhere(missing)[0]]
+    first = f"row {place[0]}, column {place[1]}" if is_image else str(place[0])
+    kind = "pixels" if is_image else "outputs"
+    warnings.warn(
+        f"{where}: the systems of {missing.sum()} of {missing.size} {kind}, the first being {first}, cannot "
+        f"be solved in their precision; {remedy}",
+        UnsolvedWarning,
+        stacklevel=stacklevel - 1,
+    )
 
 
 def _is_traced(*arrays: Any) -> bool:

@@ -39,10 +39,14 @@ class MaskedLinear(NamedTuple):
       weights: `(num_outputs, max_inputs)`, entry (i, k) for input `mask.indices[i, k]`; exactly 0 where
         the mask is invalid.
       bias: `(num_outputs,)`.
+      solved: `(num_outputs,)`, whether each output's system could be solved in its precision; None for a map
+        that is not the solution of any. Where it could not, the weights are 0, and the bias is the mean of
+        the targets, as far as the penalty lets it.
     """
 
     weights: jax.Array
     bias: jax.Array
+    solved: jax.Array | None = None
 
 
 def fit(
@@ -80,13 +84,14 @@ def fit(
         about 2 MiB on a CPU, 256 MiB elsewhere. `vmap` multiplies this.
 
     Returns:
-      The weights and biases, in float32, or in float64 if an argument is (and `jax_enable_x64` is on).
+      The weights and biases, in float32, or in float64 if an argument is (and `jax_enable_x64` is on). A
+      penalty that is 0 or nearly so can leave systems that are singular in that precision: `solved` says
+      which, also under `jit`, and a `checks.UnsolvedWarning` outside of it.
 
     Raises:
       TypeError: inputs or targets are not floating point.
-      InputError: shapes do not agree, a value is NaN, the penalty is negative, the mask is for another
-        size, or a system is singular (only possible with a penalty that is 0 or nearly so). Values are
-        checked only where they are concrete, that is outside `jit`, `vmap` and `grad`.
+      InputError: shapes do not agree, a value is NaN, the penalty is negative, or the mask is for another
+        size. Values are checked only where they are concrete, that is outside `jit`, `vmap` and `grad`.
 
     >>> from mlr_jax import masks
     >>> mask = masks.square_window(8, 8, 3)
@@ -120,7 +125,8 @@ def fit(
         penalize_bias=penalize_bias,
         batch_size=batch_size,
     )
-    check_solved(params, where)
+    assert params.solved is not None
+    checks.warn_unsolved(where, params.solved, is_image=False)
     return params
 
 
@@ -191,18 +197,30 @@ def _solve_pixel(
     field: jax.Array, valid: jax.Array, target: jax.Array, penalty: jax.Array, penalize_bias: bool
 ) -> MaskedLinear:
     """One pixel's ridge problem: `field` (max_inputs, num_examples), 0 where not `valid`."""
+    num_examples = field.shape[1]
+    mean = target.mean()
     if penalize_bias:
         rows = jnp.concatenate([field, jnp.ones_like(field[:1])])
-        solution = _solve_ridge(rows, jnp.append(valid, True), target, penalty)
-        return MaskedLinear(jnp.where(valid, solution[:-1], 0), solution[-1])
-    mean_field, mean_target = field.mean(axis=1), target.mean()
-    solution = _solve_ridge(field - mean_field[:, None], valid, target - mean_target, penalty)
-    weights = jnp.where(valid, solution, 0)
-    return MaskedLinear(weights, mean_target - _einsum("k,k->", weights, mean_field))
+        solution, solved = _solve_ridge(rows, jnp.append(valid, True), target, penalty)
+        weights, bias = solution[:-1], solution[-1]
+        mean *= num_examples / (num_examples + penalty)
+    else:
+        mean_field = field.mean(axis=1)
+        weights, solved = _solve_ridge(field - mean_field[:, None], valid, target - mean, penalty)
+        bias = mean - _einsum("k,k->", jnp.where(valid, weights, 0), jnp.where(solved, mean_field, 0))
+    bias = jnp.where(solved, bias, mean)
+    finite = jnp.isfinite(bias)
+    return MaskedLinear(jnp.where(valid & solved, weights, 0), jnp.where(finite, bias, 0), solved & finite)
 
 
-def _solve_ridge(rows: jax.Array, valid: jax.Array, target: jax.Array, penalty: jax.Array) -> jax.Array:
-    """argmin_w 1/2 ||rows^T w - target||^2 + penalty/2 ||w||^2 by the smaller of the two systems."""
+def _solve_ridge(
+    rows: jax.Array, valid: jax.Array, target: jax.Array, penalty: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """argmin_w 1/2 ||rows^T w - target||^2 + penalty/2 ||w||^2 by the smaller of the two systems.
+
+    Returns:
+      `(w, solved)`: 0 and false where the system is not positive definite in its precision.
+    """
     num_entries, num_examples = rows.shape
     if num_entries <= num_examples:
         # Padding gets a unit diagonal: no coupling, a zero right-hand side, and so a weight of 0.
@@ -212,19 +230,19 @@ def _solve_ridge(rows: jax.Array, valid: jax.Array, target: jax.Array, penalty: 
             lambda w: _einsum("kn,n->k", rows, _einsum("kn,k->n", rows, w)) + diagonal * w,
             lambda w: _einsum("kn,n->k", rows, target - _einsum("kn,k->n", rows, w)) - diagonal * w,
         )
-    dual = _solve_refined(
+    dual, solved = _solve_refined(
         _einsum("kn,km->nm", rows, rows) + penalty * jnp.eye(num_examples, dtype=rows.dtype),
         lambda a: _einsum("kn,k->n", rows, _einsum("kn,n->k", rows, a)) + penalty * a,
         lambda a: target - _einsum("kn,k->n", rows, _einsum("kn,n->k", rows, a)) - penalty * a,
     )
-    return _einsum("kn,n->k", rows, dual)
+    return _einsum("kn,n->k", rows, dual), solved
 
 
 def _solve_refined(
     gram: jax.Array,
     multiply: Callable[[jax.Array], jax.Array],
     residual: Callable[[jax.Array], jax.Array],
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     """Solves a system by Cholesky factorisation and iterative refinement.
 
     Forming a Gram matrix squares the condition number. The refinement's residual is computed from the
@@ -238,17 +256,22 @@ def _solve_refined(
       residual: x -> b - G x, computed so that it is accurate.
 
     Returns:
-      G^-1 b.
+      `(G^-1 b, solved)`: 0 and false where G is not positive definite in its precision.
     """
     upper = cholesky.factor(jax.lax.stop_gradient(gram))
+    is_definite = jnp.isfinite(upper).all()
 
     def solve(_: object, right: jax.Array) -> jax.Array:
-        return cholesky.solve(upper, right)
+        # Where there is no factor, nothing is divided by what it should be: neither here nor in derivatives.
+        solution = cholesky.solve(jnp.where(is_definite, upper, 1), right)
+        return jnp.where(is_definite & jnp.isfinite(solution), solution, 0)
 
     solution = jnp.zeros_like(gram[0])
     for _ in range(_REFINEMENT_STEPS):
         solution = jax.lax.stop_gradient(solution + solve(None, residual(solution)))
-    return solution + jax.lax.custom_linear_solve(multiply, residual(solution), solve, symmetric=True)
+    last = jax.lax.custom_linear_solve(multiply, residual(solution), solve, symmetric=True)
+    solved = is_definite & jnp.isfinite(last).all()
+    return solution + last, solved
 
 
 @jax.jit
@@ -265,19 +288,3 @@ def _predict(params: MaskedLinear, inputs: jax.Array, mask: masks.Mask) -> jax.A
     start = jnp.broadcast_to(params.bias.astype(dtype)[:, None], (len(params.bias), len(inputs)))
     total, _ = jax.lax.scan(add, start, (jnp.asarray(mask.indices).T, params.weights.T))
     return total.T
-
-
-def check_solved(params: MaskedLinear, where: str) -> None:
-    """Raises InputError if a concrete solution (`...` axes in front) is not finite.
-
-    That happens where a system is singular in the precision at hand.
-    """
-    if not checks.is_concrete(params):
-        return
-    finite = jnp.isfinite(params.bias) & jnp.isfinite(params.weights).all(axis=-1)
-    solved = np.asarray(finite.reshape(-1, finite.shape[-1]).all(axis=0))
-    if not solved.all():
-        raise checks.InputError(
-            f"{where}: the systems of {(~solved).sum()} of {len(solved)} outputs, the first being "
-            f"{int(np.argmin(solved))}, are singular in {params.bias.dtype}; raise the penalty"
-        )

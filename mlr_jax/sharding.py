@@ -92,7 +92,7 @@ def fit(
     Raises:
       TypeError: the pictures are not floating point, or the window is none.
       InputError: shapes do not agree, a value is NaN, the window does not suit the picture, the penalty is
-        negative, a system is singular, or the mesh has no such axis.
+        negative, or the mesh has no such axis.
     """
     where = "sharding.fit"
     split = _split(where, mesh, pairs, rows)
@@ -123,7 +123,8 @@ def fit(
         penalize_bias=penalize_bias,
         split=split,
     )
-    checks.pixels_solved(where, model.bias, model.weights)
+    assert model.solved is not None
+    checks.warn_unsolved(where, model.solved)
     return model
 
 
@@ -241,7 +242,7 @@ def solve(
     Raises:
       TypeError: the window is no `masks.Window`.
       InputError: the window is not inside that of the statistics, there are no pairs, the penalty is negative
-        or of another shape, a system is singular, or the mesh has no such axis.
+        or of another shape, or the mesh has no such axis.
     """
     where = "sharding.solve"
     split = _split(where, mesh, None, rows)
@@ -253,7 +254,8 @@ def solve(
         raise checks.InputError(f"{where}: the statistics hold no pairs; update them first")
     statistics = _place_statistics(statistics, split)
     params = _solve(statistics, penalties, window=window, penalize_bias=penalize_bias, split=split)
-    checks.pixels_solved(where, params.bias, params.weights)
+    assert params.solved is not None
+    checks.warn_unsolved(where, params.solved)
     return params
 
 
@@ -513,7 +515,7 @@ def _fit(
             channels=channels,
             penalize_bias=penalize_bias,
         )
-        return model.weights, model.bias
+        return model.weights, model.bias, model.solved
 
     def fit_one(inputs: jax.Array, targets: jax.Array) -> WindowLinear:
         """Every output channel of which sees all inputs."""
@@ -539,7 +541,7 @@ def _fit(
                 fit_strip,
                 (neutral, expressive, penalties),
                 (_PICTURES, _PICTURES, _PIXELS),
-                (_WEIGHTS, _PLANES),
+                (_WEIGHTS, _PLANES, _PLANES),
                 height=height,
                 halo=masks.reach(window)[0],
                 split=split,
@@ -553,7 +555,7 @@ def _fit(
         planes = (jnp.moveaxis(images, -1, 0)[..., None] for images in (neutral, expressive))
         each = jax.lax.map(lambda pair: fit_one(*pair), tuple(planes))
         params = jax.tree.map(lambda leaf: leaf[:, 0], each)
-    return ExpressionModel(*params, window)
+    return ExpressionModel(params.weights, params.bias, window, solved=params.solved)
 
 
 @partial(jax.jit, static_argnames="split")
@@ -651,7 +653,7 @@ def _solve(
             solve_strip,
             (statistics.num_pairs, centres, _sums(statistics), penalties),
             ((), _PLANES, _PLANES, _PIXELS),
-            (_WEIGHTS, _PLANES),
+            (_WEIGHTS, _PLANES, _PLANES),
             height=len(penalties),
             halo=masks.reach(window)[0],
             split=split,

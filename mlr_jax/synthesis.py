@@ -64,12 +64,15 @@ class ExpressionModel(NamedTuple):
         differentiate with respect to a model with a mask, pass `allow_int=True` to `jax.grad`, since a mask
         is no number.
       selection: where the window or the penalty was chosen: what was chosen, and from which errors.
+      solved: the shape of `bias`, whether each pixel's system could be solved in its precision; where it
+        could not, the pixel is predicted by the mean of its targets. None for a model from a file.
     """
 
     weights: jax.Array
     bias: jax.Array
     window: masks.Window | masks.Mask
     selection: Selection | None = None
+    solved: jax.Array | None = None
 
 
 @jax.tree_util.register_static
@@ -146,7 +149,7 @@ def fit(
     Raises:
       TypeError: the pictures are not floating point.
       InputError: shapes do not agree, a value is NaN, the window does not suit the picture or the solver, the
-        penalty is negative, a system is singular, or "auto" does not go with what else was asked for.
+        penalty is negative, or "auto" does not go with what else was asked for.
 
     >>> faces = jax.random.uniform(jax.random.key(0), (20, 8, 8, 3))
     >>> model = fit(faces, 1 - faces, window=3, penalty=1e-4)
@@ -206,7 +209,7 @@ def fit(
         solver=_check_solver(where, solver, window, neutral.shape, channels),
         batch_size=batch_size,
     )
-    checks.pixels_solved(where, model.bias, model.weights)
+    _warn_unsolved(where, model)
     return model
 
 
@@ -323,8 +326,7 @@ def solve(
       The model.
 
     Raises:
-      InputError: there are no pairs, the penalty or a factor is negative or of another shape, or a system is
-        singular.
+      InputError: there are no pairs, or the penalty or a factor is negative or of another shape.
     """
     where = "synthesis.solve"
     num_pairs = statistics.groups.num_pairs
@@ -333,7 +335,7 @@ def solve(
     height, width = statistics.groups.input_centre.shape[2:]
     penalties = _penalties(where, penalty, height, width, num_pairs.dtype)
     model = _solve(statistics, penalties, factors, penalize_bias=penalize_bias)
-    checks.pixels_solved(where, model.bias, model.weights)
+    _warn_unsolved(where, model)
     return model
 
 
@@ -505,14 +507,19 @@ def _fit_chosen(
         penalize_bias=penalize_bias,
     )
     model = _model(params, window)._replace(selection=selection)
-    checks.pixels_solved(where, model.bias, model.weights)
+    _warn_unsolved(where, model)
     return model
 
 
 def _model(groups: WindowLinear, window: masks.Window | masks.Mask) -> ExpressionModel:
     """Joins the output channels of all groups, `(groups, channels of one, ...)`."""
-    weights, bias = (leaf.reshape(-1, *leaf.shape[2:]) for leaf in groups)
-    return ExpressionModel(weights, bias, window)
+    weights, bias, solved = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), groups)
+    return ExpressionModel(weights, bias, window, solved=solved)
+
+
+def _warn_unsolved(where: str, model: ExpressionModel) -> None:
+    assert model.solved is not None
+    checks.warn_unsolved(where, model.solved, stacklevel=5)
 
 
 def _begin(inputs: jax.Array, targets: jax.Array, window: masks.Window) -> WindowStatistics:
@@ -563,7 +570,10 @@ def _fit_mask(
     )
     # (out_channels, pixels, entries * in_channels) -> as in the model.
     weights = solution.weights.reshape(len(solution.weights), height, width, -1, in_channels)
-    return WindowLinear(jnp.moveaxis(weights, (3, 4), (1, 2)), solution.bias.reshape(-1, height, width))
+    bias, solved = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, height, width), (solution.bias, solution.solved)
+    )
+    return WindowLinear(jnp.moveaxis(weights, (3, 4), (1, 2)), bias, solved)
 
 
 @jax.jit

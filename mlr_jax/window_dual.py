@@ -68,7 +68,7 @@ def fit(
     Raises:
       TypeError: the pictures are not floating point.
       InputError: shapes do not agree, a value is NaN, the window is no rectangle or larger than the
-        picture, the penalty is negative, or a system is singular.
+        picture, or the penalty is negative.
     """
     where = "window_dual.fit"
     axes = ("num", "height", "width", "channels")
@@ -88,7 +88,8 @@ def fit(
     dtype = jnp.promote_types(inputs.dtype, targets.dtype)
     penalties = jnp.broadcast_to(jnp.asarray(penalty, dtype), size)
     params = _fit(inputs.astype(dtype), targets.astype(dtype), window, penalties, penalize_bias=penalize_bias)
-    checks.pixels_solved(where, params.bias, params.weights)
+    assert params.solved is not None
+    checks.warn_unsolved(where, params.solved)
     return params
 
 
@@ -102,7 +103,7 @@ def _fit(
     if penalize_bias:
         examples = jnp.concatenate([examples, input_mean[None]])
         outputs = jnp.concatenate([outputs, target_mean[None]])
-    coefficients = _solve_kernels(examples, outputs, window, penalty, num)
+    coefficients, solved = _solve_kernels(examples, outputs, window, penalty, num)
 
     weights = _combine(jnp.moveaxis(examples, -1, 1), coefficients, window)
     reach_y, reach_x = masks.reach(window)
@@ -120,13 +121,18 @@ def _fit(
     bias = target_mean - seen
     if penalize_bias:
         bias *= (num / (num + penalty))[:, :, None]
-    return WindowLinear(weights, jnp.moveaxis(bias, -1, 0))
+    bias = jnp.moveaxis(bias, -1, 0)
+    finite = jnp.isfinite(bias)
+    return WindowLinear(weights, jnp.where(finite, bias, 0), solved[None] & finite)
 
 
 def _solve_kernels(
     examples: jax.Array, outputs: jax.Array, window: masks.Window, penalty: jax.Array, num: int
-) -> jax.Array:
-    """The coefficients `(examples, out_channels, height, width)`, of which the first `num` are centred."""
+) -> tuple[jax.Array, jax.Array]:
+    """The coefficients `(examples, out_channels, height, width)`, of which the first `num` are centred.
+
+    And `(height, width)`, false where they are 0 because the kernel is not positive definite.
+    """
     size, height, width, in_channels = examples.shape
     out_channels = outputs.shape[-1]
     steps = np.asarray(window.offsets)
@@ -145,7 +151,7 @@ def _solve_kernels(
     centred = jnp.arange(size) < num
     both = (centred[:, None] & centred[None]).astype(examples.dtype)
 
-    def solve_band(start: jax.Array) -> jax.Array:
+    def solve_band(start: jax.Array) -> tuple[jax.Array, jax.Array]:
         def column(x: jax.Array) -> jax.Array:
             """Of the windows of all rows of the band: (rows, window's height * channels, examples)."""
             block = (1, rows + span_y, in_channels, size)
@@ -158,7 +164,7 @@ def _solve_kernels(
             return _einsum("rkn,rkm->rnm", left, right)
 
         @partial(jax.checkpoint, prevent_cse=False)
-        def step(total: Sum, x: jax.Array) -> tuple[Sum, jax.Array]:
+        def step(total: Sum, x: jax.Array) -> tuple[Sum, tuple[jax.Array, jax.Array]]:
             gained, lost = column(x + first_x + span_x), column(x + first_x - 1)
             both_columns = jnp.concatenate([gained, lost], axis=1)
             change = gram(jnp.concatenate([gained, -lost], axis=1), both_columns)
@@ -183,27 +189,35 @@ def _solve_kernels(
         return solutions
 
     starts = jnp.minimum(jnp.arange(num_bands) * rows, height - rows)
-    bands = jax.lax.map(solve_band, starts)  # (bands, width, examples, out_channels, rows)
-    whole = jnp.concatenate([*bands[:-1], bands[-1][..., num_bands * rows - height :]], axis=-1)
-    return jnp.moveaxis(whole, 0, -1)
+
+    def join(bands: jax.Array) -> jax.Array:
+        """From `(bands, width, ..., rows)`."""
+        whole = jnp.concatenate([*bands[:-1], bands[-1][..., num_bands * rows - height :]], axis=-1)
+        return jnp.moveaxis(whole, 0, -1)
+
+    coefficients, solved = jax.lax.map(solve_band, starts)
+    return join(coefficients), join(solved)
 
 
-def _solve(kernels: jax.Array, values: jax.Array) -> jax.Array:
-    """Coefficients `(size, out_channels, num)` from kernels `(num, size, size)` and values."""
+def _solve(kernels: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Coefficients `(size, out_channels, num)` from kernels `(num, size, size)` and values; and if solved."""
     if kernels.shape[1] <= _SMALL:
         last = jax.lax.optimization_barrier(jnp.moveaxis(kernels, 0, -1))
         return pixel_systems.solve(last, jnp.moveaxis(values, 0, -1))
 
-    def solve_one(kernel: jax.Array, value: jax.Array) -> jax.Array:
+    def solve_one(kernel: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
         upper = cholesky.factor(jax.lax.stop_gradient(kernel))
-        return jax.lax.custom_linear_solve(
-            partial(_einsum, "ij,jo->io", kernel),
-            value,
-            lambda _, right: jax.vmap(partial(cholesky.solve, upper), in_axes=1, out_axes=1)(right),
-            symmetric=True,
-        )
 
-    return jnp.moveaxis(jax.vmap(solve_one)(kernels, values), 0, -1)
+        def solve(_: object, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+            solution = jax.vmap(partial(cholesky.solve, upper), in_axes=1, out_axes=1)(right)
+            finite = jnp.isfinite(solution).all()
+            return jnp.where(finite, solution, 0), finite
+
+        multiply = partial(_einsum, "ij,jo->io", kernel)
+        return jax.lax.custom_linear_solve(multiply, value, solve, symmetric=True, has_aux=True)
+
+    solutions, solved = jax.vmap(solve_one)(kernels, values)
+    return jnp.moveaxis(solutions, 0, -1), solved
 
 
 def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -> jax.Array:

@@ -30,10 +30,14 @@ class WindowLinear(NamedTuple):
       weights: `(out_channels, num_offsets, in_channels, height, width)`; 0 where an offset leaves the
         picture.
       bias: `(out_channels, height, width)`.
+      solved: the same shape, whether each pixel's system could be solved; None for a map that is not the
+        solution of any. Where it could not, weights are 0, and the bias is the mean of the targets, as far as
+        the penalty lets it.
     """
 
     weights: jax.Array
     bias: jax.Array
+    solved: jax.Array | None = None
 
 
 def look(images: jax.Array, window: masks.Window) -> jax.Array:

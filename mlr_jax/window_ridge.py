@@ -67,7 +67,8 @@ def solve(
       penalize_bias: whether the penalty includes the bias.
 
     Returns:
-      The map; NaN at pixels whose system is not positive definite in its precision.
+      The map. Pixels whose system is not positive definite in its precision have weights of 0 and the bias
+      that goes with them.
     """
     in_channels, height, width = moments.input_mean.shape
     out_channels = len(moments.target_mean)
@@ -77,7 +78,8 @@ def solve(
     solve = _solve_planes if len(inputs) <= _UNROLLED else _solve_lines
     channels_of_one = len(inputs) // len(window.offsets)
     scales = jnp.ones(len(inputs), penalty.dtype) if factors is None else factors.repeat(channels_of_one)
-    weights = solve(moments, window, penalty, bias_weight, scales)  # (num_inputs, out_channels, ...)
+    # (num_inputs, out_channels, height, width) and (height, width).
+    weights, solved = solve(moments, window, penalty, bias_weight, scales)
     reach = masks.reach(window)
     means = _pad(moments.input_mean, reach)
     seen = jnp.zeros_like(weights[0])
@@ -86,8 +88,11 @@ def solve(
     bias = moments.target_mean - seen
     if penalize_bias:
         bias *= share[None]
+    # Sums that have overflowed leave no mean, either.
+    finite = jnp.isfinite(bias)
     shape = (len(window.offsets), channels_of_one, out_channels, height, width)
-    return WindowLinear(jnp.moveaxis(weights.reshape(shape), 2, 0), bias)
+    weights = jnp.moveaxis(weights.reshape(shape), 2, 0)
+    return WindowLinear(weights, jnp.where(finite, bias, 0), solved[None] & finite)
 
 
 def squared_error(
@@ -182,7 +187,7 @@ def _solve_planes(
     penalty: jax.Array,
     bias_weight: jax.Array,
     scales: jax.Array,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     """Small systems: the elimination written out, every number of it a plane."""
     in_channels, out_channels = len(moments.input_mean), len(moments.target_mean)
     reach = masks.reach(window)
@@ -212,7 +217,7 @@ def _solve_lines(
     penalty: jax.Array,
     bias_weight: jax.Array,
     scales: jax.Array,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     """Larger systems: some pixels at a time, along the line of all rows."""
     in_channels, height, width = moments.input_mean.shape
     layout = lines.Layout(height, width, *masks.reach(window))
@@ -239,7 +244,7 @@ def _solve_lines(
     target_mean = lines.flatten(moments.target_mean, layout)
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def solve_some(index: jax.Array) -> jax.Array:
+    def solve_some(index: jax.Array) -> tuple[jax.Array, jax.Array]:
         start = layout.margin + jnp.minimum(index * num_pixels, layout.length - num_pixels)
 
         def pick(planes: jax.Array, places: jax.Array) -> jax.Array:
@@ -261,11 +266,14 @@ def _solve_lines(
         gram += jnp.eye(size, dtype=dtype)[:, :, None] * diagonal[:, None]
         return pixel_systems.solve(jax.lax.optimization_barrier(gram), right)
 
-    parts = jax.lax.map(solve_some, jnp.arange(num_steps))
-    # The last part reaches back over pixels of the one before.
-    whole = jnp.moveaxis(parts[:-1], 0, 2).reshape(*parts.shape[1:3], -1)
-    last = parts[-1][..., num_steps * num_pixels - layout.length :]
-    return lines.unflatten(jnp.concatenate([whole, last], axis=-1), layout)
+    def join(parts: jax.Array) -> jax.Array:
+        # The last part reaches back over pixels of the one before.
+        whole = jnp.moveaxis(parts[:-1], 0, -2).reshape(*parts.shape[1:-1], -1)
+        last = parts[-1][..., num_steps * num_pixels - layout.length :]
+        return lines.unflatten(jnp.concatenate([whole, last], axis=-1), layout)
+
+    weights, solved = jax.lax.map(solve_some, jnp.arange(num_steps))
+    return join(weights), join(solved)
 
 
 def _crosses(moments: Moments, window: masks.Window) -> jax.Array:

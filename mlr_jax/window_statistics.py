@@ -326,7 +326,7 @@ def solve(
 
     Raises:
       InputError: the window is not inside that of the statistics, there are no pairs, the penalty or a
-        factor is negative or of another shape, or a system is singular.
+        factor is negative or of another shape.
     """
     where = "window_statistics.solve"
     check_inside(where, window, statistics)
@@ -345,7 +345,8 @@ def solve(
             )
         checks.not_negative(where, "factors", factors)
     params = _solve(statistics, window, penalties, factors, penalize_bias=penalize_bias)
-    checks.pixels_solved(where, params.bias, params.weights)
+    assert params.solved is not None
+    checks.warn_unsolved(where, params.solved)
     return params
 
 

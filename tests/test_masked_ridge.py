@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mlr_jax import masked_ridge, masks
-from mlr_jax.checks import InputError
+from mlr_jax.checks import InputError, UnsolvedWarning
 from mlr_jax.datasets import london
 from tests import oracle
 
@@ -282,17 +282,49 @@ def test_two_fits_in_one_program_do_not_block_each_other():
         ({"penalty": -1.0}, "penalty must be 0 or more and finite, not -1"),
         ({"penalty": np.nan}, "penalty must be 0 or more and finite, not nan"),
         ({"penalty": np.ones(3)}, r"penalty must be a scalar or \(30,\), not \(3,\)"),
-        ({"penalty": 0.0, "inputs": np.zeros((40, NUM_PIXELS))}, "are singular in float32"),
     ],
 )
 def test_clear_errors(change, words):
     inputs, targets = problem(4)
     arguments = {"inputs": inputs, "targets": targets, "mask": MASKS["square"], "penalty": 0.4}
     arguments |= change
-    if len(arguments["inputs"]) == 40:
-        arguments["targets"] = np.ones((40, NUM_PIXELS))
     with pytest.raises(InputError, match=words):
         masked_ridge.fit(**arguments)
+
+
+@pytest.mark.parametrize("penalize_bias", [True, False])
+@pytest.mark.parametrize("num", [40, 5])
+def test_outputs_that_cannot_be_solved_fall_back(num, penalize_bias):
+    """By both systems: the last output has no penalty, and inputs that are black."""
+    rng = np.random.default_rng(0)
+    inputs, targets = np.zeros((num, NUM_PIXELS), np.float32), rng.random((num, NUM_PIXELS), np.float32)
+    inputs[:, :20] = rng.random((num, 20))
+    penalty = np.full(NUM_PIXELS, 0.5, np.float32)
+    penalty[-1] = 0
+    mask = MASKS["square"]
+
+    def fit(penalty):
+        return masked_ridge.fit(inputs, targets, mask, penalty, penalize_bias=penalize_bias)
+
+    with pytest.warns(UnsolvedWarning, match=r"of 1 of 30 outputs, the first being 29, cannot be solved"):
+        params = fit(penalty)
+    np.testing.assert_array_equal(params.solved, np.arange(NUM_PIXELS) < 29)
+    np.testing.assert_array_equal(params.weights[-1], 0)
+    assert float(params.bias[-1]) == pytest.approx(float(targets[:, -1].mean()), rel=1e-5)
+    expected = fit(np.full(NUM_PIXELS, 0.5, np.float32))
+    np.testing.assert_array_equal(params.weights[:-1], expected.weights[:-1])
+    np.testing.assert_array_equal(jax.jit(fit)(penalty).solved, params.solved)
+    slopes = jax.jit(jax.grad(lambda penalty: jnp.sum(fit(penalty).weights ** 2)))(penalty)
+    assert np.isfinite(slopes).all()
+    assert float(slopes[-1]) == 0
+
+
+def test_sums_that_overflow_are_no_solution():
+    inputs = np.full((8, NUM_PIXELS), 1e30, np.float32)
+    with pytest.warns(UnsolvedWarning, match="of 30 of 30 outputs"):
+        params = masked_ridge.fit(inputs, np.ones_like(inputs), MASKS["square"], 1.0)
+    np.testing.assert_array_equal(params.weights, 0)
+    np.testing.assert_allclose(params.bias, 8 / 9, rtol=1e-6)
 
 
 def test_batch_size_must_be_positive():

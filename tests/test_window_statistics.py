@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlr_jax import masks, window_linear, window_ridge, window_statistics
-from mlr_jax.checks import InputError
+from mlr_jax.checks import InputError, UnsolvedWarning
 from tests import oracle
 
 SIZES = {"small": (6, 5), "odd": (7, 5)}
@@ -564,16 +564,46 @@ def test_clear_errors_of_solve(change, words):
 
 
 @pytest.mark.parametrize(("name", "penalize_bias"), [("cross", True), ("disk", False)])
-def test_singular_systems_are_named(name, penalize_bias):
-    """By both solvers."""
+def test_pixels_that_cannot_be_solved_fall_back(name, penalize_bias):
+    """By both solvers; derivatives, too, stay numbers, and those of all other pixels as they are."""
     window = WINDOWS[name]
     statistics = make(window, PICTURES / 2, PICTURES)
-    with pytest.raises(InputError, match=r"of 30 of 30 pixels, .*row 0, column 0, are singular in float32"):
-        window_statistics.solve(statistics, window, 0.0, penalize_bias=penalize_bias)
-    penalty = np.ones((5, 6))
+    with pytest.warns(UnsolvedWarning, match=r"of 30 of 30 pixels, .*row 0, column 0, cannot be solved"):
+        params = window_statistics.solve(statistics, window, 0.0, penalize_bias=penalize_bias)
+    assert not params.solved.any()
+    assert params.solved.shape == params.bias.shape
+    np.testing.assert_array_equal(params.weights, 0)
+    means = np.moveaxis(PICTURES.mean(axis=0), -1, 0)
+    np.testing.assert_allclose(params.bias, means, atol=1e-6)
+
+    penalty = np.ones((5, 6), np.float32)
+    expected = window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
+    assert expected.solved.all()
     penalty[2, 3] = 0
-    with pytest.raises(InputError, match=r"of 1 of 30 pixels, .*row 2, column 3, are singular"):
-        window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
+
+    def solve(penalty):
+        return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
+
+    with pytest.warns(UnsolvedWarning, match=r"of 1 of 30 pixels, .*row 2, column 3, cannot be solved"):
+        params = solve(penalty)
+    others = np.ones((5, 6), bool)
+    others[2, 3] = False
+    np.testing.assert_array_equal(params.solved, np.broadcast_to(others, params.solved.shape))
+    np.testing.assert_array_equal(params.weights[..., others], expected.weights[..., others])
+    np.testing.assert_array_equal(params.weights[..., 2, 3], 0)
+    np.testing.assert_allclose(params.bias[:, 2, 3], means[:, 2, 3], atol=1e-6)
+    # Under jit nothing warns, and the result says the same.
+    jitted = jax.jit(solve)(penalty)
+    np.testing.assert_array_equal(jitted.solved, params.solved)
+
+    def total(penalty):
+        params = solve(penalty)
+        return jnp.sum(params.weights**2) + jnp.sum(params.bias**2)
+
+    slope = jax.jit(jax.grad(total))
+    slopes, plain = slope(penalty), slope(np.ones((5, 6), np.float32))
+    assert np.isfinite(slopes).all()
+    np.testing.assert_allclose(slopes[others], plain[others], rtol=1e-4, atol=1e-6)
 
 
 def test_no_pairs_have_no_solution():

@@ -148,16 +148,23 @@ def held_out_error(
     penalty: jax.Array,
     factors: jax.Array | None,
     penalize_bias: bool,
-) -> jax.Array:
-    """`(height, width)`: mean squared errors on a fold's pairs of the model of all others."""
+) -> tuple[jax.Array, jax.Array]:
+    """Mean squared errors on a fold's pairs of the model of all others.
 
-    def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> jax.Array:
+    Returns:
+      `(errors, solved)`, each `(height, width)`.
+    """
+
+    def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> tuple[jax.Array, jax.Array]:
         seen, unseen = both
         params = window_statistics.solve(seen, window, penalty, penalize_bias=penalize_bias, factors=factors)
-        return window_statistics.squared_error(unseen, params, window).mean(axis=0) / unseen.num_pairs
+        assert params.solved is not None
+        error = window_statistics.squared_error(unseen, params, window).mean(axis=0) / unseen.num_pairs
+        return error, params.solved.all(axis=0)
 
     others = window_statistics.subtract(whole, fold)
-    return _map_groups(of_group, (others, fold), fold.num_pairs).mean(axis=0)
+    errors, solved = _map_groups(of_group, (others, fold), fold.num_pairs)
+    return errors.mean(axis=0), solved.all(axis=0)
 
 
 def folds_of_statistics(where: str, fold_statistics: Sequence[Any], fewest: int) -> list[WindowStatistics]:
@@ -198,7 +205,8 @@ def _cross_validate(
 ) -> jax.Array:
     def of_fold(fold: WindowStatistics) -> jax.Array:
         def of_penalty(window: masks.Window, penalty: jax.Array) -> jax.Array:
-            return held_out_error(whole, fold, window, penalty, None, penalize_bias)
+            errors, solved = held_out_error(whole, fold, window, penalty, None, penalize_bias)
+            return jnp.where(solved, errors, jnp.nan)
 
         return jnp.stack([jax.lax.map(partial(of_penalty, window), penalties) for window in windows])
 

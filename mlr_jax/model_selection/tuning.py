@@ -143,7 +143,7 @@ def _tune(
         return penalty * jnp.exp(change), factors
 
     def fold_error(changed: tuple[jax.Array, jax.Array | None], fold: WindowStatistics) -> jax.Array:
-        return held_out_error(whole, fold, window, *changed, penalize_bias).mean()
+        return held_out_error(whole, fold, window, *changed, penalize_bias)[0].mean()
 
     descended = jax.tree.map(lambda leaf: leaf[:-1], folds)
     last = jax.tree.map(lambda leaf: leaf[-1], folds)

@@ -17,7 +17,7 @@ Planes = dict[tuple[int, int], jax.Array]
 """The upper triangle of symmetric matrices, entry by entry; each an array over pixels."""
 
 
-def solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
+def solve_planes(gram: Planes, right: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Solves small positive definite systems by an elimination that is written out: up to some 16 unknowns.
 
     Args:
@@ -25,7 +25,8 @@ def solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
       right: `(size, num_rights, ...pixels)`.
 
     Returns:
-      The solutions, of the shape of `right`; NaN where a matrix is not positive definite in its precision.
+      `(solutions, solved)`: of the shape of `right`; and `(...pixels)`, false where a matrix is not positive
+      definite in its precision, and the solution therefore 0.
     """
     size = len(right)
 
@@ -34,10 +35,10 @@ def solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
             [sum(gram[min(i, j), max(i, j)][None] * x[j] for j in range(size)) for i in range(size)]
         )
 
-    def solve(_: object, right: jax.Array) -> jax.Array:
-        return _solve_planes(jax.lax.stop_gradient(gram), right)
+    def solve(_: object, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return _where_finite(_solve_planes(jax.lax.stop_gradient(gram), right))
 
-    return jax.lax.custom_linear_solve(multiply, right, solve, symmetric=True)
+    return jax.lax.custom_linear_solve(multiply, right, solve, symmetric=True, has_aux=True)
 
 
 def _solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
@@ -58,7 +59,7 @@ def _solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
     return jnp.stack(x)
 
 
-def solve(gram: jax.Array, right: jax.Array) -> jax.Array:
+def solve(gram: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Solves positive definite systems of any size.
 
     Args:
@@ -66,13 +67,20 @@ def solve(gram: jax.Array, right: jax.Array) -> jax.Array:
       right: `(size, num_rights, num_pixels)`.
 
     Returns:
-      The solutions, of the shape of `right`; NaN where a matrix is not positive definite in its precision.
+      `(solutions, solved)`: of the shape of `right`; and `(num_pixels,)`, false where a matrix is not
+      positive definite in its precision, and the solution therefore 0.
     """
 
-    def solve(_: object, right: jax.Array) -> jax.Array:
-        return _solve(jax.lax.stop_gradient(gram), right)
+    def solve(_: object, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return _where_finite(_solve(jax.lax.stop_gradient(gram), right))
 
-    return jax.lax.custom_linear_solve(partial(_multiply, gram), right, solve, symmetric=True)
+    return jax.lax.custom_linear_solve(partial(_multiply, gram), right, solve, symmetric=True, has_aux=True)
+
+
+def _where_finite(solutions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Solutions, 0 where elimination failed, and where it did not; derivatives, too, which are solutions."""
+    finite = jnp.isfinite(solutions).all(axis=(0, 1))
+    return jnp.where(finite[None, None], solutions, 0), finite
 
 
 def _solve(gram: jax.Array, right: jax.Array) -> jax.Array:
