@@ -492,7 +492,7 @@ def _num_masked_parameters(model: synthesis.ExpressionModel) -> int:
 
 def _unsolved(model: synthesis.ExpressionModel) -> str | None:
     """How many pixels fell back to the mean, if any."""
-    solved = np.asarray(model.solved)
+    solved = np.asarray(model.solved, dtype=bool)
     if solved.all():
         return None
     return f"{(~solved).sum()} of {solved.size} pixels could not be solved, and are predicted by their mean"

@@ -155,7 +155,7 @@ def train() -> None:
         "sum_seconds": summed.seconds,
         "waiting_seconds": summed.waiting_seconds,
         "solve_seconds": time.perf_counter() - start,
-        "num_unsolved": int(np.sum(~np.asarray(model.solved))),
+        "num_unsolved": int(np.sum(np.asarray(model.solved) == 0)),
         "peak_bytes": memory.peak_bytes(),
         "model": str(model_path),
     }

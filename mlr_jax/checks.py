@@ -176,7 +176,7 @@ def warn_unsolved(where: str, solved: jax.Array, *, is_image: bool = True, stack
             )
         return
     axes = 2 if is_image else 1
-    found = np.asarray(solved)
+    found = np.asarray(solved, dtype=bool)
     missing = ~np.asarray(found.all(axis=tuple(range(found.ndim - axes))))
     if not missing.any():
         return

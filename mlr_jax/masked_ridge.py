@@ -39,9 +39,10 @@ class MaskedLinear(NamedTuple):
       weights: `(num_outputs, max_inputs)`, entry (i, k) for input `mask.indices[i, k]`; exactly 0 where
         the mask is invalid.
       bias: `(num_outputs,)`.
-      solved: `(num_outputs,)`, whether each output's system could be solved in its precision; None for a map
-        that is not the solution of any. Where it could not, the weights are 0, and the bias is the mean of
-        the targets, as far as the penalty lets it.
+      solved: `(num_outputs,)`, 1 where an output's system could be solved in its precision, and 0 where it
+        could not: there the weights are 0, and the bias is the mean of the targets, as far as the penalty
+        lets it. Floats, so that a map can be differentiated with respect to; None for a map that is not the
+        solution of any system.
     """
 
     weights: jax.Array
@@ -208,9 +209,9 @@ def _solve_pixel(
         mean_field = field.mean(axis=1)
         weights, solved = _solve_ridge(field - mean_field[:, None], valid, target - mean, penalty)
         bias = mean - _einsum("k,k->", jnp.where(valid, weights, 0), jnp.where(solved, mean_field, 0))
-    bias = jnp.where(solved, bias, mean)
-    finite = jnp.isfinite(bias)
-    return MaskedLinear(jnp.where(valid & solved, weights, 0), jnp.where(finite, bias, 0), solved & finite)
+    solved &= jnp.isfinite(bias)
+    weights = jnp.where(valid & solved, weights, 0)
+    return MaskedLinear(weights, jnp.where(solved, bias, mean), solved.astype(mean.dtype))
 
 
 def _solve_ridge(

@@ -64,8 +64,8 @@ class ExpressionModel(NamedTuple):
         differentiate with respect to a model with a mask, pass `allow_int=True` to `jax.grad`, since a mask
         is no number.
       selection: where the window or the penalty was chosen: what was chosen, and from which errors.
-      solved: the shape of `bias`, whether each pixel's system could be solved in its precision; where it
-        could not, the pixel is predicted by the mean of its targets. None for a model from a file.
+      solved: the shape of `bias`, 1 where a pixel's system could be solved in its precision, and 0 where it
+        could not and the pixel is predicted by the mean of its targets. None for a model from a file.
     """
 
     weights: jax.Array

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masks
+from mlr_jax import checks, masks, window_linear
 from mlr_jax.numerics import cholesky, compensated, lines, pixel_systems
 from mlr_jax.numerics.compensated import Sum
 from mlr_jax.window_linear import WindowLinear
@@ -118,12 +118,9 @@ def _fit(
 
     offsets = jnp.asarray(window.offsets)
     seen, _ = jax.lax.scan(add_seen, seen, (offsets, jnp.moveaxis(weights, 1, 0)))
-    bias = target_mean - seen
-    if penalize_bias:
-        bias *= (num / (num + penalty))[:, :, None]
-    bias = jnp.moveaxis(bias, -1, 0)
-    finite = jnp.isfinite(bias)
-    return WindowLinear(weights, jnp.where(finite, bias, 0), solved[None] & finite)
+    share = (num / (num + penalty))[:, :, None] if penalize_bias else 1
+    bias, alone = (jnp.moveaxis(each * share, -1, 0) for each in (target_mean - seen, target_mean))
+    return window_linear.where_solved(weights, bias, solved[None], alone)
 
 
 def _solve_kernels(

@@ -30,14 +30,32 @@ class WindowLinear(NamedTuple):
       weights: `(out_channels, num_offsets, in_channels, height, width)`; 0 where an offset leaves the
         picture.
       bias: `(out_channels, height, width)`.
-      solved: the same shape, whether each pixel's system could be solved; None for a map that is not the
-        solution of any. Where it could not, weights are 0, and the bias is the mean of the targets, as far as
-        the penalty lets it.
+      solved: the same shape, 1 where a pixel's system could be solved, and 0 where it could not: there the
+        weights are 0, and the bias is the mean of the targets, as far as the penalty lets it. Floats, so that
+        a map can be differentiated with respect to; None for a map that is not the solution of any system.
     """
 
     weights: jax.Array
     bias: jax.Array
     solved: jax.Array | None = None
+
+
+def where_solved(weights: jax.Array, bias: jax.Array, solved: jax.Array, mean: jax.Array) -> WindowLinear:
+    """A map that falls back where its systems could not be solved, or have overflowed.
+
+    Args:
+      weights: `(out_channels, num_offsets, in_channels, height, width)`.
+      bias: `(out_channels, height, width)`.
+      solved: booleans, which broadcast with `bias`.
+      mean: the shape of `bias`, which it is where it falls back. What is not finite here comes from pairs
+        that are not, and stays, so that predictions tell.
+
+    Returns:
+      The map.
+    """
+    solved &= jnp.isfinite(bias)
+    weights = jnp.where(solved[:, None, None], weights, 0)
+    return WindowLinear(weights, jnp.where(solved, bias, mean), solved.astype(bias.dtype))
 
 
 def look(images: jax.Array, window: masks.Window) -> jax.Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax import lag_images, masks
+from mlr_jax import lag_images, masks, window_linear
 from mlr_jax.numerics import lines, pixel_systems, strips
 from mlr_jax.window_linear import WindowLinear
 
@@ -67,8 +67,7 @@ def solve(
       penalize_bias: whether the penalty includes the bias.
 
     Returns:
-      The map. Pixels whose system is not positive definite in its precision have weights of 0 and the bias
-      that goes with them.
+      The map. Pixels whose system is not positive definite in its precision fall back to their mean.
     """
     in_channels, height, width = moments.input_mean.shape
     out_channels = len(moments.target_mean)
@@ -85,14 +84,12 @@ def solve(
     seen = jnp.zeros_like(weights[0])
     for weight, (dy, dx, channel) in zip(weights, inputs, strict=True):
         seen += weight * _around(means[channel], reach, dy, dx)[None]
-    bias = moments.target_mean - seen
+    bias, alone = moments.target_mean - seen, moments.target_mean
     if penalize_bias:
-        bias *= share[None]
-    # Sums that have overflowed leave no mean, either.
-    finite = jnp.isfinite(bias)
+        bias, alone = bias * share[None], alone * share[None]
     shape = (len(window.offsets), channels_of_one, out_channels, height, width)
     weights = jnp.moveaxis(weights.reshape(shape), 2, 0)
-    return WindowLinear(weights, jnp.where(finite, bias, 0), solved[None] & finite)
+    return window_linear.where_solved(weights, bias, solved[None], alone)
 
 
 def squared_error(

@@ -185,6 +185,8 @@ def test_comes_back_from_its_file(tmp_path, scene, model):
     again = model_file.load(path).model
     assert isinstance(again, warped_ridge.WarpedModel)
     assert again.field_window == model.field_window
+    # What could be solved is not written.
+    model = model._replace(field=model.field._replace(solved=None), change=model.change._replace(solved=None))
     for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(model), strict=True):
         np.testing.assert_array_equal(one, other)
     model_file.save(path, model, dtype=np.float16)
