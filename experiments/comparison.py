@@ -194,7 +194,7 @@ def methods(suitable: Sequence[str] = tuple(METHODS), *, usual: Sequence[str] | 
     if _FAST.value and _METHODS.value is None and not is_usual_given:
         names = [name for name in _FEW if name in names]
     for name in names:
-        if name not in METHODS:
+        if name not in (*METHODS, *suitable):
             raise checks.InputError(f"--methods: there is no method {name!r}; there are {', '.join(METHODS)}")
         if name not in suitable:
             raise checks.InputError(

@@ -135,13 +135,14 @@ def measure() -> None:
     """The experiment."""
     gan_faces()  # Without the extra it ends before anything is begun.
     is_given = {name: flags.FLAGS[name].present for name in _SMALL}
-    if comparison.is_fast():
+    is_fast = comparison.is_fast()
+    if is_fast:
         for name, value in _SMALL.items():
             if not is_given[name]:
                 flags.FLAGS[name].value = value
     targets = _TARGETS.value
     suitable, few = (COMPARED, _FEW) if targets is None else ((*COMPARED, *JOINT), _FEW_JOINT)
-    names = comparison.methods(suitable, usual=few if comparison.is_fast() else suitable)
+    names = comparison.methods(suitable, usual=few if is_fast else suitable)
     check = kinds_of_pictures.check_square
     begun = comparison.begin("gan_comparison", OUTPUTS, {"methods": names, "targets": targets}, check=check)
     rows: list[dict[str, Any]] = []
