@@ -27,9 +27,9 @@ import csv
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,9 @@ from experiments.methods import GANS, gan_faces, make_method
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
+
+if TYPE_CHECKING:
+    from experiments.gans.contract import Gan
 
 MEASURES = (
     "mse",
@@ -224,15 +227,16 @@ def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFil
     def compute() -> ArrayFile:
         learned, curve = _learn(begun, name, task, seed)
         one = jnp.asarray(every[:1])
-        seconds = timing.run(jax.jit(learned.predict), learned.params, one)[1]
-        predicted = np.asarray(jax.jit(learned.predict)(learned.params, jnp.asarray(every)))
+        predict, _ = timing.compile_ahead(jax.jit(learned.predict), (), learned.params, one)
+        seconds = timing.run(predict, learned.params, one)[1]
+        predicted = np.concatenate([predict(learned.params, picture[None]) for picture in jnp.asarray(every)])
         if not np.isfinite(predicted).all():
             raise checks.InputError(f"{name} has no finite solution on these pairs")
         measured = {
             "num_parameters": learned.num_parameters,
             "fit_seconds": learned.seconds,
             "predict_seconds": seconds,
-            "megabytes": memory.needed_bytes(learned.predict, learned.params, one) / 1e6,
+            "megabytes": memory.compiled_bytes(predict) / 1e6,
         }
         return ArrayFile({"pictures": predicted}, {"measured": measured, "curve": curve})
 
@@ -255,7 +259,7 @@ def _learn(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, lis
         return Learned(params, method.predict, method.num_parameters(params), seconds), curve
     folds = comparison.num_folds() if comparison.is_searched() else None
     choice = trials.choose(name, method, comparison.grid(name), task.train, seed, folds).choice
-    params, seconds = timing.run(partial(trials.fit, method, choice), task.train)
+    params, seconds, _ = trials.fit_timed(method, choice, task.train)
     return Learned(params, method.predict, method.num_parameters(params), seconds), []
 
 
@@ -282,12 +286,19 @@ def _learn_joint(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learne
     if trained.ended_by == "signal":
         raise KeyboardInterrupt
     condition = jnp.eye(1 + len(targets))[1 + targets.index(task.expression)]
+    params = trained.params, condition
+    return Learned(params, _asked(gan), num_parameters(trained.params), trained.seconds), trained.curve
+
+
+@cache
+def _asked(gan: "Gan") -> Callable[[Any, jax.Array], jax.Array]:
+    """From a GAN's parameters with a condition, and pictures, what it makes of them; compiled once."""
 
     def predict(params: Any, pictures: jax.Array) -> jax.Array:
-        return gan.generate(params, pictures, jnp.broadcast_to(condition, (len(pictures), len(condition))))
+        networks, condition = params
+        return gan.generate(networks, pictures, jnp.broadcast_to(condition, (len(pictures), len(condition))))
 
-    learned = Learned(trained.params, predict, num_parameters(trained.params), trained.seconds)
-    return learned, trained.curve
+    return predict
 
 
 def _split(task: Task, pictures: np.ndarray) -> dict[str, np.ndarray]:

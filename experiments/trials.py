@@ -154,6 +154,15 @@ def fit(method: Method, choice: Choice, train: Pairs) -> Params:
     return _fit(method, static, traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive))
 
 
+def fit_timed(method: Method, choice: Choice, train: Pairs) -> tuple[Params, float, float]:
+    """What a method learns from `train`, the seconds that it takes, and those of compiling it."""
+    static, traced = cross_validation.static_and_traced(choice)
+    pairs = traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive)
+    compiled, compile_seconds = timing.compile_ahead(_fit, (method, static), *pairs)
+    params, seconds = timing.run(compiled, *pairs)
+    return params, seconds, compile_seconds
+
+
 def words(choice: Choice) -> str:
     """Hyper-parameters as "name=value name=value"."""
     return " ".join(f"{key}={_text(value)}" for key, value in choice.items())
@@ -219,10 +228,7 @@ def _evaluate(
     name: str, method: Method, choice: Choice, train: Pairs, test: Pairs, num_pictures: int
 ) -> Trial:
     """Fits a method with the given hyper-parameters on `train` and measures it on `test`."""
-    static, traced = cross_validation.static_and_traced(choice)
-    pairs = traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    fit_ahead, fit_compile = timing.compile_ahead(_fit, (method, static), *pairs)
-    params, fit_seconds = timing.run(fit_ahead, *pairs)
+    params, fit_seconds, fit_compile = fit_timed(method, choice, train)
     trial = _measure(name, method, params, test, num_pictures)
     compile_seconds = fit_compile + trial.row["compile_seconds"]
     own = {"fit_seconds": fit_seconds, "compile_seconds": compile_seconds}

@@ -15,14 +15,14 @@ from sklearn.linear_model import Ridge
 
 from experiments import compare_baselines, comparison, run_folder, summary, timing
 from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import METHODS, VARIANTS
+from experiments.methods import GANS, METHODS, VARIANTS
 from mlr_jax import images, metrics, synthesis
 from mlr_jax.checks import InputError
 from mlr_jax.datasets import synthetic
 from mlr_jax.datasets.pairs import folds, split
 from tests.experiments import scripts
 
-USUAL = [name for name in METHODS if name not in VARIANTS]
+USUAL = [name for name in METHODS if name not in (*VARIANTS, *GANS)]
 HEADER = "method,mse,psnr,ssim,sharpness,num_parameters,fit_seconds,predict_seconds"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import out_of_dataset, outsiders
+from experiments import kinds_of_pictures, outsiders
 from mlr_jax import images
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
@@ -90,6 +90,6 @@ def test_real_composites_look_upright(london_dir):
 
 
 def test_pictures_that_are_shown_beside_square_ones_must_be_square():
-    out_of_dataset._check_square(Pairs(np.zeros((1, 20, 20, 1)), np.zeros((1, 20, 20, 1)), ("a",)))
+    kinds_of_pictures.check_square(Pairs(np.zeros((1, 20, 20, 1)), np.zeros((1, 20, 20, 1)), ("a",)))
     with pytest.raises(InputError, match="not 24 x 20 pixels"):
-        out_of_dataset._check_square(Pairs(np.zeros((1, 20, 24, 1)), np.zeros((1, 20, 24, 1)), ("a",)))
+        kinds_of_pictures.check_square(Pairs(np.zeros((1, 20, 24, 1)), np.zeros((1, 20, 24, 1)), ("a",)))

@@ -62,7 +62,7 @@ def everything(tmp_path_factory) -> Path:
         cwd=scripts.ROOT,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
         env=environment,
     )
     assert done.returncode == 0, done.stderr
