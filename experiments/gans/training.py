@@ -238,6 +238,13 @@ def compiled(gan: Gan) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return jax.jit(gan.step, donate_argnums=0), jax.jit(gan.generate)
 
 
+def initialize(gan: Gan, key: jax.Array) -> State:
+    """The state to begin with. What runs once is not optimised: that takes longer than is won."""
+    options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
+    state: State = jax.jit(gan.init).lower(key).compile(compiler_options=options)(key)
+    return state
+
+
 def _ended(curve: Sequence[Mapping[str, float]], seconds: float, limits: Limits) -> str:
     """Why training ends after an epoch, or nothing."""
     if not curve:
@@ -255,7 +262,7 @@ def _begin(
 ) -> tuple[State, Params, dict[str, Any]]:
     """The state to go on from, the best parameters so far, and notes."""
     if manager.latest_step() is None:
-        state = jax.jit(gan.init)(key)
+        state = initialize(gan, key)
         best = jax.tree.map(jnp.copy, gan.synthesis_params(state.generators))
         return state, best, {"settings": dict(settings), "curve": [], "seconds": 0.0, "totals": {}}
     _check_settings(manager, settings)
