@@ -21,7 +21,7 @@ MESH = Mesh(np.array(jax.devices()[:1]), ("i",))
 def environment(flags: str) -> dict[str, str]:
     """Of a process with a JAX of its own: how many devices there are is settled when it starts."""
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return outer | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    return outer | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{outer.get('XLA_FLAGS', '')} {flags}"}
 
 
 @pytest.mark.long
