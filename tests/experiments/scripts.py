@@ -55,11 +55,11 @@ def run(module: str, *flags: str, optimize: bool = True) -> subprocess.Completed
 
 
 def start(module: str, *flags: str) -> subprocess.Popen:
-    """Starts `python -m module flags`, not forked."""
+    """Starts `python -m module flags`, not forked, and compiled as a user's would be."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *flags],
         cwd=ROOT,
-        env=_environment(),
+        env={name: value for name, value in _environment().items() if name != "XLA_FLAGS"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
