@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -54,12 +55,12 @@ def run(module: str, *flags: str, optimize: bool = True) -> subprocess.Completed
     return subprocess.CompletedProcess(["python", "-m", module, *flags], return_code, *said)
 
 
-def start(module: str, *flags: str) -> subprocess.Popen:
-    """Starts `python -m module flags`, not forked, and compiled as a user's would be."""
+def start(module: str, *flags: str, environment: Mapping[str, str] = {}) -> subprocess.Popen:
+    """Starts `python -m module flags`, not forked, with more in its environment."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *flags],
         cwd=ROOT,
-        env={name: value for name, value in _environment().items() if name != "XLA_FLAGS"},
+        env={**_environment(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
