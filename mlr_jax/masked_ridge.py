@@ -223,6 +223,7 @@ def _solve_ridge(
       `(w, solved)`: 0 and false where the system is not positive definite in its precision.
     """
     num_entries, num_examples = rows.shape
+    most = cholesky.MAX_EXCESS * _einsum("n,n->", target, target)
     if num_entries <= num_examples:
         # Padding gets a unit diagonal: no coupling, a zero right-hand side, and so a weight of 0.
         diagonal = jnp.where(valid, penalty, 1)
@@ -230,11 +231,15 @@ def _solve_ridge(
             _einsum("kn,ln->kl", rows, rows) + jnp.diag(diagonal),
             lambda w: _einsum("kn,n->k", rows, _einsum("kn,k->n", rows, w)) + diagonal * w,
             lambda w: _einsum("kn,n->k", rows, target - _einsum("kn,k->n", rows, w)) - diagonal * w,
+            # The excess of twice the objective: r^T G^-1 r.
+            lambda left, correction: _einsum("k,k->", left, correction) <= most,
         )
     dual, solved = _solve_refined(
         _einsum("kn,km->nm", rows, rows) + penalty * jnp.eye(num_examples, dtype=rows.dtype),
         lambda a: _einsum("kn,k->n", rows, _einsum("kn,n->k", rows, a)) + penalty * a,
         lambda a: target - _einsum("kn,k->n", rows, _einsum("kn,n->k", rows, a)) - penalty * a,
+        # The same is r^T (K + penalty)^-1 K r here, for the Gram matrix K: less than r^T r.
+        lambda left, correction: _einsum("n,n->", left, left) <= most,
     )
     return _einsum("kn,n->k", rows, dual), solved
 
@@ -243,6 +248,7 @@ def _solve_refined(
     gram: jax.Array,
     multiply: Callable[[jax.Array], jax.Array],
     residual: Callable[[jax.Array], jax.Array],
+    is_close: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
     """Solves a system by Cholesky factorisation and iterative refinement.
 
@@ -255,6 +261,7 @@ def _solve_refined(
       gram: `(n, n)`, the matrix G.
       multiply: x -> G x, from which the derivatives follow.
       residual: x -> b - G x, computed so that it is accurate.
+      is_close: (b - G x, the next correction) -> whether x is good enough.
 
     Returns:
       `(G^-1 b, solved)`: 0 and false where G is not positive definite in its precision.
@@ -270,8 +277,9 @@ def _solve_refined(
     solution = jnp.zeros_like(gram[0])
     for _ in range(_REFINEMENT_STEPS):
         solution = jax.lax.stop_gradient(solution + solve(None, residual(solution)))
-    last = jax.lax.custom_linear_solve(multiply, residual(solution), solve, symmetric=True)
-    solved = is_definite & jnp.isfinite(last).all()
+    left = residual(solution)
+    last = jax.lax.custom_linear_solve(multiply, left, solve, symmetric=True)
+    solved = is_definite & jnp.isfinite(last).all() & is_close(left, last)
     return solution + last, solved
 
 

@@ -106,6 +106,7 @@ def _fit(
     coefficients, solved = _solve_kernels(examples, outputs, window, penalty, num)
 
     weights = _combine(jnp.moveaxis(examples, -1, 1), coefficients, window)
+    solved &= _is_close(weights, coefficients, examples, outputs, window, penalty, num)
     reach_y, reach_x = masks.reach(window)
     seen = jnp.zeros_like(target_mean)
     mean = jnp.pad(input_mean, ((reach_y, reach_y), (reach_x, reach_x), (0, 0)))
@@ -215,6 +216,28 @@ def _solve(kernels: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]
 
     solutions, solved = jax.vmap(solve_one)(kernels, values)
     return jnp.moveaxis(solutions, 0, -1), solved
+
+
+def _is_close(
+    weights: jax.Array,
+    coefficients: jax.Array,
+    examples: jax.Array,
+    outputs: jax.Array,
+    window: masks.Window,
+    penalty: jax.Array,
+    num: int,
+) -> jax.Array:
+    """Whether the weights have nearly the least objective, `(height, width)`, by what they make of the examples.
+
+    With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value.
+    """
+    nothing = jnp.zeros_like(coefficients[0])
+    params = jax.lax.stop_gradient(WindowLinear(weights, nothing))
+    made = window_linear.predict(params, jax.lax.stop_gradient(examples), window)
+    centred = (jnp.arange(len(examples)) < num)[:, None, None]
+    diagonal = jnp.where(centred, penalty[None], 1 + penalty[None] / num)
+    left = outputs - made - diagonal[..., None] * jnp.moveaxis(coefficients, 1, -1)
+    return (jnp.sum(left**2, axis=0) <= cholesky.MAX_EXCESS * jnp.sum(outputs**2, axis=0)).all(axis=-1)
 
 
 def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -> jax.Array:

@@ -9,8 +9,29 @@ of 49 rows, where that was measured.
 import jax
 import jax.numpy as jnp
 
+MAX_EXCESS = 1e-3
+"""Of a regression's objective without weights: what a solution may leave above the least value."""
+
 # Rows that are eliminated one by one; what is above them is subtracted by a matrix product.
 _PANEL = 8
+# Units of rounding of a diagonal entry: what is left of it after elimination is noise if it is no more.
+_NOISE = 4
+
+
+def least_pivots(diagonal: jax.Array) -> jax.Array:
+    """What must be left of diagonal entries when all rows before are eliminated, for a system to be solved.
+
+    Elimination subtracts numbers as large as the entry itself. Where hardly more is left than they were
+    rounded by, the matrix is not positive definite in its precision, whatever the sign of what is left: the
+    solution would be worse than none.
+
+    Args:
+      diagonal: of the matrix.
+
+    Returns:
+      The same shape.
+    """
+    return _NOISE * jnp.finfo(diagonal.dtype).eps * diagonal
 
 
 def factor(matrix: jax.Array) -> jax.Array:
@@ -20,9 +41,10 @@ def factor(matrix: jax.Array) -> jax.Array:
       matrix: `(n, n)`, symmetric positive definite. Only its upper triangle is read.
 
     Returns:
-      `(n, n)`; NaN where the matrix is not positive definite in its precision.
+      `(n, n)`; NaN where the matrix is not positive definite in its precision, see `least_pivots`.
     """
     size = len(matrix)
+    least = least_pivots(jnp.diagonal(matrix))
     upper = jnp.zeros_like(matrix)
     for start in range(0, size, _PANEL):
         end = min(start + _PANEL, size)
@@ -30,11 +52,11 @@ def factor(matrix: jax.Array) -> jax.Array:
         if start:
             above = upper[:start, start:]
             panel -= jnp.einsum("ki,kj->ij", above[:, : end - start], above, precision="highest")
-        upper = upper.at[start:end, start:].set(_eliminate(panel))
+        upper = upper.at[start:end, start:].set(_eliminate(panel, least[start:end]))
     return upper
 
 
-def _eliminate(panel: jax.Array) -> jax.Array:
+def _eliminate(panel: jax.Array, least: jax.Array) -> jax.Array:
     """The rows of the factor, from those of the matrix, `(rows, columns)`, that are left of it.
 
     The multiples of a row that a step adds to all are made one step before, as in `pixel_systems`.
@@ -43,7 +65,7 @@ def _eliminate(panel: jax.Array) -> jax.Array:
 
     def multiples(panel: jax.Array, j: jax.Array) -> jax.Array:
         column = jax.lax.dynamic_index_in_dim(panel, j, keepdims=False)[: len(rows)]
-        scale = jax.lax.rsqrt(jnp.where(column[j] > 0, column[j], jnp.nan))
+        scale = jax.lax.rsqrt(jnp.where(column[j] > least[j], column[j], jnp.nan))
         return jnp.where(rows == j, scale, jnp.where(rows > j, -column * scale**2, 0))
 
     def step(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

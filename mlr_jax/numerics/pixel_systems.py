@@ -10,6 +10,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from mlr_jax.numerics import cholesky
+
 # Panels of rows into which larger systems are cut: each is a loop to compile.
 _MAX_PANELS = 13
 
@@ -46,7 +48,7 @@ def _solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
     rest, factor, x = dict(gram), Planes(), list(right)
     for k in range(size):
         pivot = rest[k, k]
-        factor[k, k] = 1 / jnp.where(pivot > 0, pivot, jnp.nan)
+        factor[k, k] = 1 / jnp.where(pivot > cholesky.least_pivots(gram[k, k]), pivot, jnp.nan)
         for i in range(k + 1, size):
             factor[k, i] = rest[k, i] * factor[k, k]
             x[i] -= factor[k, i][None] * x[k]
@@ -87,11 +89,13 @@ def _solve(gram: jax.Array, right: jax.Array) -> jax.Array:
     """Cholesky's elimination, panel by panel of rows, the right sides with them; then back substitution."""
     size = len(gram)
     upper, rest, values = jnp.zeros_like(gram), gram, right
+    least = cholesky.least_pivots(jnp.moveaxis(jnp.diagonal(gram), -1, 0))
     # More rows in a panel do more work in its slow elimination; fewer read and write the rest more often.
     height = max(4, -(-size // _MAX_PANELS))
     for start in range(0, size, height):
         num, columns = min(height, len(rest)), len(rest)
-        panel = _eliminate(jnp.concatenate([rest[:num], values[start : start + num]], axis=1))
+        panel = jnp.concatenate([rest[:num], values[start : start + num]], axis=1)
+        panel = _eliminate(panel, least[start : start + num])
         upper = upper.at[start : start + num, start:].set(panel[:, :columns])
         values = values.at[start : start + num].set(panel[:, columns:])
         if num < columns:
@@ -101,7 +105,7 @@ def _solve(gram: jax.Array, right: jax.Array) -> jax.Array:
     return _substitute_back(upper, values)
 
 
-def _eliminate(panel: jax.Array) -> jax.Array:
+def _eliminate(panel: jax.Array, least: jax.Array) -> jax.Array:
     """The first rows of the factor, and of the right sides, from those that are left of the systems.
 
     Every step adds multiples of one row to all. The multiples are made one step before: a loop that made
@@ -112,7 +116,8 @@ def _eliminate(panel: jax.Array) -> jax.Array:
     def multiples(panel: jax.Array, j: jax.Array) -> jax.Array:
         column = jax.lax.dynamic_index_in_dim(panel, j, keepdims=False)[: len(panel)]
         pivot = jax.lax.dynamic_index_in_dim(column, j, keepdims=False)
-        scale = jax.lax.rsqrt(jnp.where(pivot > 0, pivot, jnp.nan))[None]
+        smallest = jax.lax.dynamic_index_in_dim(least, j, keepdims=False)
+        scale = jax.lax.rsqrt(jnp.where(pivot > smallest, pivot, jnp.nan))[None]
         below = jnp.where((rows > j)[:, None], -column * scale**2, 0)
         return jnp.where((rows == j)[:, None], scale, below)
 

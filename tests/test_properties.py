@@ -1,0 +1,173 @@
+"""Hostile input: whatever the pictures, masks and penalties, a fit is right, or says where it is not.
+
+Shapes are few, since each is compiled; what is in them is hypothesis' to find. The bound is on the objective: a
+solution of ridge regression in float32 may differ from the exact one where hardly anything tells them apart,
+but what it minimises must be as small, up to a part of what no regression at all would leave.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mlr_jax import checks, masked_ridge, masks, synthesis, window_dual, window_statistics
+from mlr_jax.checks import InputError
+
+HEIGHT, WIDTH = 3, 4
+NUM_PIXELS = HEIGHT * WIDTH
+MAX_INPUTS = 4
+# One example, fewer than a window has entries, and more.
+NUMS = (1, 3, 12)
+WINDOWS = {"pixel": masks.square(1), "square": masks.square(3), "off the middle": masks.window([(0, 1), (1, -1)])}
+
+# Excess of the objective over its minimum, in parts of its value without any weights; measured at most 0.02.
+EXCESS = {np.float32: 0.05, np.float64: 1e-6}
+
+TRIED = hypothesis.settings(
+    max_examples=300, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+
+
+class Problem(NamedTuple):
+    inputs: np.ndarray
+    targets: np.ndarray
+    penalty: float
+    penalize_bias: bool
+
+
+@st.composite
+def problems(draw, dtype=np.float32) -> Problem:
+    """Pictures `(num, pixels)` of which some pixels are constant, equal, black, nearly equal, tiny or huge."""
+    num = draw(st.sampled_from(NUMS))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    inputs, targets = rng.random((2, num, NUM_PIXELS))
+    treatments = {
+        "nothing": lambda x, one, other: None,
+        "constant": lambda x, one, other: x[:, one].fill(0.7),
+        "black": lambda x, one, other: x[:, one].fill(0.0),
+        "equal": lambda x, one, other: np.copyto(x[:, one], x[:, other]),
+        "nearly equal": lambda x, one, other: np.copyto(x[:, one], x[:, other] + 1e-5 * x[:, one]),
+        "one face": lambda x, one, other: np.copyto(x, x[:1]),
+        "one colour": lambda x, one, other: np.copyto(x, x[:, :1]),
+    }
+    pixels = st.integers(0, NUM_PIXELS - 1)
+    for name in draw(st.lists(st.sampled_from(list(treatments)), max_size=3)):
+        treatments[name](inputs, draw(pixels), draw(pixels))
+    inputs *= 10.0 ** draw(st.sampled_from([0, 0, 0, -3, 3, -15, 15, -40]))
+    targets *= 10.0 ** draw(st.sampled_from([0, 0, 0, -3, 3, -15, 15, -40]))
+    penalty = 10.0 ** draw(st.floats(-12, 12)) if draw(st.integers(0, 9)) else 0.0
+    return Problem(inputs.astype(dtype), targets.astype(dtype), penalty, draw(st.booleans()))
+
+
+@st.composite
+def sparse_masks(draw) -> masks.Mask:
+    """Any inputs for any output, padding anywhere; rows may be empty."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    indices = np.stack([rng.permutation(NUM_PIXELS)[:MAX_INPUTS] for _ in range(NUM_PIXELS)])
+    valid = rng.random(indices.shape) < draw(st.sampled_from([0.0, 0.3, 0.8, 1.0]))
+    return masks.Mask(indices.astype(np.int32), valid)
+
+
+def assert_solved_or_said(
+    problem: Problem, mask: masks.Mask, weights: np.ndarray, bias: np.ndarray, solved: np.ndarray
+) -> None:
+    """Each pixel has nearly the least objective, or is said not to be solved and predicts the mean."""
+    inputs, targets = (each.astype(np.float64) for each in problem[:2])
+    assert np.isfinite(weights).all()
+    assert np.isfinite(bias).all()
+    assert set(np.unique(solved)) <= {0, 1}
+    assert (weights[~np.asarray(mask.valid)] == 0).all()
+    penalty, dtype = float(problem.inputs.dtype.type(problem.penalty)), problem.inputs.dtype.type
+    rounding = np.finfo(dtype).eps
+    num = len(inputs)
+    for i in range(len(bias)):
+        seen = np.asarray(mask.indices)[i][np.asarray(mask.valid)[i]]
+        ours = weights[i][np.asarray(mask.valid)[i]].astype(np.float64)
+        design, target = inputs[:, seen], targets[:, i]
+        if not solved[i]:
+            share = num / (num + penalty) if problem.penalize_bias else 1
+            assert (ours == 0).all()
+            np.testing.assert_allclose(bias[i], share * target.mean(), rtol=1e-4, atol=np.finfo(dtype).tiny)
+            assert is_hard(design, penalty, dtype), "a system that could be solved"
+            continue
+        if problem.penalize_bias:
+            design, ours = np.column_stack([design, np.ones(num)]), np.append(ours, float(bias[i]))
+        else:
+            # The best bias for these weights; how good the one that was found is, is asked below.
+            expected = target.mean() - design.mean(axis=0) @ ours
+            scale = np.abs(target).max() + np.abs(design).max(initial=0) * np.abs(ours).sum()
+            assert abs(bias[i] - expected) <= 100 * rounding * scale + np.finfo(dtype).tiny
+            design, target = design - design.mean(axis=0), target - target.mean()
+        # Noise of centring in the problem's precision is no part of its solution.
+        noise = rounding * np.abs(inputs).max(initial=0) * np.sqrt(num)
+        none = np.sum(target**2)
+        left = np.sum((target - design @ ours) ** 2) + penalty * np.sum(ours**2)
+        least = smallest(design, target, penalty)
+        slack = (noise * np.abs(ours).sum()) ** 2 + (rounding * np.abs(targets[:, i]).max()) ** 2 * num
+        if left - least > EXCESS[dtype] * none + 100 * slack + np.finfo(dtype).tiny: np.savez("/tmp/bad.npz", i=i, inputs=problem.inputs, targets=problem.targets, indices=mask.indices, valid=mask.valid, penalty=problem.penalty, pb=problem.penalize_bias)
+        assert left - least <= EXCESS[dtype] * none + 100 * slack + np.finfo(dtype).tiny
+
+
+def smallest(design: np.ndarray, target: np.ndarray, penalty: float) -> float:
+    """The least value of the objective, by singular values: it needs no system."""
+    if design.shape[1] == 0:
+        return float(np.sum(target**2))
+    left, values, _ = np.linalg.svd(design, full_matrices=False)
+    along = left.T @ target
+    shrunk = penalty / np.maximum(values**2 + penalty, np.finfo(np.float64).tiny)
+    # Where the design is nothing but rounding, its directions are any.
+    shrunk[values <= 1e-14 * values[0]] = 1
+    # ||t||^2 - sum along^2 (1 - shrunk), without its cancellation where nothing is left.
+    return float(np.sum((target - left @ along) ** 2) + np.sum(along**2 * shrunk))
+
+
+def is_hard(design: np.ndarray, penalty: float, dtype: type) -> bool:
+    """Whether the penalty is lost beside the inputs, or these are too large or too small for their squares."""
+    size = np.append(design, 1)
+    largest = np.sum(size**2)
+    limits = np.finfo(dtype)
+    return (
+        penalty <= 1e3 * limits.eps * largest
+        or largest * len(size) > limits.max / 1e3
+        or penalty + largest < 1e3 * limits.tiny
+    )
+
+
+@TRIED
+@hypothesis.given(problems(), sparse_masks())
+def test_any_mask(problem, mask):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", checks.UnsolvedWarning)
+        params = masked_ridge.fit(
+            problem.inputs, problem.targets, mask, problem.penalty, penalize_bias=problem.penalize_bias
+        )
+    assert_solved_or_said(problem, mask, *(np.asarray(each) for each in params))
+
+
+@pytest.mark.parametrize("solver", ["primal", "dual", "gather"])
+@pytest.mark.parametrize("name", WINDOWS)
+@TRIED
+@hypothesis.given(problem=problems())
+def test_any_pictures(name, solver, problem):
+    window = WINDOWS[name]
+    if solver == "dual" and not window_dual.is_slidable(window):
+        pytest.skip("it slides over rectangles")
+    images = [each.reshape(-1, HEIGHT, WIDTH, 1) for each in problem[:2]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", checks.UnsolvedWarning)
+        model = synthesis.fit(
+            *images,
+            window=window,
+            penalty=problem.penalty,
+            penalize_bias=problem.penalize_bias,
+            solver=solver,
+        )
+    weights = np.asarray(model.weights)[0, :, 0].reshape(-1, NUM_PIXELS).T
+    bias, solved = (np.asarray(each)[0].ravel() for each in (model.bias, model.solved))
+    assert_solved_or_said(problem, masks.as_mask(window, HEIGHT, WIDTH), weights, bias, solved)
