@@ -12,7 +12,7 @@ from mlr_jax import array_file, checks
 from mlr_jax.synthesis import ExpressionStatistics
 
 _KIND = "training's sums"
-_VERSION = 2
+_VERSION = 3
 
 # Settings that are digests say nothing to a reader.
 _DIGESTS = {
@@ -25,17 +25,23 @@ class Checkpoint(NamedTuple):
     """The sums over the first pairs of a data set.
 
     Attributes:
-      num_pairs: how many.
+      num_pairs: how many, those that could not be read among them.
       statistics: the sums.
+      left_out: why, for each pair that could not be read.
     """
 
     num_pairs: int
     statistics: ExpressionStatistics
+    left_out: tuple[str, ...] = ()
 
 
 def save(path: Path, settings: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     """Replaces the file at once: a program that is killed leaves the old one or the new one."""
-    header = {"settings": dict(settings), "num_pairs": checkpoint.num_pairs}
+    header = {
+        "settings": dict(settings),
+        "num_pairs": checkpoint.num_pairs,
+        "left_out": list(checkpoint.left_out),
+    }
     array_file.save(path, _KIND, _VERSION, _by_name(checkpoint.statistics), header)
 
 
@@ -60,7 +66,7 @@ def load(path: Path, settings: Mapping[str, Any], like: ExpressionStatistics) ->
         arrays, header = array_file.load(path, _KIND, _VERSION)
     except checks.InputError as error:
         raise checks.InputError(f"{error}; {remedy}") from error
-    if set(header) != {"settings", "num_pairs"}:
+    if set(header) != {"settings", "num_pairs", "left_out"}:
         raise checks.InputError(f"{path} does not say what it was made with; {remedy}")
     differences = _differences(header["settings"], _as_json(settings))
     if differences:
@@ -69,7 +75,8 @@ def load(path: Path, settings: Mapping[str, Any], like: ExpressionStatistics) ->
     if _shapes(arrays) != _shapes(expected):
         raise checks.InputError(f"{path} has other arrays than its settings ask for; {remedy}")
     leaves = [jnp.asarray(arrays[name]) for name in expected]
-    return Checkpoint(header["num_pairs"], jax.tree.unflatten(jax.tree.structure(like), leaves))
+    statistics = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return Checkpoint(header["num_pairs"], statistics, tuple(header["left_out"]))
 
 
 def _by_name(statistics: ExpressionStatistics) -> dict[str, Any]:

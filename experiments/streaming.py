@@ -91,6 +91,7 @@ def accumulate(
     save: Callable[[Checkpoint], None],
     is_stopped: Callable[[], bool],
     advance: Callable[[int], object],
+    leave_out: Callable[[str], object] | None = None,
 ) -> Summed:
     """Adds all pairs that are left to the sums.
 
@@ -107,21 +108,31 @@ def accumulate(
       save: keeps the sums. Called at the end, too, and when a picture cannot be read.
       is_stopped: asked after every batch; if it says so, the sums are saved and returned as they are.
       advance: told of the pairs of every batch, for a progress bar.
+      leave_out: told why a pair cannot be read, which then is left out. Without it that is an error.
 
     Returns:
       The sums.
 
     Raises:
-      InputError: a picture cannot be read; the message names it.
+      InputError: a picture cannot be read, and is not to be left out, or no pair can; the message names it.
     """
     start = time.perf_counter()
     waiting = 0.0
+    total = len(source.subjects)
+    left_out = list(begun.left_out) if begun else []
+
+    def note(index: int, error: checks.InputError) -> None:
+        left_out.append(f"{source.subjects[index]}: {error}")
+        if leave_out is not None:
+            leave_out(left_out[-1])
+
     # The old sums are given away: the new ones take their memory.
     update = jax.jit(synthesis.update, donate_argnums=0)
     checkpoint = begun
-    saved = begun.num_pairs if begun else 0
-    with contextlib.closing(sources.batches(source, batch_size, start=saved)) as reader:
-        while checkpoint is None or checkpoint.num_pairs < len(source.subjects):
+    num_pairs = saved = begun.num_pairs if begun else 0
+    reading = sources.batches(source, batch_size, start=saved, leave_out=None if leave_out is None else note)
+    with contextlib.closing(reading) as reader:
+        while num_pairs < total:
             asked = time.perf_counter()
             try:
                 neutral, expressive = next(reader)
@@ -130,18 +141,25 @@ def accumulate(
                     save(checkpoint)
                 raise
             waiting += time.perf_counter() - asked
-            if checkpoint is None:
-                zero = synthesis.init_statistics(neutral, expressive, window=window, channels=channels)
-                checkpoint = Checkpoint(0, zero)
-            added = update(checkpoint.statistics, neutral, expressive)
-            # The threads read on meanwhile. Without waiting, batches would pile up before the device.
-            checkpoint = Checkpoint(checkpoint.num_pairs + len(neutral), jax.block_until_ready(added))
-            advance(len(neutral))
-            if checkpoint.num_pairs // save_every > saved // save_every:
+            gone_through = min(batch_size, total - num_pairs)
+            num_pairs += gone_through
+            if len(neutral):
+                if checkpoint is None:
+                    zero = synthesis.init_statistics(neutral, expressive, window=window, channels=channels)
+                    checkpoint = Checkpoint(0, zero)
+                added = update(checkpoint.statistics, neutral, expressive)
+                # The threads read on meanwhile. Without waiting, batches would pile up before the device.
+                checkpoint = checkpoint._replace(statistics=jax.block_until_ready(added))
+            if checkpoint is not None:
+                checkpoint = checkpoint._replace(num_pairs=num_pairs, left_out=tuple(left_out))
+            advance(gone_through)
+            if checkpoint is not None and num_pairs // save_every > saved // save_every:
                 save(checkpoint)
-                saved = checkpoint.num_pairs
-            if is_stopped():
+                saved = num_pairs
+            if is_stopped() and checkpoint is not None:
                 break
+    if checkpoint is None:
+        raise checks.InputError(f"none of the {total:,} pairs can be read; the first is {left_out[0]}")
     if checkpoint.num_pairs > saved:
         save(checkpoint)
     return Summed(checkpoint, time.perf_counter() - start, waiting)

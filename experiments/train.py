@@ -12,6 +12,9 @@ and comes to the same model to the bit, however often it was stopped or killed. 
 another --penalty costs no more than solving again. What changes the sums (data, window, channel mode, batch
 size, versions, kind of device) needs another --output_dir, or --restart.
 
+A pair with a picture that cannot be read is left out, with a line that says why, and counted; with --strict
+it ends the training, the sums so far being saved.
+
 --kind=warped_ridge trains a model whose pixels move before they mix (mlr_jax/warped_ridge.py). It looks at
 every pair more than once: all must fit into memory, and what is stopped begins anew. Where pixels come from
 is found by registration of the pictures, or from --points of a face mesh in both.
@@ -79,6 +82,7 @@ _SAVE_EVERY = flags.DEFINE_integer(
     "save_every", 5000, "Pairs after which the sums are saved, at the end of a batch.", lower_bound=1
 )
 _RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever was summed before.")
+_STRICT = flags.DEFINE_bool("strict", False, "End where a picture cannot be read, instead of leaving it out.")
 _WEIGHTS = flags.DEFINE_enum(
     "weights", "float32", ["float32", "float16"], "Numbers in the model's file; float16 take half the space."
 )
@@ -128,6 +132,7 @@ def train() -> None:
             save=lambda sums: checkpoint.save(sums_path, settings, sums),
             is_stopped=lambda: bool(signals),
             advance=bar.update,
+            leave_out=None if _STRICT.value else _report_left_out,
         )
     num_summed = summed.checkpoint.num_pairs
     if signals and num_summed < len(source.subjects):
@@ -151,6 +156,7 @@ def train() -> None:
     figures = {
         "num_pairs": num_summed,
         "num_pairs_before": num_begun,
+        "left_out": summed.checkpoint.left_out,
         "pairs_per_second": (num_summed - num_begun) / summed.seconds,
         "sum_seconds": summed.seconds,
         "waiting_seconds": summed.waiting_seconds,
@@ -207,11 +213,20 @@ def _train_warped(source: Source, output_dir: Path, model_path: Path) -> None:
     print(f"\nModel: {model_path}\nFigures and configuration: {output_dir}")
 
 
+def _report_left_out(why: str) -> None:
+    tqdm.write(f"left out: {why}", file=sys.stderr)
+
+
 def _report(source: Source, figures: dict[str, Any], output_dir: Path) -> None:
     height, width, channels = source.shape
     print(f"{figures['num_pairs']:,} pairs, {data.title()}, {height} x {width} x {channels}")
     if figures["num_pairs_before"]:
         print(f"{figures['num_pairs_before']:,} of them were summed before")
+    if figures["left_out"]:
+        print(
+            f"note: {len(figures['left_out']):,} of them could not be read, and were left out; train.json "
+            "names them"
+        )
     if figures["num_pairs"] > figures["num_pairs_before"]:
         print(
             f"summed in {figures['sum_seconds']:.1f} s with compilation, {figures['pairs_per_second']:.0f} "

@@ -227,7 +227,7 @@ def _is_close(
     penalty: jax.Array,
     num: int,
 ) -> jax.Array:
-    """Whether the weights have nearly the least objective, `(height, width)`, by what they make of the examples.
+    """Where weights have nearly the least objective, by what they make of the examples: `(height, width)`.
 
     With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value.
     """

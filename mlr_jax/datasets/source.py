@@ -72,7 +72,11 @@ def take(source: Source, indices: Sequence[int] | np.ndarray) -> Source:
 
 
 def batches(
-    source: Source, batch_size: int, *, start: int = 0
+    source: Source,
+    batch_size: int,
+    *,
+    start: int = 0,
+    leave_out: Callable[[int, checks.InputError], object] | None = None,
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Reads all pairs in order, some at a time, ahead of time in threads of its own.
 
@@ -82,12 +86,14 @@ def batches(
       source: to read from.
       batch_size: pairs in each batch but the last, which has the rest.
       start: the pair to begin with.
+      leave_out: told the place of a pair that cannot be read, and why; its batch then has a pair less, or
+        none. Without it such a pair is an error.
 
     Yields:
       `(neutral, expressive)`, each `(batch_size, height, width, channels)` float32.
 
     Raises:
-      InputError: a picture cannot be read; the message names it.
+      InputError: a picture cannot be read, and nobody wants it left out; the message names it.
     """
     checks.positive_integer("source.batches", "batch_size", batch_size)
     waiting: deque[_Batch] = deque()
@@ -97,9 +103,9 @@ def batches(
                 last = min(first + batch_size, len(source.subjects))
                 waiting.append(_submit(pool, source, range(first, last)))
                 if len(waiting) > _AHEAD:
-                    yield _wait(waiting.popleft())
+                    yield _wait(waiting.popleft(), leave_out)
             while waiting:
-                yield _wait(waiting.popleft())
+                yield _wait(waiting.popleft(), leave_out)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -138,8 +144,9 @@ def load(
 
 
 class _Batch(NamedTuple):
-    """Pictures, which are there when all tasks are done."""
+    """Pictures of the pairs `indices`, which are there when all tasks are done."""
 
+    indices: range
     neutral: np.ndarray
     expressive: np.ndarray
     tasks: list[Future[None]]
@@ -152,10 +159,21 @@ def _submit(pool: ThreadPoolExecutor, source: Source, indices: range) -> _Batch:
     def read(place: int, index: int) -> None:
         neutral[place], expressive[place] = source.read(index)
 
-    return _Batch(neutral, expressive, [pool.submit(read, *job) for job in enumerate(indices)])
+    return _Batch(indices, neutral, expressive, [pool.submit(read, *job) for job in enumerate(indices)])
 
 
-def _wait(batch: _Batch) -> tuple[np.ndarray, np.ndarray]:
-    for task in batch.tasks:
-        task.result()
-    return batch.neutral, batch.expressive
+def _wait(
+    batch: _Batch, leave_out: Callable[[int, checks.InputError], object] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    is_read = np.ones(len(batch.indices), bool)
+    for place, (index, task) in enumerate(zip(batch.indices, batch.tasks, strict=True)):
+        try:
+            task.result()
+        except checks.InputError as error:
+            if leave_out is None:
+                raise
+            leave_out(index, error)
+            is_read[place] = False
+    if is_read.all():
+        return batch.neutral, batch.expressive
+    return batch.neutral[is_read], batch.expressive[is_read]

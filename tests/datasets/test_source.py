@@ -99,6 +99,21 @@ def test_an_unreadable_picture_comes_when_it_is_its_turn(counted):
     assert threading.active_count() == before
 
 
+def test_unreadable_pictures_can_be_left_out(counted):
+    source, _ = counted
+
+    def read(index):
+        if index in (1, 4, 5):
+            raise InputError(f"cannot read {index}.png")
+        return source.read(index)
+
+    said = []
+    parts = list(sources.batches(source._replace(read=read), 2, leave_out=lambda *why: said.append(why)))
+    assert [len(neutral) for neutral, _ in parts[:3]] == [1, 2, 0]
+    np.testing.assert_array_equal(parts[0][0][0], picture(0))
+    assert [(place, str(error)) for place, error in said] == [(n, f"cannot read {n}.png") for n in (1, 4, 5)]
+
+
 def test_takes_some(counted):
     source, _ = counted
     some = sources.take(sources.take(source, [7, 3, 5]), [2, 0])

@@ -35,9 +35,12 @@ def like(source):
     return streaming.statistics_like(source, **OPTIONS)
 
 
-def accumulate(source, begun=None, *, save=lambda _: None, save_every=NUM, is_stopped=lambda: False):
+def accumulate(
+    source, begun=None, *, save=lambda _: None, save_every=NUM, is_stopped=lambda: False, leave_out=None
+):
     advance = lambda _: None  # noqa: E731
     options = {"save": save, "save_every": save_every, "is_stopped": is_stopped, "advance": advance}
+    options["leave_out"] = leave_out
     return streaming.accumulate(source, begun, **OPTIONS, **options).checkpoint
 
 
@@ -85,6 +88,42 @@ def test_what_was_summed_is_kept_when_a_picture_is_broken(source):
     with pytest.raises(InputError, match=r"cannot read 7\.png"):
         accumulate(source._replace(read=read), save=lambda sums: saved.append(sums.num_pairs))
     assert saved == [6]
+
+
+def unreadable(source, places):
+    def read(index):
+        if index in places:
+            raise InputError(f"cannot read {index}.png")
+        return source.read(index)
+
+    return source._replace(read=read)
+
+
+@pytest.mark.parametrize("places", [{7}, {0, 1, 2}, {3, 4, 10}, {9, 10}])
+def test_pairs_that_cannot_be_read_are_left_out(tmp_path, source, like, pictures, places):
+    """Some of a batch or all of it; and what was begun goes on to the same bits."""
+    broken, said = unreadable(source, places), []
+    sums = accumulate(broken, leave_out=said.append)
+    assert sums.num_pairs == NUM
+    assert said == list(sums.left_out) == [f"s{n}: cannot read {n}.png" for n in sorted(places)]
+    kept = [n for n in range(NUM) if n not in places]
+    assert float(sums.statistics.groups.num_pairs[0]) == len(kept)
+    model, whole = synthesis.solve(sums.statistics), synthesis.fit(*(each[kept] for each in pictures))
+    np.testing.assert_allclose(model.weights, whole.weights, atol=1e-5)
+
+    path = tmp_path / "sums.npz"
+    left = iter([False, True, True])
+    begun = accumulate(broken, leave_out=said.append, is_stopped=lambda: next(left, True))
+    assert 0 < begun.num_pairs < NUM
+    checkpoint.save(path, SETTINGS, begun)
+    again = accumulate(broken, checkpoint.load(path, SETTINGS, like), leave_out=said.append)
+    assert again.left_out == sums.left_out
+    assert as_bytes(again) == as_bytes(sums)
+
+
+def test_when_no_pair_can_be_read(source):
+    with pytest.raises(InputError, match=r"none of the 11 pairs can be read; the first is s0: cannot read 0"):
+        accumulate(unreadable(source, range(NUM)), leave_out=lambda _: None)
 
 
 def test_finished_sums_are_not_read_again(source):

@@ -96,7 +96,7 @@ def num_summed(path: Path) -> int:
     """How far the sums on disk are."""
     if not path.exists():
         return 0
-    return array_file.load(path, "training's sums", 2).header["num_pairs"]
+    return array_file.load(path, "training's sums", 3).header["num_pairs"]
 
 
 def wait_for_more(process: subprocess.Popen, sums: Path, before: int) -> None:
@@ -209,11 +209,28 @@ def test_mistakes_get_one_line(tmp_path, mistake, words):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_a_broken_picture_is_named(tmp_path):
+@pytest.fixture
+def broken(tmp_path) -> tuple[str, ...]:
+    """Flags of twenty pairs: one has a picture that is none."""
     make_pairs(tmp_path / "faces", 20, 16)
     (tmp_path / "faces" / "happy" / "00013.png").write_text("rubbish")
     data = ("--dataset=folder", f"--data_dir={tmp_path / 'faces'}", "--image_size=16", "--channels=1")
-    done = run(*data, "--batch_size=11", f"--output_dir={tmp_path / 'run'}")
+    return (*data, "--batch_size=11", f"--output_dir={tmp_path / 'run'}")
+
+
+def test_a_broken_picture_is_left_out(broken, tmp_path):
+    done = run(*broken)
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stderr.replace("\r", "\n").splitlines() if "left out" in line]
+    assert said.startswith("left out: 00013: cannot read ")
+    assert "note: 1 of them could not be read, and were left out" in done.stdout
+    figures = json.loads((tmp_path / "run" / "train.json").read_text())
+    assert figures["num_pairs"] == 20
+    assert [f"left out: {why}" for why in figures["left_out"]] == [said.strip()]
+
+
+def test_a_broken_picture_is_named(broken, tmp_path):
+    done = run(*broken, "--strict")
     assert done.returncode == 1
     last = done.stderr.replace("\r", "\n").strip().splitlines()[-1].strip()
     assert last.startswith("error: cannot read ")
