@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import functools
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 from absl import flags
+from filelock import FileLock, Timeout
 
 import mlr_jax
 from mlr_jax import checks
@@ -26,13 +28,35 @@ _OUTPUT_DIR = flags.DEFINE_string(
 )
 
 
-def chosen(experiment: str) -> Path:
+def chosen(experiment: str, *, is_shared: bool = False) -> Path:
     """The folder that the flag names, made if need be; by default `runs/` and the experiment's name.
 
+    It is this program's until it ends, however it ends: a second run would mix its files with the first's.
+
+    Args:
+      experiment: its name.
+      is_shared: whether another process of the same run has it already.
+
     Raises:
-      InputError: it cannot be made or written to.
+      InputError: it cannot be made or written to, or another run is writing into it.
     """
-    return create(_OUTPUT_DIR.value or f"runs/{experiment}")
+    folder = create(_OUTPUT_DIR.value or f"runs/{experiment}")
+    if not is_shared:
+        _reserve(folder.resolve())
+    return folder
+
+
+@functools.cache
+def _reserve(folder: Path) -> FileLock:
+    """Once for every program, which keeps the lock."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise checks.InputError(
+            f"--output_dir: another run is writing into {folder}; wait until it ends, or give another folder"
+        ) from error
+    return lock
 
 
 def create(path: str, *, flag: str = "output_dir") -> Path:

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,15 +42,18 @@ _CACHE = "JAX_COMPILATION_CACHE_DIR"
 _TIMEOUT_SECONDS = 600
 
 
-def run(module: str, *flags: str, optimize: bool = True) -> subprocess.CompletedProcess:
+def run(
+    module: str, *flags: str, optimize: bool = True, kill_after: float | None = None
+) -> subprocess.CompletedProcess:
     """Runs `python -m module flags`, ten minutes at most: its exit status, and what it said.
 
-    Where little is computed, it does not pay that the compiler optimises it.
+    Where little is computed, it does not pay that the compiler optimises it. After `kill_after` seconds it is
+    killed.
     """
     server = _server()
     with tempfile.TemporaryDirectory() as folder:
         outputs = [str(Path(folder) / name) for name in ("output", "errors")]
-        print(json.dumps([module, flags, *outputs, optimize]), file=server.stdin, flush=True)
+        print(json.dumps([kill_after, module, flags, *outputs, optimize]), file=server.stdin, flush=True)
         return_code = int(server.stdout.readline())
         said = [Path(each).read_text() for each in outputs]
     return subprocess.CompletedProcess(["python", "-m", module, *flags], return_code, *said)
@@ -98,12 +102,24 @@ def _serve() -> None:
     # Nobody need look through all that was imported, to free it at the end.
     gc.freeze()
     while line := sys.stdin.readline():
+        kill_after, *script = json.loads(line)
         process = os.fork()
         if process == 0:
-            _become(*json.loads(line))
+            _become(*script)
             return
+        if kill_after is not None:
+            _kill(process, kill_after)
         _, status = os.waitpid(process, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _kill(process: int, seconds: float) -> None:
+    """After a time, unless it has ended by then. It stays to be waited for."""
+    deadline = time.monotonic() + seconds
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while time.monotonic() < deadline and os.waitid(os.P_PID, process, options) is None:
+        time.sleep(0.001)
+    os.kill(process, signal.SIGKILL)
 
 
 def _become(module: str, flags: list[str], output: str, errors: str, optimize: bool) -> None:

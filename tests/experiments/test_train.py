@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from mlr_jax import array_file, images, metrics, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import folder, synthetic
@@ -21,8 +22,8 @@ def start(*flags: str, **options) -> subprocess.Popen:
     return scripts.start("experiments.train", *flags, **options)
 
 
-def run(*flags: str) -> subprocess.CompletedProcess:
-    return scripts.run("experiments.train", *flags)
+def run(*flags: str, **options) -> subprocess.CompletedProcess:
+    return scripts.run("experiments.train", *flags, **options)
 
 
 def make_pairs(root: Path, num: int, size: int) -> Path:
@@ -88,7 +89,7 @@ def test_says_what_it_did(whole):
     assert config["flags"]["batch_size"] == 11
     assert config["settings"]["num_pairs"] == NUM
     assert {path.name for path in output_dir.iterdir()} == {
-        ".gitignore", "config.json", "model.npz", "statistics.npz", "train.json",
+        ".gitignore", ".lock", "config.json", "model.npz", "statistics.npz", "train.json",
     }  # fmt: skip
 
 
@@ -131,6 +132,43 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, flags, whole):
     for name in ("statistics.npz", "model.npz"):
         assert (tmp_path / name).read_bytes() == (whole[0] / name).read_bytes()
     assert not list(tmp_path.glob(".*.partial"))
+
+
+@pytest.mark.long
+def test_killed_at_fifty_moments(tmp_path, flags, whole):
+    """Sums are saved 137 times in a run of one or two seconds: some of the moments are within."""
+    rng = np.random.default_rng(0)
+    begun = time.monotonic()
+    assert run(*flags, f"--output_dir={tmp_path / 'timed'}").returncode == 0
+    seconds = time.monotonic() - begun
+    num_killed, num_finished, num_partial = 0, 0, 0
+    while num_killed < 50:
+        output_dir = tmp_path / str(num_finished)
+        done = run(*flags, f"--output_dir={output_dir}", kill_after=rng.uniform(0.3, 1) * seconds)
+        if done.returncode == -signal.SIGKILL:
+            num_killed += 1
+            num_partial += len(list(output_dir.glob(".*.partial")))
+            continue
+        assert done.returncode == 0, done.stderr
+        num_finished += 1
+    output_dir = tmp_path / str(num_finished)
+    assert run(*flags, f"--output_dir={output_dir}").returncode == 0
+    for number in range(num_finished + 1):
+        model = tmp_path / str(number) / "model.npz"
+        assert model.read_bytes() == (whole[0] / "model.npz").read_bytes()
+    print(
+        f"{num_killed} killed, {num_partial} of them while saving; {num_finished + 1} finished; {seconds} s"
+    )
+
+
+def test_a_second_run_into_a_folder_is_refused(flags, whole):
+    output_dir, _ = whole
+    before = {path.name: path.stat().st_mtime_ns for path in output_dir.iterdir()}
+    with FileLock(output_dir / ".lock"):
+        done = run(*flags, f"--output_dir={output_dir}", "--penalty=3")
+    assert done.returncode == 1
+    assert f"error: --output_dir: another run is writing into {output_dir}; wait" in done.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in output_dir.iterdir()} == before
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, flags):
