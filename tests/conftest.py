@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -16,6 +17,22 @@ os.environ.setdefault(
 
 # An axis that is stretched unnoticed is a bug; before any array is made.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="try many more examples and kills")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_thorough = config.getoption("--thorough")
+    hypothesis.settings.register_profile(
+        "mlr_jax",
+        max_examples=2000 if is_thorough else 60,
+        derandomize=not is_thorough,
+        deadline=None,
+        database=None,
+    )
+    hypothesis.settings.load_profile("mlr_jax")
 
 
 @pytest.fixture(scope="module")

@@ -30,14 +30,6 @@ WINDOWS = {
 # Excess of the objective over its minimum, in parts of its value without any weights; measured at most 0.02.
 EXCESS = {np.float32: 0.05, np.float64: 1e-6}
 
-TRIED = hypothesis.settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
-
 
 class Problem(NamedTuple):
     inputs: np.ndarray
@@ -151,7 +143,6 @@ def fitted(fit, *args, **options) -> tuple[np.ndarray, ...]:
     return tuple(np.asarray(each) for each in (params.weights, params.bias, params.solved))
 
 
-@TRIED
 @hypothesis.given(problems(), sparse_masks())
 def test_any_mask(problem, mask):
     options = {"penalize_bias": problem.penalize_bias}
@@ -159,7 +150,6 @@ def test_any_mask(problem, mask):
     assert_solved_or_said(problem, mask, *found)
 
 
-@TRIED
 @hypothesis.given(problems(np.float64), sparse_masks())
 def test_any_mask_in_float64(problem, mask):
     with jax.enable_x64(True):
@@ -170,7 +160,6 @@ def test_any_mask_in_float64(problem, mask):
 
 @pytest.mark.parametrize("solver", get_args(synthesis.Solver))
 @pytest.mark.parametrize("name", WINDOWS)
-@TRIED
 @hypothesis.given(problem=problems())
 def test_any_pictures(name, solver, problem):
     window = WINDOWS[name]

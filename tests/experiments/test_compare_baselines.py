@@ -249,7 +249,7 @@ def test_a_mistake_costs_no_results(small_run):
     folder, _ = small_run
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     written = {"config.json", *comparison.TABLES, *compare_baselines.FIGURES}
-    assert {".gitignore", *written} == set(before)
+    assert {".gitignore", ".lock", *written} == set(before)
     for mistake in ("--window=4", "--dataset=folder", "--test_fraction=7"):
         flags = ("--num_subjects=4", "--image_size=16", "--methods=copy_input,masked_ridge", mistake)
         assert run(*flags, f"--output_dir={folder}").returncode == 1

@@ -1,0 +1,126 @@
+"""What must hold whatever the pictures: for all solvers, in float64, where hardly anything is lost.
+
+from typing import get_args
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+
+from mlr_jax import masks, synthesis, window_statistics
+
+HEIGHT, WIDTH, NUM = 4, 5, 14
+SOLVERS = get_args(synthesis.Solver)
+WINDOW = masks.square(3)
+
+pytestmark = pytest.mark.usefixtures("x64")
+# The fixture is there for all examples.
+TRIED = hypothesis.settings(
+    max_examples=10, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+SEEDS = st.integers(0, 2**32 - 1)
+PENALTIES = st.floats(-6, 6).map(lambda exponent: 10.0**exponent)
+SCALES = st.floats(-6, 6).map(lambda exponent: 10.0**exponent)
+
+
+def pictures(seed: int, channels: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    neutral, expressive = rng.random((2, NUM, HEIGHT, WIDTH, channels))
+    return neutral, expressive
+
+
+def fit(
+    neutral: np.ndarray, expressive: np.ndarray, penalty: float, solver: str, **options
+) -> list[np.ndarray]:
+    """Weights and bias."""
+    options = {"window": WINDOW, "channels": "joint", **options}
+    model = synthesis.fit(neutral, expressive, penalty=penalty, solver=solver, **options)
+    assert (np.asarray(model.solved) == 1).all()
+    return [np.asarray(model.weights), np.asarray(model.bias)]
+
+
+def assert_same(got: list[np.ndarray], expected: list[np.ndarray], tolerance: float = 1e-8) -> None:
+    for each, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(each, other, rtol=tolerance, atol=tolerance * np.abs(other).max())
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@TRIED
+@hypothesis.given(SEEDS, PENALTIES)
+def test_the_order_of_examples_does_not_matter(solver, seed, penalty):
+    neutral, expressive = pictures(seed)
+    order = np.random.default_rng(seed).permutation(NUM)
+    assert_same(
+        fit(neutral[order], expressive[order], penalty, solver), fit(neutral, expressive, penalty, solver)
+    )
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@TRIED
+@hypothesis.given(SEEDS, PENALTIES, SCALES)
+def test_inputs_times_s_and_penalties_times_s_squared(solver, seed, penalty, scale):
+    """Weights are divided by s; of a bias that is not penalised nothing changes."""
+    neutral, expressive = pictures(seed)
+    weights, bias = fit(neutral, expressive, penalty, solver, penalize_bias=False)
+    scaled = fit(scale * neutral, expressive, scale**2 * penalty, solver, penalize_bias=False)
+    assert_same([scale * scaled[0], scaled[1]], [weights, bias], 1e-6)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@TRIED
+@hypothesis.given(SEEDS, PENALTIES, SCALES, st.booleans())
+def test_the_solution_is_linear_in_the_targets(solver, seed, penalty, scale, penalize_bias):
+    neutral, expressive = pictures(seed)
+    _, other = pictures(seed + 1)
+    options = {"penalize_bias": penalize_bias}
+    first = fit(neutral, expressive, penalty, solver, **options)
+    second = fit(neutral, other, penalty, solver, **options)
+    both = fit(neutral, expressive + scale * other, penalty, solver, **options)
+    assert_same(both, [a + scale * b for a, b in zip(first, second, strict=True)], 1e-7)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@TRIED
+@hypothesis.given(SEEDS, PENALTIES)
+def test_mirrored_people_have_mirrored_weights(solver, seed, penalty):
+    """Everybody is there with the mirror image: what is left of a pixel is right of its mirror pixel."""
+    neutral, expressive = (np.concatenate([each, each[:, :, ::-1]]) for each in pictures(seed))
+    weights, bias = fit(neutral, expressive, penalty, solver)
+    mirrored = [WINDOW.offsets.index((dy, -dx)) for dy, dx in WINDOW.offsets]
+    assert_same([weights[:, mirrored, ..., ::-1], bias[..., ::-1]], [weights, bias])
+
+
+@TRIED
+@hypothesis.given(SEEDS, st.floats(-3, 3).map(lambda exponent: 10.0**exponent), st.booleans())
+def test_entries_that_cost_too_much_are_as_if_not_there(seed, penalty, penalize_bias):
+    """A large window of which all but a smaller one's entries have an enormous penalty."""
+    neutral, expressive = pictures(seed, channels=1)
+    begun = window_statistics.init(WINDOW, HEIGHT, WIDTH, dtype=np.float64)
+    statistics = window_statistics.update(begun, neutral, expressive)
+    small = masks.window([(0, 0), (0, 1), (-1, 0)])
+    is_small = [offset in small.offsets for offset in WINDOW.offsets]
+    factors = np.where(is_small, 1, 1e12)
+    options = {"penalize_bias": penalize_bias}
+    large = window_statistics.solve(statistics, WINDOW, penalty, factors=factors, **options)
+    expected = window_statistics.solve(statistics, small, penalty, **options)
+    places = [WINDOW.offsets.index(offset) for offset in small.offsets]
+    got = [np.asarray(large.weights)[:, places], np.asarray(large.bias)]
+    assert_same(got, [np.asarray(expected.weights), np.asarray(expected.bias)], 1e-6)
+    left = np.asarray(large.weights)[:, np.logical_not(is_small)]
+    assert np.abs(left).max() < 1e-8
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_nothing_leaks_from_a_compiled_fit(solver):
+    """Fit and synthesis within a program of the caller's, which is checked for what it must not keep."""
+    neutral, expressive = pictures(0)
+
+    def error(penalty: jax.Array) -> jax.Array:
+        model = synthesis.fit(neutral, expressive, window=WINDOW, penalty=penalty, solver=solver)
+        return ((synthesis.synthesize(model, neutral) - expressive) ** 2).sum()
+
+    with jax.checking_leaks(), jax.debug_nans(True):
+        value, slope = jax.jit(jax.value_and_grad(error))(0.4)
+    assert value > 0
+    assert slope > 0
