@@ -1,4 +1,4 @@
-"""What must hold whatever the pictures: for all solvers, in float64, where hardly anything is lost.
+"""What must hold whatever the pictures: for all solvers, in float64, where hardly anything is lost."""
 
 from typing import get_args
 
