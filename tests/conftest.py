@@ -10,7 +10,7 @@ import pytest
 from mlr_jax import window_statistics
 
 # Most of what the tests do is to compile. Without the newer emitters of fused loops, and by one thread, that
-# takes half the time, and computes the same. XLA_FLAGS="" asks for the compiler as it is by default.
+# takes less time, and computes the same. XLA_FLAGS="" asks for the compiler as it is by default.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )

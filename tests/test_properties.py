@@ -27,7 +27,7 @@ WINDOWS = {
     "off the middle": masks.window([(0, 1), (1, -1)]),
 }
 
-# Excess of the objective over its minimum, in parts of its value without any weights; measured at most 0.02.
+# Excess of the objective over its minimum, in parts of its value without any weights.
 EXCESS = {np.float32: 0.05, np.float64: 1e-6}
 
 
