@@ -5,7 +5,7 @@ until their error on people who are left out stops falling, and shows all of the
 they never saw, as out_of_dataset does; and again after training on --sizes pairs, for as much less time:
 
     python -m experiments.gan_comparison
-    python -m experiments.gan_comparison --dataset=london --data_dir=... --gan_budget=900
+    python -m experiments.gan_comparison --dataset=london --data_dir=... --gan_budget=600
 
 With --targets, several expressions are learned instead: by pix2pix and CycleGAN each on its own, by StarGAN
 and GANimation together, for the time that all of them have.

@@ -202,7 +202,7 @@ JOBS = (
         "gan_comparison",
         "Are GANs photo-realistic near their training data, and do they fail away from it?",
         "gan_comparison",
-        ["--gan_budget=900"],
+        ["--gan_budget=600"],
         ["gan_comparison.png"],
         columns=_GAN_COLUMNS,
     ),
