@@ -210,7 +210,7 @@ JOBS = (
         "gan_expressions",
         "The same for several expressions (synthetic faces)",
         "gan_comparison",
-        ["--targets=happy,sad,surprised", "--select=fixed", "--gan_budget=100", "--num_faces=3"],
+        ["--targets=happy,sad,surprised", "--select=fixed", "--gan_budget=60", "--num_faces=3"],
         ["gan_comparison.png", "public_faces.png"],
         is_synthetic=True,
         columns=_GAN_COLUMNS,
