@@ -82,6 +82,7 @@ _GAN_COLUMNS = {
     "SSIM": Column("ssim", 1, 3),
     "sharpness": Column("sharpness", 1, 2),
     "parameters": Column("num_parameters", 1, 0),
+    "epochs": Column("epochs", 1, 0),
     "training, s": Column("fit_seconds", 1, 2),
     "one face, ms": Column("predict_seconds", 1e3, 1),
     "memory, MB": Column("megabytes", 1, 0),

@@ -278,6 +278,8 @@ def test_gan_comparison(everything):
     assert float(own["mse"]) == pytest.approx(error(train, test, penalty=0.4), rel=1e-3)
     assert float(gan["num_parameters"]) > 2 * float(own["num_parameters"])
     assert float(gan["fit_seconds"]) > 0
+    assert float(gan["epochs"]) >= 1
+    assert own["epochs"] == ""
     assert float(gan["megabytes"]) > 0
     # What it is shown that it has not learned from: where nobody knows the truth there is no error.
     cat = [row for row in found if row["pictures"] == "cat" and row["method"] == "pix2pix"]
