@@ -18,7 +18,7 @@ from absl import flags
 from filelock import FileLock, Timeout
 
 import mlr_jax
-from mlr_jax import checks
+from mlr_jax import atomic_file, checks
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "dm_pix", "imageio", "pillow", "matplotlib", "scipy", "scikit-learn")
 
@@ -129,6 +129,5 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Mapping[str, Any
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file such that it is always the old one or the new one, never a part."""
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial_path.write_bytes(content)
-    partial_path.replace(path)
+    with atomic_file.replacing(path) as file:
+        file.write(content)

@@ -43,7 +43,7 @@ from tqdm import tqdm
 
 import mlr_jax
 from experiments import checkpoint, data, memory, run_folder, script, streaming
-from mlr_jax import array_file, checks, displacement, model_file, synthesis, warped_ridge
+from mlr_jax import atomic_file, checks, displacement, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.source import Source
 
@@ -111,7 +111,7 @@ def train() -> None:
         sums_path.unlink(missing_ok=True)
     begun = checkpoint.load(sums_path, settings, like)
     for path in (sums_path, model_path):
-        array_file.remove_partial(path)
+        atomic_file.remove_partial(path)
     num_begun = begun.num_pairs if begun else 0
     configuration = run_folder.describe_run(
         data.resolved_flags(),

@@ -14,7 +14,7 @@ The modules, from the mathematics to the pictures:
     datasets      pairs of pictures: synthetic, london, folder
     baselines     the regressions that it is compared with
     window_statistics, window_dual, window_linear   what windows' neighbouring pixels share
-    numerics, checks, array_file   what the others stand on
+    numerics, checks, array_file, atomic_file   what the others stand on
 
 `import mlr_jax` brings the model; the others are imported by name, such as `from mlr_jax import metrics`.
 """

@@ -5,8 +5,6 @@ checksum over all of it tells a damaged file. Nothing that a file says of itself
 it made to do harm, takes no more memory than its size on disk and 32 MiB.
 """
 
-import contextlib
-import glob
 import hashlib
 import io
 import json
@@ -21,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks
+from mlr_jax import atomic_file, checks
 
 _HEADER = "header"
 _LONGEST_HEADER = 2**20  # letters
@@ -85,25 +83,8 @@ def save(
     text = json.dumps(outer | {"sha256": _finish(digest, outer)}, sort_keys=True)
     if len(text) > _LONGEST_HEADER:
         raise checks.InputError(f"{path}: its header would be longer than {_LONGEST_HEADER} letters")
-    # In the same folder, since only there a file can take another's place at once.
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial_path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **contents, **{_HEADER: np.array(text)})
-            file.flush()
-            os.fsync(file.fileno())
-        partial_path.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial_path.unlink()
-        raise
-
-
-def remove_partial(path: str | os.PathLike[str]) -> None:
-    """Removes what killed programs may have left unfinished of a file; no other may be writing it."""
-    path = Path(path)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        leftover.unlink(missing_ok=True)
+    with atomic_file.replacing(path) as file:
+        np.savez(file, allow_pickle=False, **contents, **{_HEADER: np.array(text)})
 
 
 def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import array_file, masks, model_file, synthesis
+from mlr_jax import array_file, atomic_file, masks, model_file, synthesis
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
 
@@ -135,7 +135,7 @@ def test_a_failed_save_leaves_the_old_file(path, model, monkeypatch):
 def test_leftovers_of_killed_programs_are_removed(path):
     (path.parent / ".model.npz.123.partial").write_text("half")
     (path.parent / ".other.npz.123.partial").write_text("half")
-    array_file.remove_partial(path)
+    atomic_file.remove_partial(path)
     assert {each.name for each in path.parent.iterdir()} == {"model.npz", ".other.npz.123.partial"}
 
 

@@ -1,6 +1,5 @@
 """Keeps what was decoded and aligned once, keyed by everything that determines it."""
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlr_jax import atomic_file
 from mlr_jax.checks import InputError
 from mlr_jax.datasets.pairs import Pairs
 
@@ -44,21 +44,17 @@ def load_or_compute(
         except Exception as error:  # Whatever is wrong with it, it can be made again.
             logging.warning("the cached pictures %s cannot be read (%s) and are made anew", path, error)
     pairs = compute()
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial_path.open("wb") as file:
+        with atomic_file.replacing(path) as file:
             np.savez(
                 file,
                 neutral=pairs.neutral,
                 expressive=pairs.expressive,
                 subjects=np.array(pairs.subjects),
             )
-        partial_path.replace(path)
     except OSError as error:
         logging.warning("cannot keep the decoded pictures in %s: %s", path, error)
-        with contextlib.suppress(OSError):
-            partial_path.unlink()
     return pairs
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from mlr_jax import checks, images
+from mlr_jax import atomic_file, checks, images
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 """Of the files that `write` can make."""
@@ -107,15 +107,8 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
             f"{path}: {image.width} x {image.height} pixels cannot be written as {ending[1:]}: "
             + checks.one_line(error)
         ) from error
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial_path.open("wb") as file:
-            file.write(content.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
+    with atomic_file.replacing(path) as file:
+        file.write(content.getvalue())
 
 
 def to_unit(levels: np.ndarray) -> np.ndarray:

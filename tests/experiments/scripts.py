@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -59,10 +59,12 @@ def run(
     return subprocess.CompletedProcess(["python", "-m", module, *flags], return_code, *said)
 
 
-def start(module: str, *flags: str, environment: Mapping[str, str] = {}) -> subprocess.Popen:
-    """Starts `python -m module flags`, not forked, with more in its environment."""
+def start(
+    module: str, *flags: str, environment: Mapping[str, str] = {}, through: Sequence[str] = ()
+) -> subprocess.Popen:
+    """Starts `python -m module flags`, not forked, with more in its environment, through another command."""
     return subprocess.Popen(
-        [sys.executable, "-m", module, *flags],
+        [*through, sys.executable, "-m", module, *flags],
         cwd=ROOT,
         env={**_environment(), **environment},
         stdout=subprocess.PIPE,

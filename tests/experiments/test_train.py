@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -185,6 +186,69 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, flags):
     )
     assert words + "the same command without --restart goes on from there" in errors
     assert "Traceback" not in errors
+
+
+def test_a_full_disk(tmp_path, flags, whole):
+    """No file may grow beyond 8 KiB, as the sums would: it says which, and the same command goes on."""
+    process = start(
+        *flags,
+        f"--output_dir={tmp_path}",
+        through=("bash", "-c", 'ulimit -f 8; exec "$@"', "limited"),
+        # No part of a program may stay there, for others to read.
+        environment={"JAX_ENABLE_COMPILATION_CACHE": "0"},
+    )
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert errors.endswith(f"error: [Errno 27] File too large: '{tmp_path / 'statistics.npz'}'\n")
+    assert "Traceback" not in errors
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.json"}
+    assert run(*flags, f"--output_dir={tmp_path}").returncode == 0
+    assert (tmp_path / "model.npz").read_bytes() == (whole[0] / "model.npz").read_bytes()
+
+
+def test_a_model_that_the_disk_has_no_room_for(tmp_path, flags, whole):
+    """The sums stay, and so does the old model."""
+    model = tmp_path / "model.npz"
+    for file in ("statistics.npz", "model.npz"):
+        shutil.copy(whole[0] / file, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    shutil.move(tmp_path / "statistics.npz", run_dir)
+    process = start(
+        *flags,
+        f"--output_dir={run_dir}",
+        f"--model={model}",
+        "--penalty=3",
+        through=("bash", "-c", 'ulimit -f 8; exec "$@"', "limited"),
+        environment={"JAX_ENABLE_COMPILATION_CACHE": "0"},
+    )
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert errors.endswith(f"error: [Errno 27] File too large: '{model}'\n")
+    assert model.read_bytes() == before["model.npz"]
+    assert (run_dir / "statistics.npz").read_bytes() == before["statistics.npz"]
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_a_read_only_folder(tmp_path, flags):
+    through: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write everywhere, and there is no setpriv that takes this from a program")
+        through = ("setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search")
+    folder = tmp_path / "read_only"
+    folder.mkdir()
+    folder.chmod(0o555)
+    for output_dir, words in (
+        (folder, f"{folder} is not a folder that can be written to\n"),
+        (folder / "new", f"cannot make the folder {folder / 'new'}: [Errno 13] Permission denied"),
+    ):
+        process = start(*flags, f"--output_dir={output_dir}", through=through)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 1, errors
+        assert errors.startswith(f"error: --output_dir: {words}")
+        assert len(errors.splitlines()) == 1, errors
 
 
 def test_other_settings_are_refused_and_cost_nothing(flags, whole):
