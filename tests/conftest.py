@@ -15,6 +15,10 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
 
+# JAX 0.6 has it under another name, which later versions warn of.
+if not hasattr(jax, "enable_x64"):
+    jax.enable_x64 = jax.experimental.enable_x64
+
 # An axis that is stretched unnoticed is a bug; before any array is made.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
