@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import hypothesis
@@ -9,11 +10,13 @@ import pytest
 
 from mlr_jax import window_statistics
 
-# Most of what the tests do is to compile. Without the newer emitters of fused loops, and by one thread, that
-# takes less time, and computes the same. XLA_FLAGS="" asks for the compiler as it is by default.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-)
+# Most of what the tests do is to compile. By one thread, and without the newer emitters of fused loops where
+# there are others, that takes less time, and computes the same. XLA_FLAGS="" asks for the compiler as it is
+# by default. Flags that it does not know end the program.
+_FLAGS = ["--xla_cpu_parallel_codegen_split_count=1"]
+if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
+    _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
 # JAX 0.6 has it under another name, which later versions warn of.
 if not hasattr(jax, "enable_x64"):
