@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=ROOT / "docs" / "versions.csv")
     parser.add_argument("--tests", nargs="+", default=["mlr_jax", "tests"], help="files, instead of all")
     given = parser.parse_args()
+    if given.tests != parser.get_default("tests") and given.table == parser.get_default("table"):
+        parser.error("--tests: what some of the tests came to needs a --table of its own")
     missing = [each for each in given.pythons if shutil.which(f"python{each}") is None]
     if missing:
         sys.exit(f"error: not on PATH: {', '.join(f'python{each}' for each in missing)}; see --pythons")

@@ -17,6 +17,11 @@ from mlr_jax.datasets import folder, synthetic
 from tests.experiments import scripts
 
 NUM = 1500
+# No file may grow beyond 8 KiB. Nor may a part of a program stay in the cache, for others to read.
+FULL_DISK = {
+    "through": ("bash", "-c", 'ulimit -f 8; exec "$@"', "limited"),
+    "environment": {"JAX_ENABLE_COMPILATION_CACHE": "0"},
+}
 
 
 def start(*flags: str, **options) -> subprocess.Popen:
@@ -189,13 +194,11 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, flags):
 
 
 def test_a_full_disk(tmp_path, flags, whole):
-    """No file may grow beyond 8 KiB, as the sums would: it says which, and the same command goes on."""
+    """It has no room for the sums: it says so, and the same command goes on."""
     process = start(
         *flags,
         f"--output_dir={tmp_path}",
-        through=("bash", "-c", 'ulimit -f 8; exec "$@"', "limited"),
-        # No part of a program may stay there, for others to read.
-        environment={"JAX_ENABLE_COMPILATION_CACHE": "0"},
+        **FULL_DISK,
     )
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
@@ -220,8 +223,7 @@ def test_a_model_that_the_disk_has_no_room_for(tmp_path, flags, whole):
         f"--output_dir={run_dir}",
         f"--model={model}",
         "--penalty=3",
-        through=("bash", "-c", 'ulimit -f 8; exec "$@"', "limited"),
-        environment={"JAX_ENABLE_COMPILATION_CACHE": "0"},
+        **FULL_DISK,
     )
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
