@@ -87,7 +87,7 @@ _GAN_COLUMNS = {
     "one face, ms": Column("predict_seconds", 1e3, 1),
     "memory, MB": Column("megabytes", 1, 0),
 }
-_LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_budget")
+_LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_width", "--gan_budget")
 JOBS = (
     Job(
         "compare_baselines",
@@ -203,7 +203,7 @@ JOBS = (
         "gan_comparison",
         "Are GANs photo-realistic near their training data, and do they fail away from it?",
         "gan_comparison",
-        ["--gan_budget=600"],
+        ["--gan_width=16", "--gan_budget=1500"],
         ["gan_comparison.png"],
         columns=_GAN_COLUMNS,
     ),
@@ -211,7 +211,13 @@ JOBS = (
         "gan_expressions",
         "The same for several expressions (synthetic faces)",
         "gan_comparison",
-        ["--targets=happy,sad,surprised", "--select=fixed", "--gan_budget=60", "--num_faces=3"],
+        [
+            "--targets=happy,sad,surprised",
+            "--select=fixed",
+            "--gan_width=16",
+            "--gan_budget=300",
+            "--num_faces=3",
+        ],
         ["gan_comparison.png", "public_faces.png"],
         is_synthetic=True,
         columns=_GAN_COLUMNS,
