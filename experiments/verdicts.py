@@ -1,6 +1,7 @@
 """What the tables of the experiments say on each claim of the paper (Khan et al., IJCV 2020)."""
 
 import csv
+import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ GANS = ("pix2pix", "cyclegan")
 # "Far fewer" is taken for a tenth.
 _FAR_FEWER = 10
 _SIGNIFICANT = 0.05
+# Channels of GANs' first layers.
+_PUBLISHED_WIDTH = 64
 _GIB = 24
 
 
@@ -284,7 +287,16 @@ def _gans(folder: Path) -> tuple[str, str]:
     evidence += ". Seconds of training: " + ", ".join(
         f"{name} {float(near[name]['fit_seconds_mean']):,.3g}" for name in shown
     )
+    evidence += _width(folder / "gan_comparison" / "config.json")
     return verdict, evidence + _epochs(folder / "gan_comparison" / "curves.csv", most, gans)
+
+
+def _width(path: Path) -> str:
+    """How wide GANs are, where they are not as wide as in the papers."""
+    width = json.loads(path.read_text())["gan"]["width"] if path.exists() else _PUBLISHED_WIDTH
+    if width == _PUBLISHED_WIDTH:
+        return ""
+    return f". Channels of GANs' first layers, of {_PUBLISHED_WIDTH} in the papers: {width}"
 
 
 def _epochs(path: Path, num_pairs: int, gans: Sequence[str]) -> str:

@@ -24,6 +24,8 @@ if not hasattr(jax, "enable_x64"):
 
 # An axis that is stretched unnoticed is a bug; before any array is made.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# So is a NaN that a test does not ask for, with `jax.debug_nans(False)`. Scripts run as they do for users.
+jax.config.update("jax_debug_nans", True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,5 +1,6 @@
 """Verdicts on tables made up for the purpose."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,15 @@ def test_gans(tmp_path):
     # Noise may be as sharp as a real picture.
     gans(tmp_path, sharpness=0.9, outside=1.4, num_parameters=5000, near=2.8)
     assert verdict(tmp_path, "f").verdict == "not all of it: not photo-realistic near them"
+
+
+@pytest.mark.parametrize(("width", "words"), [(64, ""), (16, "first layers, of 64 in the papers: 16")])
+def test_width_of_gans(tmp_path, width, words):
+    gans(tmp_path, sharpness=0.8, outside=1.4, num_parameters=5000)
+    (tmp_path / "gan_comparison" / "config.json").write_text(json.dumps({"gan": {"width": width}}))
+    evidence = verdict(tmp_path, "f").evidence
+    assert evidence.endswith(words)
+    assert ("first layers" in evidence) == bool(words)
 
 
 def test_epochs_of_gans(tmp_path):

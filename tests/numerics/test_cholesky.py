@@ -20,4 +20,5 @@ def test_agrees_with_numpy(size, rng, x64):
 
 @pytest.mark.parametrize("matrix", [[[0.0]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])
 def test_not_positive_definite_is_nan(matrix):
-    assert np.isnan(cholesky.factor(jnp.array(matrix))).any()
+    with jax.debug_nans(False):
+        assert np.isnan(cholesky.factor(jnp.array(matrix))).any()
