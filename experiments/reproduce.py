@@ -215,7 +215,7 @@ JOBS = (
             "--targets=happy,sad,surprised",
             "--select=fixed",
             "--gan_width=16",
-            "--gan_budget=200",
+            "--gan_budget=250",
             "--num_faces=3",
         ],
         ["gan_comparison.png", "public_faces.png"],
