@@ -214,8 +214,9 @@ JOBS = (
         [
             "--targets=happy,sad,surprised",
             "--select=fixed",
+            "--image_size=32",
             "--gan_width=16",
-            "--gan_budget=250",
+            "--gan_budget=240",
             "--num_faces=3",
         ],
         ["gan_comparison.png", "public_faces.png"],
