@@ -321,6 +321,6 @@ def _write(folder: Path, curve: Sequence[Mapping[str, float]], held_out: Questio
     shown = slice(_NUM_SAMPLES)
     columns = {"input": held_out.inputs[shown], "made": made[shown], "truth": held_out.truths[shown]}
     last = curve[-1]
-    title = f"{folder.name}, epoch {last['epoch']:.0f}, held-out L1 {last['held_out_l1']:.4f}"
+    title = f"epoch {last['epoch']:.0f}, held-out L1 {last['held_out_l1']:.4f}"
     sheet = face_sheet.draw(columns, [""] * len(columns["input"]), title)
     run_folder.write_bytes(folder / "samples.png", sheet)
