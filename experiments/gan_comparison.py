@@ -177,7 +177,8 @@ def measure() -> None:
                     for label, kind in task.kinds.items():
                         measured = _errors(kind, pictures[label]) | training
                         rows.append({**own, "pictures": label, **measured, "seed": seed})
-                    curves += [{**own, "seed": seed, **row} for row in curve]
+                    width = comparison.settings().gan.width
+                    curves += [{**own, "width": width, "seed": seed, **row} for row in curve]
                     if task.share == 1 and seed == begun.seeds[0]:
                         shown[f"{name}\n{task.expression}" if targets else name] = pictures
                     _write(begun.output_dir, rows, curves)

@@ -1,7 +1,6 @@
 """What the tables of the experiments say on each claim of the paper (Khan et al., IJCV 2020)."""
 
 import csv
-import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ GANS = ("pix2pix", "cyclegan")
 # "Far fewer" is taken for a tenth.
 _FAR_FEWER = 10
 _SIGNIFICANT = 0.05
-# Channels of GANs' first layers.
+# Of GANs: channels of the first layers, and how often pairs are seen.
 _PUBLISHED_WIDTH = 64
+_PUBLISHED_EPOCHS = 200
 _GIB = 24
 
 
@@ -285,29 +285,32 @@ def _gans(folder: Path) -> tuple[str, str]:
         f"{name} {float(near[name]['num_parameters_mean']):,.0f}" for name in shown
     )
     evidence += ". Seconds of training: " + ", ".join(
-        f"{name} {float(near[name]['fit_seconds_mean']):,.3g}" for name in shown
+        f"{name} {_seconds(float(near[name]['fit_seconds_mean']))}" for name in shown
     )
-    evidence += _width(folder / "gan_comparison" / "config.json")
-    return verdict, evidence + _epochs(folder / "gan_comparison" / "curves.csv", most, gans)
+    return verdict, evidence + _training(folder / "gan_comparison" / "curves.csv", most, gans)
 
 
-def _width(path: Path) -> str:
-    """How wide GANs are, where they are not as wide as in the papers."""
-    width = json.loads(path.read_text())["gan"]["width"] if path.exists() else _PUBLISHED_WIDTH
-    if width == _PUBLISHED_WIDTH:
-        return ""
-    return f". Channels of GANs' first layers, of {_PUBLISHED_WIDTH} in the papers: {width}"
+def _seconds(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def _epochs(path: Path, num_pairs: int, gans: Sequence[str]) -> str:
-    """How often GANs saw their pairs, which the papers let them see 200 times."""
+def _training(path: Path, num_pairs: int, gans: Sequence[str]) -> str:
+    """How often GANs saw their pairs, and how wide they are where this is not as in the papers."""
     if not path.exists():
         return ""
     seen = dict.fromkeys(gans, 0.0)
+    widths = set()
     for row in read(path):
         if int(row["num_pairs"]) == num_pairs and row["method"] in seen:
             seen[row["method"]] = max(seen[row["method"]], float(row["epoch"]))
-    return ". Epochs, of 200 in the papers: " + ", ".join(f"{name} {num:.0f}" for name, num in seen.items())
+            widths.add(row["width"])
+    said = f". Epochs, of {_PUBLISHED_EPOCHS} in the papers: "
+    said += ", ".join(f"{name} {num:.0f}" for name, num in seen.items())
+    if widths - {str(_PUBLISHED_WIDTH)}:
+        said += (
+            f". Channels of their first layers, of {_PUBLISHED_WIDTH} in the papers: {_list(sorted(widths))}"
+        )
+    return said
 
 
 def _compared(rows: Mapping[str, Row]) -> tuple[Row, dict[str, Row]]:

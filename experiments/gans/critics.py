@@ -5,6 +5,7 @@ It has five steps for one of the generator, is trained with a penalty of its gra
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from flax import linen as nn
 
 from experiments.gans import augmentation, losses
 from experiments.gans.contract import Losses, Params, State, Task, first_state, run, step_key, to_network
-from experiments.gans.layers import Convolution
+from experiments.gans.layers import BY_INPUTS, Convolution
 
 NUM_CRITIC_STEPS = 5
 """Steps of the critic for one of the generator."""
@@ -24,6 +25,9 @@ _PENALTY_WEIGHT = 10.0
 
 class Critic(nn.Module):
     """Strided convolutions without normalisation down to 2 x 2 pixels; verdicts there, and the expression.
+
+    Weights are drawn as StarGAN's authors do. As GANimation's do, little of a picture would pass layers of
+    fewer than 64 channels.
 
     Attributes:
       width: channels of the first layer, 64 in the papers; every other one has twice as many as that before.
@@ -37,13 +41,14 @@ class Critic(nn.Module):
 
     @nn.compact
     def __call__(self, pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
+        convolution = partial(Convolution, kernel_init=BY_INPUTS)
         hidden = pictures
         for place in range(self.num_layers):
-            hidden = Convolution(self.width * 2**place, 4, stride=2, padding=1)(hidden)
+            hidden = convolution(self.width * 2**place, 4, stride=2, padding=1)(hidden)
             hidden = nn.leaky_relu(hidden, 0.01)
-        verdicts = Convolution(1, 3, padding=1, use_bias=False, name="verdicts")(hidden)
+        verdicts = convolution(1, 3, padding=1, use_bias=False, name="verdicts")(hidden)
         left = hidden.shape[1]
-        expression = Convolution(self.num_expressions, left, use_bias=False, name="expression")(hidden)
+        expression = convolution(self.num_expressions, left, use_bias=False, name="expression")(hidden)
         return verdicts, expression[:, 0, 0]
 
 

@@ -15,6 +15,12 @@ from flax import linen as nn
 
 # Of the normal distribution that weights are drawn from (Radford et al., 2016).
 _STANDARD_DEVIATION = 0.02
+AROUND_ZERO = nn.initializers.normal(_STANDARD_DEVIATION)
+"""Weights as DCGAN's, for layers that a normalisation follows, or of 64 channels and more."""
+BY_INPUTS = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""Weights between -1 / sqrt(n) and 1 / sqrt(n) for n inputs, PyTorch's default: outputs are as large where there
+are few channels."""
+
 # Output channels up to which products are made before pixels are moved, instead of after.
 _FEW_CHANNELS = 8
 
@@ -97,6 +103,7 @@ class Convolution(nn.Module):
       padding: on all sides, in pixels.
       mode: "constant", zeros, or "reflect".
       use_bias: where a normalisation follows, a bias has no effect.
+      kernel_init: what weights are drawn from.
     """
 
     features: int
@@ -105,10 +112,11 @@ class Convolution(nn.Module):
     padding: int = 0
     mode: str = "constant"
     use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = AROUND_ZERO
 
     @nn.compact
     def __call__(self, pictures: jax.Array) -> jax.Array:
-        kernel = _kernel(self, self.size, pictures.shape[-1], self.features)
+        kernel = _kernel(self, self.size, pictures.shape[-1], self.features, self.kernel_init)
         outputs = convolve(pad(pictures, self.padding, mode=self.mode), kernel, stride=self.stride)
         return _with_bias(self, outputs) if self.use_bias else outputs
 
@@ -200,9 +208,14 @@ def _sum(terms: Iterable[jax.Array]) -> jax.Array:
     return functools.reduce(jnp.add, terms)
 
 
-def _kernel(module: nn.Module, size: int, in_channels: int, out_channels: int) -> jax.Array:
-    draw = nn.initializers.normal(_STANDARD_DEVIATION)
-    return module.param("kernel", draw, (size, size, in_channels, out_channels))
+def _kernel(
+    module: nn.Module,
+    size: int,
+    in_channels: int,
+    out_channels: int,
+    init: nn.initializers.Initializer = AROUND_ZERO,
+) -> jax.Array:
+    return module.param("kernel", init, (size, size, in_channels, out_channels))
 
 
 def _with_bias(module: nn.Module, outputs: jax.Array) -> jax.Array:
