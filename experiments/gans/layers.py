@@ -18,8 +18,8 @@ _STANDARD_DEVIATION = 0.02
 AROUND_ZERO = nn.initializers.normal(_STANDARD_DEVIATION)
 """Weights as DCGAN's, for layers that a normalisation follows, or of 64 channels and more."""
 BY_INPUTS = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""Weights between -1 / sqrt(n) and 1 / sqrt(n) for n inputs, PyTorch's default: outputs are as large where there
-are few channels."""
+"""Weights between -1 / sqrt(n) and 1 / sqrt(n) for n inputs, PyTorch's default: outputs are as large where
+there are few channels."""
 
 # Output channels up to which products are made before pixels are moved, instead of after.
 _FEW_CHANNELS = 8
