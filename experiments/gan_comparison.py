@@ -5,7 +5,7 @@ until their error on people who are left out stops falling, and shows all of the
 they never saw, as out_of_dataset does; and again after training on --sizes pairs, for as much less time:
 
     python -m experiments.gan_comparison
-    python -m experiments.gan_comparison --dataset=london --data_dir=... --gan_budget=600
+    python -m experiments.gan_comparison --dataset=london --data_dir=... --gan_width=32 --gan_budget=1200
 
 With --targets, several expressions are learned instead: by pix2pix and CycleGAN each on its own, by StarGAN
 and GANimation together, for the time that all of them have.
@@ -20,8 +20,9 @@ of picture and split, with errors, sharpness, parameters, epochs, seconds and me
 splits; curves.csv, the training of the GANs; gan_comparison.png; faces.png; and public_faces.png, those of
 them that show no real person. GANs in training are in trials. Stopped, the same command goes on where it was.
 
-Expected: GANs that are hardly trained, unless they have hours or a GPU: in ten minutes on 2 CPU cores
-CycleGAN sees its pairs four times. docs/results/README.md has what came of it.
+Expected: GANs that are hardly trained, unless they have hours or a GPU: in twenty minutes on 2 CPU cores
+pix2pix of half of the published width gets as good as it will, and CycleGAN sees its pairs 24 times of 200.
+docs/results/README.md has what came of it.
 
 Needs `pip install .[gans]`.
 """
