@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+PUBLISHED_WIDTH = 64
+"""Channels of the first layers of all four GANs in their papers."""
+
 Params = Any
 Losses = dict[str, jax.Array]
 
@@ -120,3 +123,17 @@ def to_network(pictures: jax.Array) -> jax.Array:
 def from_network(outputs: jax.Array) -> jax.Array:
     """From [-1, 1] to [0, 1]."""
     return (outputs + 1) / 2
+
+
+def learning_rate_at(width: int, published: float) -> float:
+    """Adam's rate for networks of fewer channels than the papers', or more.
+
+    Adam moves every weight by about its rate, and thus the outputs of a layer by the rate times the number of
+    inputs: with their inverse as the rate, networks of all widths learn alike (Yang et al., 2021, arXiv
+    2203.03466).
+
+    Args:
+      width: channels of the first layer.
+      published: the rate for `PUBLISHED_WIDTH`.
+    """
+    return published * PUBLISHED_WIDTH / width

@@ -26,6 +26,7 @@ from experiments.gans.contract import (
     Task,
     first_state,
     from_network,
+    learning_rate_at,
     run,
     step_key,
     to_network,
@@ -71,12 +72,15 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
     Args:
       task: what is to be learned.
       width: channels of the first layers, 64 in the paper; the others are multiples.
-      learning_rate: of Adam, with momenta 0.5 and 0.999; in the second half of the epochs it falls to 0.
+      learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see
+        `learning_rate_at`; in the second half of the epochs it falls to 0.
     """
     generator = ResidualGenerator(width, task.channels)
     discriminator = PatchDiscriminator(width)
     half = task.num_epochs * task.num_people // 2
-    schedule = optax.linear_schedule(learning_rate, 0.0, max(half, 1), transition_begin=half)
+    schedule = optax.linear_schedule(
+        learning_rate_at(width, learning_rate), 0.0, max(half, 1), transition_begin=half
+    )
     optimizer = optax.adam(schedule, b1=0.5, b2=0.999)
     shape = (task.image_size, task.image_size, task.channels)
 

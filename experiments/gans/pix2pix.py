@@ -26,6 +26,7 @@ from experiments.gans.contract import (
     Task,
     first_state,
     from_network,
+    learning_rate_at,
     run,
     step_key,
     to_network,
@@ -77,12 +78,12 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
     Args:
       task: what is to be learned.
       width: channels of the first layers, 64 in the paper; the others are multiples.
-      learning_rate: of Adam, with momenta 0.5 and 0.999.
+      learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see `learning_rate_at`.
     """
     num_layers = round(math.log2(task.image_size))
     generator = UNet(tuple(width * min(2**i, 8) for i in range(num_layers)), task.channels)
     discriminator = PatchDiscriminator(width, affine=True)
-    optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999)
+    optimizer = optax.adam(learning_rate_at(width, learning_rate), b1=0.5, b2=0.999)
     blank = jnp.zeros((1, task.image_size, task.image_size, task.channels))
 
     def init(key: jax.Array) -> State:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.gans import augmentation, ganimation, registry, stargan
+from experiments.gans import augmentation, critics, ganimation, registry, stargan
 from experiments.gans.contract import Task, num_parameters
 
 pytestmark = pytest.mark.usefixtures("unoptimized_file")
@@ -140,6 +140,7 @@ CRITICS = {
     "stargan": {"critic": 1, "penalty": 1, "classification_real": 1},
     "ganimation": {"critic": 1, "penalty": 1, "expression_real": 4000},
 }
+RATES = {"pix2pix": 2e-4, "cyclegan": 2e-4, "stargan": 1e-4, "ganimation": 1e-4}
 
 
 def total(losses, weights) -> float:
@@ -162,6 +163,9 @@ def test_a_step_lowers_each_loss_and_moves_every_parameter(gan, pictures):
             jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True
         ):
             assert (np.asarray(one) != np.asarray(other)).any(), (name, jax.tree_util.keystr(path))
+        # Adam's first step moves every weight by the rate: that of the paper, and more in narrow networks.
+        moves = jax.tree.map(lambda one, other: float(jnp.abs(one - other).max()), old, new)
+        assert max(jax.tree.leaves(moves)) == pytest.approx(RATES[name] * 64 / WIDTH, rel=1e-3)
     assert int(after.step) == 5
 
 
@@ -190,17 +194,17 @@ def test_is_determined_by_its_seed(gan, pictures):
     np.testing.assert_array_equal(first, generate(*asked))
 
 
-# Steps, channels, learning rate, and the mean absolute error to reach; that of no change is 0.056.
-OVERFIT = {"pix2pix": (100, 8, 2e-3, 0.03), "cyclegan": (200, 4, 4e-3, 0.045)}
+# Steps, channels, and the mean absolute error to reach; that of no change is 0.056.
+OVERFIT = {"pix2pix": (100, 8, 0.03), "cyclegan": (200, 4, 0.045)}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", registry.OF_PAIRS)
 def test_two_pairs_are_learned_by_heart(name, pictures, monkeypatch):
     monkeypatch.setattr(augmentation, "augment", lambda pictures, key: pictures)
-    steps, width, learning_rate, error = OVERFIT[name]
+    steps, width, error = OVERFIT[name]
     task = Task(32, 3, 2, num_people=2, num_epochs=steps)
-    made = registry.GANS[name](task, width=width, learning_rate=learning_rate)
+    made = registry.GANS[name](task, width=width)
     pairs = pictures[:, :2]
 
     @partial(jax.jit, donate_argnums=0)
@@ -228,6 +232,17 @@ def test_attention_keeps_the_picture_where_it_is_1():
     assert float(mask.max()) <= 1
     expected = ((1 - mask) * colours + mask * (2 * faces - 1) + 1) / 2
     np.testing.assert_allclose(made.generate(params, *asked), expected, atol=1e-5)
+
+
+def test_narrow_critics_see_as_much_as_wide_ones():
+    """Before they learn: how much verdicts differ from picture to picture."""
+    pictures = jnp.asarray(np.random.default_rng(0).random((8, 16, 16, 3)), jnp.float32)
+    spreads = []
+    for width in (4, 64):
+        network = critics.Critic(width, num_layers=3, num_expressions=2)
+        (verdicts, _), _ = jax.jit(network.init_with_output)(jax.random.key(0), pictures)
+        spreads.append(float(jnp.std(verdicts, axis=0).mean()))
+    assert 0.3 < spreads[0] / spreads[1] < 3
 
 
 def test_a_condition_is_everywhere():
