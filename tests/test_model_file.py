@@ -148,7 +148,7 @@ def test_leftovers_of_killed_programs_are_removed(path):
             {"dtype": np.float16},
             r"bias holds values of up to 7000\d, whi",
         ),
-        (lambda m: m._replace(weights=m.weights * np.nan), {}, "weights holds NaN or infinity"),
+        (lambda m: m._replace(weights=np.asarray(m.weights) * np.nan), {}, "weights holds NaN or infinity"),
         (lambda m: m._replace(bias=m.bias[:, 1:]), {}, "do not belong together"),
         (
             lambda m: m._replace(window=masks.square(3)),
