@@ -216,7 +216,7 @@ JOBS = (
             "--select=fixed",
             "--image_size=32",
             "--gan_width=16",
-            "--gan_budget=240",
+            "--gan_budget=600",
             "--num_faces=3",
         ],
         ["gan_comparison.png", "public_faces.png"],
