@@ -22,7 +22,8 @@ them that show no real person. GANs in training are in trials. Stopped, the same
 
 Expected: GANs that are hardly trained, unless they have hours or a GPU: in twenty minutes on 2 CPU cores
 pix2pix of half of the published width gets as good as it will, and CycleGAN sees its pairs 24 times of 200.
-docs/results/README.md has what came of it.
+docs/results/README.md has what came of it, on cores shared with another training, and at the papers' learning
+rates whatever the width, as they were then.
 
 Needs `pip install .[gans]`.
 """

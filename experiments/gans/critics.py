@@ -14,7 +14,17 @@ import optax
 from flax import linen as nn
 
 from experiments.gans import augmentation, losses
-from experiments.gans.contract import Losses, Params, State, Task, first_state, run, step_key, to_network
+from experiments.gans.contract import (
+    Losses,
+    Params,
+    State,
+    Task,
+    first_state,
+    learning_rate_at,
+    run,
+    step_key,
+    to_network,
+)
 from experiments.gans.layers import BY_INPUTS, Convolution
 
 NUM_CRITIC_STEPS = 5
@@ -89,12 +99,13 @@ class Training(NamedTuple):
 
 
 def adam(
-    task: Task, learning_rate: float, batch_size: int, *, first_share: float
+    task: Task, width: int, learning_rate: float, batch_size: int, *, first_share: float
 ) -> optax.GradientTransformation:
     """Adam with a rate that falls to 0 after the first share of the epochs."""
     steps = task.num_epochs * steps_an_epoch(task, batch_size) // NUM_CRITIC_STEPS
     first = round(first_share * steps)
-    schedule = optax.linear_schedule(learning_rate, 0.0, max(steps - first, 1), transition_begin=first)
+    rate = learning_rate_at(width, learning_rate)
+    schedule = optax.linear_schedule(rate, 0.0, max(steps - first, 1), transition_begin=first)
     return optax.adam(schedule, b1=0.5, b2=0.999)
 
 

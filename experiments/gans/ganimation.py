@@ -24,16 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from experiments.gans import critics, losses
-from experiments.gans.contract import (
-    Gan,
-    Losses,
-    Params,
-    Task,
-    from_network,
-    learning_rate_at,
-    run,
-    to_network,
-)
+from experiments.gans.contract import Gan, Losses, Params, Task, from_network, run, to_network
 from experiments.gans.layers import Convolution
 from experiments.gans.stargan import ConditionedTrunk
 
@@ -69,7 +60,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 1e-4, batch_size
       task: what is to be learned; the source's condition is 0.
       width: channels of the first layers, 64 in the paper; the others are multiples.
       learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see
-        `learning_rate_at`; in the last third of the epochs it falls to 0.
+        `contract.learning_rate_at`; in the last third of the epochs it falls to 0.
       batch_size: pictures that a step sees.
     """
     generator = Generator(width, task.channels)
@@ -115,7 +106,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 1e-4, batch_size
         make=make_faces,
         discriminator_loss=discriminator_loss,
         generator_loss=generator_loss,
-        optimizer=critics.adam(task, learning_rate_at(width, learning_rate), batch_size, first_share=2 / 3),
+        optimizer=critics.adam(task, width, learning_rate, batch_size, first_share=2 / 3),
         batch_size=batch_size,
         condition=lambda labels: labels * activity[None],
         wish=_fade_half,

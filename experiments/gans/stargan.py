@@ -19,16 +19,7 @@ import optax
 from flax import linen as nn
 
 from experiments.gans import critics, losses
-from experiments.gans.contract import (
-    Gan,
-    Losses,
-    Params,
-    Task,
-    from_network,
-    learning_rate_at,
-    run,
-    to_network,
-)
+from experiments.gans.contract import Gan, Losses, Params, Task, from_network, run, to_network
 from experiments.gans.layers import Convolution, InstanceNorm, Residual, Upsampling
 
 _RECONSTRUCTION_WEIGHT = 10.0
@@ -87,7 +78,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 1e-4, batch_size
       task: what is to be learned; every expression is a label, the source too.
       width: channels of the first layers, 64 in the paper; the others are multiples.
       learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see
-        `learning_rate_at`; in the second half of the epochs it falls to 0.
+        `contract.learning_rate_at`; in the second half of the epochs it falls to 0.
       batch_size: pictures that a step sees.
     """
     generator = Generator(width, task.channels)
@@ -119,7 +110,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 1e-4, batch_size
         make=partial(run, generator),
         discriminator_loss=discriminator_loss,
         generator_loss=generator_loss,
-        optimizer=critics.adam(task, learning_rate_at(width, learning_rate), batch_size, first_share=1 / 2),
+        optimizer=critics.adam(task, width, learning_rate, batch_size, first_share=1 / 2),
         batch_size=batch_size,
     )
 
