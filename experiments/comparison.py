@@ -63,6 +63,12 @@ _GAN_PATIENCE = flags.DEFINE_integer(
     "gan_patience", 20, "Epochs without a new least held-out error, after which training ends.", lower_bound=1
 )
 _GAN_WIDTH = flags.DEFINE_integer("gan_width", 64, "Channels of GANs' first layers.", lower_bound=1)
+_GAN_BATCH = flags.DEFINE_integer(
+    "gan_batch",
+    None,
+    "Pictures that a step of StarGAN and of GANimation sees; by default 16 and 25, as published.",
+    lower_bound=1,
+)
 _GAN_CHECKPOINTS = flags.DEFINE_string(
     "gan_checkpoints",
     None,
@@ -220,7 +226,13 @@ def grid(name: str, given: Mapping[str, Sequence[Any]] = {}) -> Grid:
 
 def settings() -> Settings:
     """What the flags say that holds for all methods."""
-    gan = GanSettings(_GAN_BUDGET.value, _GAN_PATIENCE.value, _GAN_WIDTH.value, _GAN_CHECKPOINTS.value)
+    gan = GanSettings(
+        _GAN_BUDGET.value,
+        _GAN_PATIENCE.value,
+        _GAN_WIDTH.value,
+        _GAN_BATCH.value,
+        _GAN_CHECKPOINTS.value,
+    )
     return Settings(cast(synthesis.Channels, _CHANNEL_MODE.value), cast(Learn, _LEARN.value), gan)
 
 

@@ -291,7 +291,15 @@ def _learn_joint(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learne
     settings = comparison.settings().gan
     limits = training.Limits(settings.budget_seconds * len(targets), patience=settings.patience)
     folder = begun.kept / f"{name}-{'-'.join(targets)}-{seed}"
-    trained, gan = faces.train(name, people, folder=folder, limits=limits, width=settings.width, seed=seed)
+    trained, gan = faces.train(
+        name,
+        people,
+        folder=folder,
+        limits=limits,
+        width=settings.width,
+        batch_size=settings.batch_size,
+        seed=seed,
+    )
     if trained.ended_by == "signal":
         raise KeyboardInterrupt
     condition = jnp.eye(1 + len(targets))[1 + targets.index(task.expression)]

@@ -44,12 +44,14 @@ class GanSettings(NamedTuple):
       budget_seconds: of training.
       patience: epochs without a new least error on people who are left out, after which it ends.
       width: channels of the first layers.
+      batch_size: pictures that a step of those of several expressions sees; None as published.
       checkpoints: a folder with trained ones, each in a folder of its name; or None.
     """
 
     budget_seconds: float = 1200.0
     patience: int = 20
     width: int = 64
+    batch_size: int | None = None
     checkpoints: str | None = None
 
 

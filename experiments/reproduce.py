@@ -87,7 +87,7 @@ _GAN_COLUMNS = {
     "one face, ms": Column("predict_seconds", 1e3, 1),
     "memory, MB": Column("megabytes", 1, 0),
 }
-_LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_width", "--gan_budget")
+_LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_width", "--gan_budget", "--gan_batch")
 JOBS = (
     Job(
         "compare_baselines",
@@ -217,6 +217,7 @@ JOBS = (
             "--image_size=32",
             "--gan_width=16",
             "--gan_budget=600",
+            "--gan_batch=4",
             "--num_faces=3",
         ],
         ["gan_comparison.png", "public_faces.png"],

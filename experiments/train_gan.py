@@ -38,6 +38,12 @@ _PATIENCE = flags.DEFINE_integer(
 _WIDTH = flags.DEFINE_integer(
     "width", 64, "Channels of the first layers; the others are multiples.", lower_bound=1
 )
+_BATCH = flags.DEFINE_integer(
+    "batch",
+    None,
+    "Pictures that a step of stargan and ganimation sees; by default 16 and 25, as published.",
+    lower_bound=1,
+)
 flags.adopt_module_key_flags(data)
 flags.adopt_module_key_flags(run_folder)
 
@@ -55,7 +61,15 @@ def train() -> None:
         data.resolved_flags(), {"num_people": len(people.subjects), "expressions": people.expressions}
     )
     run_folder.start(output_dir, configuration, outputs=("train.json",))
-    trained, _ = faces.train(name, people, folder=output_dir, limits=limits, width=_WIDTH.value, seed=seed)
+    trained, _ = faces.train(
+        name,
+        people,
+        folder=output_dir,
+        limits=limits,
+        width=_WIDTH.value,
+        batch_size=_BATCH.value,
+        seed=seed,
+    )
     if trained.ended_by == "signal":
         print(
             f"stopped after {trained.num_steps:,} steps, which are saved in {output_dir}; the same command "

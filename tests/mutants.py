@@ -5,57 +5,74 @@
 
 Of each module cosmic-ray makes mutants: another operator, another number, a condition turned round, one of
 them at each place; annotations stay. Each is tested in a copy of the project below build/mutants by the tests
-of its module, until the first fails. The table, docs/mutants.csv, has a row for each, with what it came to:
-killed, or survived; why a survivor may live is written into its last column by hand, and stays. Stopped, the
-same command goes on; done, it tries those that survived again. Needs some hours.
+of its module, those that are about it first, until one fails. The table, docs/mutants.csv, has a row for
+each, with what it came to: killed, or survived; why a survivor may live is written into its last column by
+hand, and stays. What the table has is not tried again while its line of code is there: stopped, the same
+command goes on. --again tries those that survived. All of it needs some hours.
 """
 
 import argparse
 import ast
-import contextlib
 import csv
+import functools
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
+import cosmic_ray.plugins
 from cosmic_ray.commands import init
-from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.mutating import mutate_and_test, mutate_code
 from cosmic_ray.work_db import WorkDB
-from cosmic_ray.work_item import MutationSpec, WorkItem, WorkResult
+from cosmic_ray.work_item import MutationSpec
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
 TABLE = ROOT / "docs" / "mutants.csv"
 HEADER = ("module", "line", "code", "mutant", "outcome", "why")
-# The tests of each, the quickest first.
+# The tests of each, those that find most first.
 TESTS = {
-    "masks": ["mlr_jax/masks.py", "tests/test_masks.py", "tests/test_masked_ridge.py"],
-    "masked_ridge": [
+    "masks": ("mlr_jax/masks.py", "tests/test_masks.py", "tests/test_masked_ridge.py"),
+    "masked_ridge": (
         "mlr_jax/masked_ridge.py",
         "tests/test_masked_ridge.py",
         "tests/test_invariants.py",
         "tests/test_properties.py",
         "tests/test_api.py",
-    ],
-    "window_statistics": [
+    ),
+    "window_statistics": (
         "mlr_jax/window_statistics.py",
         "tests/test_window_statistics.py",
         "tests/test_solvers.py",
         "tests/test_invariants.py",
         "tests/test_properties.py",
-    ],
+    ),
     **{
-        f"model_selection/{name}": [
+        f"model_selection/{name}": (
             f"mlr_jax/model_selection/{name}.py",
+            *(f"tests/test_model_selection.py::{test}" for test in tests),
             "tests/test_model_selection.py",
             "tests/experiments/test_cross_validation.py",
-        ]
-        for name in ("choosing", "hat_matrix", "held_out", "tuning")
+            "tests/test_synthesis.py",
+        )
+        for name, tests in {
+            "choosing": (
+                "test_the_least_error_and_ties_to_the_larger_penalty",
+                "test_one_standard_error",
+                "test_pixels_choose_with_their_neighbours",
+                "test_solves_what_was_chosen",
+            ),
+            "hat_matrix": ("test_leave_one_out_is_refitting",),
+            "held_out": ("test_folds_are_of_people", "test_clear_errors", "test_groups_are_averaged"),
+            "tuning": ("test_tuned_penalties_lower_the_error", "test_tuning_stops_where_others_do_not_gain"),
+        }.items()
     },
 }
 # By what an operator is replaced: what is easily confused with it, not all that there is.
@@ -70,106 +87,207 @@ OTHERS = {
 _TIMEOUT_SECONDS = 900
 
 
+class Mutant(NamedTuple):
+    """One change.
+
+    Attributes:
+      module: of the library.
+      line: where, from 1.
+      code: what stands there.
+      text: what stands there instead; empty if the line is left out.
+      occurrence: how many of the module have the same code and text, and come before it.
+      change: how cosmic-ray makes it.
+    """
+
+    module: str
+    line: int
+    code: str
+    text: str
+    occurrence: int
+    change: MutationSpec
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.module, self.code, self.text, self.occurrence
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=list(TESTS))
     parser.add_argument("--num_workers", type=int, default=os.cpu_count())
+    parser.add_argument("--again", action="store_true", help="try those that survived")
     given = parser.parse_args()
-    with ProcessPoolExecutor(given.num_workers) as pool:
-        for module, rows in zip(given.modules, pool.map(tried, given.modules), strict=True):
-            replace_rows(module, rows)
-            survived = sum(row["outcome"] == "survived" for row in rows)
-            print(f"{module}: {len(rows)} mutants, {survived} survived", flush=True)
+    os.chdir(ROOT)
+    known = read_table()
+    kept = [row for key, row in known.items() if key[0] not in given.modules]
+    wanted = [mutant for module in given.modules for mutant in mutants(module)]
+    rows = {mutant.key: known[mutant.key] | {"line": mutant.line} for mutant in wanted if mutant.key in known}
+    pending = [
+        mutant
+        for mutant in wanted
+        if mutant.key not in rows or (given.again and rows[mutant.key]["outcome"] == "survived")
+    ]
+    print(f"{len(wanted)} mutants, of which {len(wanted) - len(pending)} were tried", flush=True)
+    shutil.rmtree(BUILD, ignore_errors=True)
+    with ProcessPoolExecutor(given.num_workers, initializer=move_into_a_copy) as pool:
+        try:
+            outcomes = {pool.submit(tried, mutant.module, mutant.change): mutant for mutant in pending}
+            for number, future in enumerate(as_completed(outcomes), start=1):
+                mutant = outcomes[future]
+                before = rows.get(mutant.key, {"why": ""})
+                rows[mutant.key] = as_row(mutant, future.result(), before["why"])
+                write_table([*kept, *(rows[each.key] for each in wanted if each.key in rows)])
+                print(f"[{number} of {len(pending)}]", *rows[mutant.key].values(), sep="  ", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for module in given.modules:
+        found = Counter(rows[mutant.key]["outcome"] for mutant in wanted if mutant.module == module)
+        print(f"{module}:", ", ".join(f"{num} {outcome}" for outcome, num in sorted(found.items())))
 
 
-def tried(module: str) -> list[dict[str, object]]:
-    """Tests all mutants of a module: the rows of the table."""
-    folder = BUILD / module.replace("/", "-")
-    copied(folder)
-    path = Path("mlr_jax", f"{module}.py")
-    # Paths of mutants and tests are relative.
-    os.chdir(folder)
-    environment = {"PYTHONPATH": str(folder), "JAX_COMPILATION_CACHE_DIR": f"{folder}.compiled"}
-    os.environ.update(environment, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *TESTS[module]]
+def mutants(module: str) -> list[Mutant]:
+    """All that are tried of a module: one at each place for each kind of change."""
+    path = source_of(module)
     source = path.read_text()
-    with contextlib.closing(WorkDB(f"{folder}.sqlite", WorkDB.Mode.create)) as database:
-        if not is_of(source, f"{folder}.py") or not database.num_work_items:
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            init([path], database, {})
-            chosen = [item for item in database.work_items if item.job_id in places(database, source)]
-            database.clear()
-            database.add_work_items(chosen)
-            Path(f"{folder}.py").write_text(source)
-        survivors = {key for key, result in database.results if not result.is_killed}
-        again = [item for item in database.work_items if item.job_id in survivors]
-        for item in list(database.pending_work_items) or again:
-            result = mutate_and_test(item.mutations, shlex.join(command), _TIMEOUT_SECONDS)
-            database.set_result(item.job_id, result)
-        results = dict(database.results)
-        return [row(module, item, results[item.job_id], source) for item in database.work_items]
+    with tempfile.TemporaryDirectory() as folder:
+        database = WorkDB(f"{folder}/work.sqlite", WorkDB.Mode.create)
+        init([path], database, {})
+        changes = [item.mutations[0] for item in database.work_items]
+        database.close()
+    chosen: dict[object, MutationSpec] = {}
+    tree = ast.parse(source)
+    annotations, operations = list(spans_of_annotations(tree)), list(spans_of_operations(tree))
+    for change in changes:
+        kind, _, others = change.operator_name.partition("_")
+        is_excluded = is_in(change.start_pos, annotations) or bool(others and others not in OTHERS)
+        # The star in a list of arguments is no operator.
+        is_excluded |= kind.endswith("BinaryOperator") and not is_in(change.start_pos, operations)
+        if not is_excluded:
+            chosen.setdefault((kind, change.start_pos), change)
+    found: list[Mutant] = []
+    seen: Counter[tuple[str, str]] = Counter()
+    lines = source.splitlines()
+    for change in sorted(chosen.values(), key=lambda change: change.start_pos):
+        operator = cosmic_ray.plugins.get_operator(change.operator_name)(**change.operator_args)
+        changed = mutate_code(source, operator, change.occurrence)
+        assert changed is not None
+        line = change.start_pos[0]
+        code, text = lines[line - 1].strip(), difference(lines, changed.splitlines())
+        found.append(Mutant(module, line, code, text, seen[code, text], change))
+        seen[code, text] += 1
+    return found
 
 
-def copied(folder: Path) -> None:
-    """A copy of what git knows."""
-    shutil.rmtree(folder, ignore_errors=True)
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
+def source_of(module: str) -> Path:
+    return Path("mlr_jax", f"{module}.py")
 
 
-def is_of(source: str, kept: str) -> bool:
-    """Whether the mutants of another run are those of this source."""
-    return Path(kept).exists() and Path(kept).read_text() == source
+Place = tuple[int, int]
 
 
-def places(database: WorkDB, source: str) -> set[str]:
-    """Which mutants are tested: one at each place for each kind of change."""
-    chosen: dict[object, str] = {}
-    annotated = list(annotations(source))
-    for item in database.work_items:
-        (mutation,) = item.mutations
-        kind, _, others = mutation.operator_name.partition("_")
-        in_annotation = any(start <= mutation.start_pos < end for start, end in annotated)
-        if not in_annotation and (not others or others in OTHERS):
-            chosen.setdefault((kind, mutation.start_pos), item.job_id)
-    return set(chosen.values())
-
-
-def annotations(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def spans_of_annotations(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
     """From where to where types are written."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         for each in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if each is not None:
                 yield (each.lineno, each.col_offset), (each.end_lineno, each.end_col_offset)
 
 
-def row(module: str, item: WorkItem, result: WorkResult, source: str) -> dict[str, object]:
-    mutation: MutationSpec = item.mutations[0]
-    line = mutation.start_pos[0]
-    changed = [each[1:] for each in (result.diff or "").splitlines() if each[:1] == "+" and each[:3] != "+++"]
-    return {
-        "module": module,
-        "line": line,
-        "code": source.splitlines()[line - 1].strip(),
-        "mutant": " ".join(each.strip() for each in changed),
-        "outcome": (result.test_outcome or result.worker_outcome).value,
+def spans_of_operations(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
+    """From the end of what is on the left of an operator to the start of what is on its right."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.BinOp(left=left, right=right) | ast.AugAssign(target=left, value=right):
+                assert left.end_lineno is not None
+                assert left.end_col_offset is not None
+                yield (left.end_lineno, left.end_col_offset), (right.lineno, right.col_offset)
+
+
+def is_in(place: Place, spans: Sequence[tuple[Place, Place]]) -> bool:
+    return any(start <= place < end for start, end in spans)
+
+
+def difference(before: Sequence[str], after: Sequence[str]) -> str:
+    """The lines that are not as before, as one."""
+    start = next((n for n, (one, other) in enumerate(zip(before, after, strict=False)) if one != other), 0)
+    end = next(
+        (
+            n
+            for n, (one, other) in enumerate(zip(before[::-1], after[::-1], strict=False))
+            if one != other or len(after) - n <= start
+        ),
+        0,
+    )
+    return " ".join(each.strip() for each in after[start : len(after) - end])
+
+
+def move_into_a_copy() -> None:
+    """Of what git knows, where this process may change modules."""
+    folder = BUILD / str(os.getpid())
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    # Paths of mutants and tests are relative. What a mutant does not change is compiled once.
+    os.chdir(folder)
+    os.environ |= {
+        "PYTHONPATH": str(folder),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "build" / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
 
-def replace_rows(module: str, rows: list[dict[str, object]]) -> None:
-    """Those of a module, with what is known of its survivors."""
-    before: list[dict[str, object]] = []
-    if TABLE.exists():
-        with TABLE.open(newline="") as file:
-            before = list(csv.DictReader(file))
-    why = {(each["module"], each["code"], each["mutant"]): each["why"] for each in before}
-    own = [each | {"why": why.get((module, each["code"], each["mutant"]), "")} for each in rows]
+def tried(module: str, change: MutationSpec) -> str:
+    """Killed or survived."""
+    check_passes(module)
+    result = mutate_and_test([change], shlex.join(command(module)), _TIMEOUT_SECONDS)
+    return (result.test_outcome or result.worker_outcome).value
+
+
+@functools.cache
+def check_passes(module: str) -> None:
+    """As it is; otherwise all mutants would seem to be killed."""
+    subprocess.run(command(module), check=True, stdout=subprocess.DEVNULL)
+
+
+def command(module: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *TESTS[module]]
+
+
+def as_row(mutant: Mutant, outcome: str, why: str) -> dict[str, object]:
+    return {
+        "module": mutant.module,
+        "line": mutant.line,
+        "code": mutant.code,
+        "mutant": mutant.text,
+        "outcome": outcome,
+        "why": why if outcome == "survived" else "",
+    }
+
+
+def read_table() -> dict[tuple[object, ...], dict[str, object]]:
+    """By what makes a mutant the same although lines are added before it."""
+    if not TABLE.exists():
+        return {}
+    rows: dict[tuple[object, ...], dict[str, object]] = {}
+    seen: Counter[tuple[str, ...]] = Counter()
+    with TABLE.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = row["module"], row["code"], row["mutant"]
+            rows[*key, seen[key]] = dict(row)
+            seen[key] += 1
+    return rows
+
+
+def write_table(rows: list[dict[str, object]]) -> None:
+    order = list(TESTS)
     with TABLE.open("w", newline="") as file:
         writer = csv.DictWriter(file, HEADER, lineterminator="\n")
         writer.writeheader()
-        writer.writerows([each for each in before if each["module"] != module] + own)
+        writer.writerows(
+            sorted(rows, key=lambda row: (order.index(str(row["module"])), int(str(row["line"]))))
+        )
 
 
 if __name__ == "__main__":

@@ -219,6 +219,54 @@ def test_leave_one_out_is_refitting(x64, num, penalty, penalize_bias):
         np.testing.assert_allclose(missed[left], expected, atol=1e-5 if penalty < 1e-6 else 1e-9)
 
 
+def left_out(num: int, mask: masks.Mask) -> tuple[np.ndarray, np.ndarray]:
+    """Float64 inputs and targets of as many examples."""
+    rng = np.random.default_rng(num)
+    return rng.random((num, 30)), rng.random((num, len(mask.indices)))
+
+
+@pytest.mark.parametrize("num", [8, 30])
+def test_leave_one_out_of_each_output(x64, num):
+    """A penalty each, as many outputs as there are, some at a time; the bias is penalised, as published."""
+    mask = masks.Mask(*(part[:17] for part in masks.square_window(6, 5, 3)))
+    inputs, targets = left_out(num, mask)
+    penalties = np.linspace(0.1, 5, 17)
+    whole = np.asarray(model_selection.leave_one_out(inputs, targets, mask, penalties))
+    some = model_selection.leave_one_out(inputs, targets, mask, penalties, batch_size=4)
+    np.testing.assert_allclose(some, whole, rtol=1e-9)
+    params = masked_ridge.fit(inputs[1:], targets[1:], mask, penalties)
+    np.testing.assert_allclose(
+        whole[0], targets[0] - np.asarray(masked_ridge.predict(params, inputs[:1], mask))[0], atol=1e-9
+    )
+
+
+def test_leave_one_out_computes_as_its_arguments(x64):
+    mask = masks.square_window(6, 5, 3)
+    inputs, targets = left_out(12, mask)
+    single = model_selection.leave_one_out(inputs.astype(np.float32), targets.astype(np.float32), mask, 1.0)
+    assert single.dtype == jnp.float32
+    assert model_selection.leave_one_out(inputs.astype(np.float32), targets, mask, 1.0).dtype == jnp.float64
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda i, t, m: (i[1:], t, m, 1.0), r"inputs \(11, 30\), targets \(12, 30\) and a mask of 30"),
+        (lambda i, t, m: (i, t[:, 1:], m, 1.0), r"targets \(12, 29\) and a mask of 30"),
+        (lambda i, t, m: (i[:, 1:], t, m, 1.0), "points at input 29, but there are 29 inputs"),
+        (lambda i, t, m: (i, t, m, np.ones(29)), r"penalty must be a scalar or \(30,\)"),
+        (lambda i, t, m: (i, t, m, -1.0), "penalty must be 0 or more and finite, not -1"),
+        (lambda i, t, m: (np.where(i > 0.99, np.nan, i), t, m, 1.0), "inputs"),
+        (lambda i, t, m: (i, np.where(t > 0.99, np.nan, t), m, 1.0), "targets"),
+    ],
+)
+def test_clear_errors_of_leave_one_out(change, words):
+    mask = masks.square_window(6, 5, 3)
+    inputs, targets = (each.astype(np.float32) for each in left_out(12, mask))
+    with pytest.raises(InputError, match=words):
+        model_selection.leave_one_out(*change(inputs, targets, mask))
+
+
 def test_clear_errors(pairs):
     statistics = fold_statistics(*[each.astype(np.float32) for each in pairs])
     check = model_selection.cross_validate

@@ -83,6 +83,7 @@ def train(
     folder: Path,
     limits: Limits,
     width: int = 64,
+    batch_size: int | None = None,
     seed: int = 0,
     is_quiet: bool = False,
 ) -> tuple[Trained, Gan]:
@@ -94,6 +95,7 @@ def train(
       folder: of this training.
       limits: when it ends.
       width: channels of the first layers.
+      batch_size: pictures that a step sees, see `registry.make`.
       seed: of all that is random.
       is_quiet: whether no progress is shown.
 
@@ -101,7 +103,8 @@ def train(
       InputError: the pictures do not suit the GAN, or the folder holds another training.
     """
     seen, left = training.leave_out(people.subjects, seed=seed)
-    gan = make(name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=width)
+    options = {"num_people": len(seen), "num_epochs": limits.num_epochs, "width": width}
+    gan = make(name, people, **options, batch_size=batch_size)
     trained = training.train(
         gan,
         people.pictures[seen],
@@ -109,7 +112,7 @@ def train(
         folder=folder,
         key=jax.random.key(seed),
         limits=limits,
-        settings=_settings(name, people, limits.num_epochs, width, seed),
+        settings=_settings(name, people, limits.num_epochs, width, seed, batch_size),
         is_quiet=is_quiet,
     )
     return trained, gan
@@ -161,7 +164,15 @@ def predict(name: str, params: Params, neutral: jax.Array, *, width: int) -> jax
     return gan.generate(params, neutral, condition)
 
 
-def make(name: str, people: People, *, num_people: int, num_epochs: int, width: int = 64) -> Gan:
+def make(
+    name: str,
+    people: People,
+    *,
+    num_people: int,
+    num_epochs: int,
+    width: int = 64,
+    batch_size: int | None = None,
+) -> Gan:
     """The GAN for pictures like these.
 
     Raises:
@@ -174,7 +185,7 @@ def make(name: str, people: People, *, num_people: int, num_epochs: int, width: 
             f"{height} x {size}"
         )
     task = Task(size, channels, len(people.expressions), num_people=num_people, num_epochs=num_epochs)
-    return registry.make(name, task, width)
+    return registry.make(name, task, width, batch_size)
 
 
 def copy_l1(people: People, *, seed: int = 0) -> float:
@@ -184,11 +195,14 @@ def copy_l1(people: People, *, seed: int = 0) -> float:
     return float(np.abs(asked.inputs - asked.truths).mean())
 
 
-def _settings(name: str, people: People, num_epochs: int, width: int, seed: int) -> dict[str, Any]:
+def _settings(
+    name: str, people: People, num_epochs: int, width: int, seed: int, batch_size: int | None = None
+) -> dict[str, Any]:
     """All that a training depends on, but for its budget."""
     return {
         "gan": name,
         "width": width,
+        "batch_size": batch_size,
         "seed": seed,
         "num_epochs": num_epochs,
         "pictures": _digest(people),

@@ -7,9 +7,11 @@ Single Image", ECCV 2018 (arXiv 1807.09251). The generator makes a picture C and
 
 and with y = G(x, c) of pictures x of expression c',
 
-    D minimises  E D(y) - E D(x) + 10 E (||grad D|| - 1)^2 + 4000 E ||E(x) - c'||^2
-    G minimises  -E D(y) + 4000 E ||E(y) - c||^2 + 10 E ||G(y, c') - x||_1 + attention of both masks
+    D minimises  E D(y) - E D(x) + 10 E (||grad D|| - 1)^2 + 160 E ||E(x) - c'||^2
+    G minimises  -E D(y) + 160 E ||E(y) - c||^2 + 10 E ||G(y, c') - x||_1 + attention of both masks
     attention    0.1 ||A||_2 + 1e-4 TV(A), as in the paper means over pixels
+
+where the paper has 4000 for 160: its authors' program divides by the 25 pictures of a step once more.
 
 In the paper c are the activations of muscles, of which a neutral face has none. Here they are the one-hot
 expression times an intensity, of which the source expression has 0: half of what is wanted in training has an
@@ -28,7 +30,8 @@ from experiments.gans.contract import Gan, Losses, Params, Task, from_network, r
 from experiments.gans.layers import Convolution
 from experiments.gans.stargan import ConditionedTrunk
 
-_EXPRESSION_WEIGHT = 4000.0
+# Of mean squares; with 4000 of them, faces become noise that is told for the expression.
+_EXPRESSION_WEIGHT = 4000.0 / 25
 _CYCLE_WEIGHT = 10.0
 _MASK_WEIGHT = 0.1
 _SMOOTHNESS_WEIGHT = 1e-4

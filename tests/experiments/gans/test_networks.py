@@ -2,6 +2,7 @@
 
 import itertools
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -254,3 +255,27 @@ def test_a_condition_is_everywhere():
     hidden = np.asarray(network.apply(params, faces, wanted))
     assert np.abs(hidden[0] - hidden[1]).max() > 1e-4
     assert np.abs(hidden[1] - hidden[2]).max() > 1e-4
+
+
+def test_critics_slopes_are_those_of_a_pictures_verdicts_together(rng):
+    """Four verdicts, each with a slope of a quarter: nothing is to be penalised."""
+    shape = (5, 8, 8, 3)
+    slope = 1 / (4 * np.sqrt(8 * 8 * 3))
+
+    def judge(_: None, pictures: jax.Array) -> tuple[jax.Array, None]:
+        total = slope * pictures.sum(axis=(1, 2, 3))
+        return jnp.broadcast_to(total[:, None, None, None], (len(pictures), 2, 2, 1)), None
+
+    real, made = (jnp.asarray(rng.random(shape), jnp.float32) for _ in range(2))
+    terms = critics.wasserstein_terms(SimpleNamespace(apply=judge), None, real, made, jax.random.key(0))
+    assert float(terms["penalty"]) == pytest.approx(0, abs=1e-6)
+    expected = slope * float((made - real).sum(axis=(1, 2, 3)).mean())
+    assert float(terms["critic"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_batches_are_as_published_or_as_told():
+    task = Task(32, 3, 4, num_people=100)
+    found = {name: registry.make(name, task, 4).steps_an_epoch for name in registry.GANS}
+    assert found == {"pix2pix": 100, "cyclegan": 100, "stargan": 5 * 25, "ganimation": 5 * 16}
+    told = {name: registry.make(name, task, 4, 8).steps_an_epoch for name in registry.GANS}
+    assert told == {"pix2pix": 100, "cyclegan": 100, "stargan": 5 * 50, "ganimation": 5 * 50}
