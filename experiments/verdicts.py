@@ -11,7 +11,7 @@ Row = Mapping[str, str]
 OWN = "masked_ridge"
 # The regressions that the paper compares with; SVD in two forms.
 OTHERS = ("l0_omp", "l1_lasso", "l2_ridge", "kernel_ridge", "reduced_rank", "pca_ridge")
-GANS = ("pix2pix", "cyclegan")
+GANS = ("pix2pix", "cyclegan", "stargan", "ganimation")
 
 # "Far fewer" is taken for a tenth.
 _FAR_FEWER = 10
@@ -239,36 +239,16 @@ def _gans(folder: Path) -> tuple[str, str]:
     More real is what has more nearly a real picture's sharpness, and is nearer to the true picture than the
     input is: noise is sharp, too.
     """
-    rows = read(folder / "gan_comparison" / "summary.csv")
-    most = max(int(row["num_pairs"]) for row in rows)
-    kinds: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        if int(row["num_pairs"]) == most:
-            kinds.setdefault(row["pictures"], {})[row["method"]] = row
+    kinds, most = _by_kind(read(folder / "gan_comparison" / "summary.csv"))
     near = kinds["own test people"]
     gans = [name for name in GANS if name in near]
     if OWN not in near or not gans:
         raise _NothingToCompareError(f"the run has no result of {OWN}, or of no GAN")
-    # Too sharp is not photo-realistic, either.
-    off = {name: abs(math.log(max(float(near[name]["sharpness_mean"]), 1e-6))) for name in (OWN, *gans)}
-    parts = {
-        "photo-realistic near them": all(
-            off[name] < off[OWN] and float(near[name]["relative_mse_mean"]) < 1 for name in gans
-        ),
-        "worse away from them": all(
-            float(rows[name]["relative_mse_mean"]) > float(rows[OWN]["relative_mse_mean"])
-            for kind, rows in kinds.items()
-            if kind != "own test people" and rows[OWN]["relative_mse_mean"]
-            for name in gans
-        ),
-        "far larger": all(
-            float(near[name]["num_parameters_mean"]) >= _FAR_FEWER * float(near[OWN]["num_parameters_mean"])
-            for name in gans
-        ),
-    }
-    failing = [part for part, is_so in parts.items() if not is_so]
+    expressions = _by_expression(folder / "gan_expressions" / "summary.csv")
+    every = [_gan_parts(each) for each in (kinds, *expressions.values())]
+    failing = [part for part in every[0] if not all(parts[part] for parts in every)]
     verdict = "holds" if not failing else f"not all of it: not {_list(failing)}"
-    if len(failing) == len(parts):
+    if len(failing) == len(every[0]):
         verdict = "does not hold"
     shown = [OWN, *(name for name in ("warped_ridge",) if name in near), *gans]
     pieces = [
@@ -287,7 +267,69 @@ def _gans(folder: Path) -> tuple[str, str]:
     evidence += ". Seconds of training: " + ", ".join(
         f"{name} {_seconds(float(near[name]['fit_seconds_mean']))}" for name in shown
     )
-    return verdict, evidence + _training(folder / "gan_comparison" / "curves.csv", most, gans)
+    evidence += _training(folder / "gan_comparison" / "curves.csv", most, gans)
+    return verdict, evidence + _of_expressions(expressions)
+
+
+def _by_kind(rows: Sequence[Row]) -> tuple[dict[str, dict[str, Row]], int]:
+    """Kind of picture -> method -> its row of most pairs, and how many these are."""
+    most = max(int(row["num_pairs"]) for row in rows)
+    kinds: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if int(row["num_pairs"]) == most:
+            kinds.setdefault(row["pictures"], {})[row["method"]] = row
+    return kinds, most
+
+
+def _by_expression(path: Path) -> dict[str, dict[str, dict[str, Row]]]:
+    """Expression -> kind of picture -> method -> its row; of none if there is no such run."""
+    rows = read(path) if path.exists() else []
+    names = dict.fromkeys(row["expression"] for row in rows)
+    return {name: _by_kind([row for row in rows if row["expression"] == name])[0] for name in names}
+
+
+def _gan_parts(kinds: Mapping[str, Mapping[str, Row]]) -> dict[str, bool]:
+    """The parts of the claim, and whether each holds of all GANs."""
+    near = kinds["own test people"]
+    gans = [name for name in GANS if name in near]
+    # Too sharp is not photo-realistic, either.
+    off = {name: abs(math.log(max(float(near[name]["sharpness_mean"]), 1e-6))) for name in (OWN, *gans)}
+    return {
+        "photo-realistic near them": all(
+            off[name] < off[OWN] and float(near[name]["relative_mse_mean"]) < 1 for name in gans
+        ),
+        "worse away from them": all(
+            float(rows[name]["relative_mse_mean"]) > float(rows[OWN]["relative_mse_mean"])
+            for kind, rows in kinds.items()
+            if kind != "own test people" and rows[OWN]["relative_mse_mean"]
+            for name in gans
+        ),
+        "far larger": all(
+            float(near[name]["num_parameters_mean"]) >= _FAR_FEWER * float(near[OWN]["num_parameters_mean"])
+            for name in gans
+        ),
+    }
+
+
+def _of_expressions(expressions: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> str:
+    """Means over several expressions of synthetic people."""
+    if not expressions:
+        return ""
+    views = list(expressions.values())
+    kinds = [kind for kind, rows in views[0].items() if rows[OWN]["relative_mse_mean"]]
+    shown = [name for name in (OWN, "warped_ridge", *GANS) if name in views[0]["own test people"]]
+
+    def mean(kind: str, name: str, column: str) -> float:
+        return sum(float(view[kind][name][column]) for view in views) / len(views)
+
+    def listed(kind: str, column: str) -> str:
+        return ", ".join(f"{name} {mean(kind, name, column):.2f}" for name in shown)
+
+    pieces = "; ".join(f"{kind} {listed(kind, 'relative_mse_mean')}" for kind in kinds)
+    return (
+        f". Synthetic people, means over {_list(list(expressions))}: error as above: {pieces}; sharpness on "
+        f"own test people: {listed('own test people', 'sharpness_mean')}"
+    )
 
 
 def _seconds(number: float) -> str:

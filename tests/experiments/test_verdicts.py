@@ -215,6 +215,39 @@ def test_gans(tmp_path):
     assert verdict(tmp_path, "f").verdict == "not all of it: not photo-realistic near them"
 
 
+def test_gans_of_several_expressions(tmp_path):
+    """A claim on GANs holds if it holds of all of them, on all expressions."""
+    gans(tmp_path, sharpness=0.8, outside=1.4, num_parameters=5000)
+
+    def expressions(**relative: float) -> None:
+        rows = [
+            {
+                "num_pairs": 90,
+                "expression": expression,
+                "pictures": kind,
+                "method": name,
+                "relative_mse_mean": relative.get(name, 0.5) + far + (expression == "sad") / 10,
+                "sharpness_mean": 0.3 if name == OWN else 0.9,
+                "num_parameters_mean": 100 if name == OWN else 9000,
+            }
+            for expression in ("happy", "sad")
+            for kind, far in (("own test people", 0), ("sketches", 0.5))
+            for name in (OWN, "pix2pix", "stargan")
+        ]
+        write(tmp_path / "gan_expressions" / "summary.csv", rows)
+
+    expressions(masked_ridge=0.4)
+    found = verdict(tmp_path, "f")
+    assert found.verdict == "holds"
+    assert "happy and sad: error as above: own test people masked_ridge 0.45, pix2pix 0.55" in found.evidence
+    assert "sketches masked_ridge 0.95, pix2pix 1.05, stargan 1.05; sharpness" in found.evidence
+    assert found.evidence.endswith("own test people: masked_ridge 0.30, pix2pix 0.90, stargan 0.90")
+    expressions(masked_ridge=0.4, stargan=0.95)
+    assert verdict(tmp_path, "f").verdict == "not all of it: not photo-realistic near them"
+    expressions(stargan=0.4)
+    assert verdict(tmp_path, "f").verdict == "not all of it: not worse away from them"
+
+
 @pytest.mark.parametrize(
     ("width", "words"), [(64, ""), (16, ". Channels of their first layers, of 64 in the papers: 16")]
 )
