@@ -20,10 +20,9 @@ of picture and split, with errors, sharpness, parameters, epochs, seconds and me
 splits; curves.csv, the training of the GANs; gan_comparison.png; faces.png; and public_faces.png, those of
 them that show no real person. GANs in training are in trials. Stopped, the same command goes on where it was.
 
-Expected: GANs that are hardly trained, unless they have hours or a GPU: in twenty minutes on 2 CPU cores
-pix2pix of half of the published width gets as good as it will, and CycleGAN sees its pairs 24 times of 200.
-docs/results/README.md has what came of it, on cores shared with another training, and at the papers' learning
-rates whatever the width, as they were then.
+Expected: GANs that are hardly trained, unless they have hours or a GPU: in twenty minutes on a CPU core or
+two pix2pix of half of the published width gets as good as it will, and CycleGAN sees its pairs 29 times of
+200. docs/results/README.md has what came of it, on two cores that trainings shared.
 
 Needs `pip install .[gans]`.
 """
