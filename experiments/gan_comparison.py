@@ -152,7 +152,9 @@ def measure() -> None:
     suitable, few = (COMPARED, _FEW) if targets is None else ((*COMPARED, *JOINT), _FEW_JOINT)
     names = comparison.methods(suitable, usual=few if is_fast else suitable)
     check = kinds_of_pictures.check_square
-    begun = comparison.begin("gan_comparison", OUTPUTS, {"methods": names, "targets": targets}, check=check)
+    described = {"methods": names, "targets": targets}
+    about = data.title(target=", ".join(targets)) if targets else None
+    begun = comparison.begin("gan_comparison", OUTPUTS, described, check=check, about=about)
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
