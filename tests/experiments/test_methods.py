@@ -32,8 +32,8 @@ def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return neutral[:20], expressive[:20], neutral[20:]
 
 
-# The other variants are `synthesis.fit` with other options, which its own tests ask; so do those of GANs.
-TESTED = [name for name in METHODS if name not in (*VARIANTS, *GANS) or name == "mirrored_pairs"]
+# Variants are `synthesis.fit` with other options, which its own tests ask; so do those of GANs.
+TESTED = [name for name in METHODS if name not in (*VARIANTS, *GANS)]
 
 
 @pytest.fixture(scope="module", params=TESTED)
@@ -169,7 +169,6 @@ def test_number_of_parameters(name, method, faces):
         "copy_input": 0,
         "mean_change": 3 * pixels,
         "masked_ridge": 3 * (windows + pixels),
-        "mirrored_pairs": 3 * (windows + pixels),
         # The field: 9 x 9 on 32 x 32, for both axes; the change: 5 x 5, and the tint.
         "warped_ridge": 2 * ((9 * 32 - 20) ** 2 + 32**2)
         + 3 * ((5 * HEIGHT - 6) * (5 * WIDTH - 6) + 2 * pixels),
