@@ -159,6 +159,7 @@ def test_a_window_is_the_offsets_of_its_mask(name):
 def test_windows_count_row_by_row_and_keep_an_order_of_their_own():
     assert masks.dilated(3, 2).offsets[:4] == ((-2, -2), (-2, 0), (-2, 2), (0, -2))
     assert masks.disk(1).offsets == ((-1, 0), (0, -1), (0, 0), (0, 1), (1, 0))
+    assert len(masks.disk(2).offsets) == 13, "all at most two pixels away"
     window = masks.window(np.array([[2, 1], [0, -1]]))
     assert window.offsets == ((2, 1), (0, -1))
     assert all(type(step) is int for offset in window.offsets for step in offset)
@@ -243,6 +244,20 @@ def test_foveated_windows_see_a_blurred_copy():
     assert len(masks.foveated(dilation=2, blur=0).offsets) == 9 + 8
 
 
+def test_foveated_windows_reach_three_pixels_unless_told():
+    window = masks.foveated(size=3, outer_size=3, dilation=3, blur=1.5)
+    assert masks.foveated() == window
+    found, expected = masks.foveated_window(8, 7), masks.as_mask(window, 8, 7)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.valid, expected.valid)
+
+
+def test_a_picture_may_be_a_line_or_a_pixel():
+    assert masks.square_window(1, 4, 1).indices.tolist() == [[0], [1], [2], [3]]
+    assert masks.square_window(4, 1, 1).indices.tolist() == [[0], [1], [2], [3]]
+    assert masks.square_window(1, 1, 1).valid.all()
+
+
 def test_mirrored_windows_see_the_mirror_pixel():
     window = masks.mirrored(masks.square(3))
     assert masks.entries(window)[-1] == ((0, 0), masks.View(mirrored=True))
@@ -271,3 +286,28 @@ def test_views_must_suit_their_window():
         masks.window([(0, 0)] * 2, views=[masks.View(blur=1.0)] * 2)
     with pytest.raises(InputError, match="blur must be 0 or more"):
         masks.foveated(blur=-1.0)
+
+
+def mask_of(indices: list, valid: list) -> masks.Mask:
+    return masks.Mask(np.array(indices, np.int32), np.array(valid, bool))
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (mask_of([[0, 1]], [[True]]), r"must both be .*, not \(1, 2\) and \(1, 1\)"),
+        (mask_of([0, 1], [True, True]), r"must both be .*, not \(2,\) and \(2,\)"),
+        (mask_of([[3]], [[True]]), "points at input 3, but there are 3 inputs"),
+        (mask_of([[-1, 0]], [[False, True]]), "points at input -1"),
+    ],
+)
+def test_masks_that_are_none(mask, words):
+    with pytest.raises(InputError, match=words):
+        masks.check(mask, "here", num_inputs=3)
+
+
+def test_masks_of_no_output_and_of_one():
+    masks.check(masks.Mask(np.zeros((0, 2), np.int32), np.zeros((0, 2), bool)), "here", num_inputs=3)
+    assert masks.from_dense(np.array([[True]])).indices.tolist() == [[0]]
+    with pytest.raises(InputError, match=r"not the shape \(0, 3\)"):
+        masks.from_dense(np.zeros((0, 3), bool))
