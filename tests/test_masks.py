@@ -68,6 +68,8 @@ def test_from_dense_empty_row():
     dense = np.array([[True, True], [False, False], [False, True]])
     with pytest.raises(InputError, match="output 1 sees no input"):
         masks.from_dense(dense)
+    with pytest.raises(InputError, match=r"output 1 sees no input \(3 such outputs\)"):
+        masks.from_dense(dense[[0, 1, 2, 1, 1]])
     mask = masks.from_dense(dense, allow_empty=True)
     np.testing.assert_array_equal(masks.to_dense(mask, 2), dense)
     assert masks.from_dense(np.zeros((3, 2), bool), allow_empty=True).indices.shape == (3, 1)
