@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
 TABLE = ROOT / "docs" / "mutants.csv"
 HEADER = ("module", "line", "code", "mutant", "outcome", "why")
+_SELECTION = "tests/test_model_selection.py"
 # The tests of each, those that find most first.
 TESTS = {
     "masks": ("mlr_jax/masks.py", "tests/test_masks.py", "tests/test_masked_ridge.py"),
@@ -46,26 +47,35 @@ TESTS = {
         "tests/test_window_statistics.py",
         "tests/test_solvers.py",
     ),
-    **{
-        f"model_selection/{name}": (
-            f"mlr_jax/model_selection/{name}.py",
-            *(f"tests/test_model_selection.py::{test}" for test in tests),
-            "tests/test_model_selection.py",
-            "tests/experiments/test_cross_validation.py",
-            "tests/test_synthesis.py",
-        )
-        for name, tests in {
-            "choosing": (
-                "test_the_least_error_and_ties_to_the_larger_penalty",
-                "test_one_standard_error",
-                "test_pixels_choose_with_their_neighbours",
-                "test_solves_what_was_chosen",
-            ),
-            "hat_matrix": ("test_leave_one_out_is_refitting",),
-            "held_out": ("test_folds_are_of_people", "test_clear_errors", "test_groups_are_averaged"),
-            "tuning": ("test_tuned_penalties_lower_the_error", "test_tuning_stops_where_others_do_not_gain"),
-        }.items()
-    },
+    "model_selection/choosing": (
+        "mlr_jax/model_selection/choosing.py",
+        f"{_SELECTION}::test_the_least_error_and_ties_to_the_larger_penalty",
+        f"{_SELECTION}::test_one_standard_error",
+        f"{_SELECTION}::test_pixels_choose_with_their_neighbours",
+        f"{_SELECTION}::test_solves_what_was_chosen",
+        "tests/test_synthesis.py",
+    ),
+    "model_selection/hat_matrix": (
+        "mlr_jax/model_selection/hat_matrix.py",
+        f"{_SELECTION}::test_clear_errors_of_leave_one_out",
+        f"{_SELECTION}::test_leave_one_out_is_refitting",
+        f"{_SELECTION}::test_leave_one_out_of_each_output",
+        f"{_SELECTION}::test_leave_one_out_computes_as_its_arguments",
+    ),
+    "model_selection/held_out": (
+        "mlr_jax/model_selection/held_out.py",
+        f"{_SELECTION}::test_folds_are_of_people",
+        f"{_SELECTION}::test_clear_errors",
+        f"{_SELECTION}::test_groups_are_averaged",
+        _SELECTION,
+        "tests/test_synthesis.py",
+    ),
+    "model_selection/tuning": (
+        "mlr_jax/model_selection/tuning.py",
+        f"{_SELECTION}::test_tuned_penalties_lower_the_error",
+        f"{_SELECTION}::test_tuning_stops_where_others_do_not_gain",
+        "tests/test_synthesis.py",
+    ),
 }
 # By what an operator is replaced: what is easily confused with it, not all that there is.
 OTHERS = {

@@ -1,5 +1,6 @@
 """The documentation builds, its code runs, and nothing public can be missing in it."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -186,3 +187,17 @@ def test_the_citation_is_that_of_this_version():
 
 def test_the_changelog_has_this_version():
     assert re.search(rf"\b{re.escape(mlr_jax.__version__)}\b", (ROOT / "CHANGELOG.md").read_text())
+
+
+def table(name: str) -> list[dict[str, str]]:
+    with (DOCS / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_is_said_of_mutants_is_what_the_table_has():
+    rows = table("mutants.csv")
+    assert {row["outcome"] for row in rows} <= {"killed", "survived"}
+    survivors = [row for row in rows if row["outcome"] == "survived"]
+    assert [row["line"] for row in survivors if not row["why"]] == [], "nobody has said why they may live"
+    page = " ".join((DOCS / "trust.md").read_text().split())
+    assert f"{len(rows)} mutants, of which {len(rows) - len(survivors)} were killed" in page
