@@ -84,7 +84,8 @@ def save(
     if len(text) > _LONGEST_HEADER:
         raise checks.InputError(f"{path}: its header would be longer than {_LONGEST_HEADER} letters")
     with atomic_file.replacing(path) as file:
-        np.savez(file, allow_pickle=False, **contents, **{_HEADER: np.array(text)})
+        # Nothing is pickled: not `allow_pickle=False`, which NumPy 2.0 would write as an array.
+        np.savez(file, **contents, **{_HEADER: np.array(text)})
 
 
 def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:
