@@ -103,8 +103,9 @@ def train(
       InputError: the pictures do not suit the GAN, or the folder holds another training.
     """
     seen, left = training.leave_out(people.subjects, seed=seed)
-    options = {"num_people": len(seen), "num_epochs": limits.num_epochs, "width": width}
-    gan = make(name, people, **options, batch_size=batch_size)
+    gan = make(
+        name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=width, batch_size=batch_size
+    )
     trained = training.train(
         gan,
         people.pictures[seen],
