@@ -85,7 +85,8 @@ def save(
         raise checks.InputError(f"{path}: its header would be longer than {_LONGEST_HEADER} letters")
     with atomic_file.replacing(path) as file:
         # Nothing is pickled: not `allow_pickle=False`, which NumPy 2.0 would write as an array.
-        np.savez(file, **contents, **{_HEADER: np.array(text)})
+        members: dict[str, Any] = {**contents, _HEADER: np.array(text)}
+        np.savez(file, **members)
 
 
 def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:
