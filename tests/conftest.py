@@ -18,10 +18,6 @@ if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
-# JAX 0.6 has it under another name, which later versions warn of.
-if not hasattr(jax, "enable_x64"):
-    jax.enable_x64 = jax.experimental.enable_x64
-
 # An axis that is stretched unnoticed is a bug; before any array is made.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # So is a NaN that a test does not ask for, with `jax.debug_nans(False)`. Scripts run as they do for users.

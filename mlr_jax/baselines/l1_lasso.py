@@ -221,20 +221,23 @@ def _fit_path(
     batch_size = min(batch_size, num_outputs)
 
     # The walk finds the support, which has no derivative; what has one is the solution on it.
-    taken, signs, weights, gap, iterations = _walk_all(
+    found = _walk_all(
         *jax.lax.stop_gradient((features, centred, levels)), tolerance, max_iterations, batch_size
     )
-
-    # Rematerialised, so that a gradient too needs the memory of one batch only.
-    @partial(jax.checkpoint, prevent_cse=False)
-    def attach(output: tuple[jax.Array, ...]) -> jax.Array:
-        return _attach_derivative(features, levels, *output)
-
-    weights = jax.lax.map(attach, (centred, taken, signs, weights), batch_size=batch_size)
     # (num_outputs, num_alphas, ...) -> (num_alphas, num_outputs, ...)
-    taken, signs, weights, gap, iterations = jax.tree.map(
-        lambda leaf: jnp.swapaxes(leaf, 0, 1), (taken, signs, weights, gap, iterations)
-    )
+    taken, signs, weights, gap, iterations = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found)
+
+    def at_level(solutions: tuple[jax.Array, ...]) -> jax.Array:
+        level, *outputs = solutions
+
+        # Rematerialised, so that a gradient too needs the memory of one batch only.
+        @partial(jax.checkpoint, prevent_cse=False)
+        def attach(output: tuple[jax.Array, ...]) -> jax.Array:
+            return _attach_derivative(features, level, *output)
+
+        return jax.lax.map(attach, (centred, *outputs), batch_size=batch_size)
+
+    weights = jax.lax.map(at_level, (levels, taken, signs, weights))
     weights = weights / scale[taken]
     bias = target_mean[None] - jnp.sum(weights * input_mean[taken], axis=2)
     linear = SparseLinear(masks.Mask(taken, weights != 0), masked_ridge.MaskedLinear(weights, bias))
@@ -480,14 +483,14 @@ def _solve_gram(state: _Walk, right: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def _attach_derivative(
     features: jax.Array,
-    levels: jax.Array,
+    level: jax.Array,
     target: jax.Array,
     taken: jax.Array,
     signs: jax.Array,
     weights: jax.Array,
 ) -> jax.Array:
-    """Returns `weights` `(num_levels, slots)`, with the derivative of the solution on their support."""
-    del features, levels, target, taken, signs
+    """Returns `weights` `(slots,)`, with the derivative of the solution on their support."""
+    del features, level, target, taken, signs
     return weights
 
 
@@ -496,26 +499,22 @@ def _attach_derivative_jvp(
     primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """By the implicit function theorem on A (t - A^T w) = level * signs, where A are the atoms."""
-    features, levels, target, taken, signs, weights = primals
-    features, levels, target = _differentiate_once(features, levels, target)
-    d_features, d_levels, d_target, *_ = tangents
-
-    def at_level(operands: tuple[jax.Array, ...]) -> jax.Array:
-        d_level, taken, signs, weights = operands
-        filled = (signs != 0)[:, None]
-        atoms = jnp.where(filled, features[taken], 0)
-        d_atoms = jnp.where(filled, d_features[taken], 0)
-        residual = target - matmul(weights, atoms)
-        d_residual = d_target - matmul(weights, d_atoms)
-        right = matmul(d_atoms, residual) + matmul(atoms, d_residual) - d_level * signs
-        # Empty slots get a unit diagonal: no coupling, a zero right-hand side, and so a derivative of 0.
-        gram = matmul(atoms, atoms.T) + jnp.diag(jnp.where(filled[:, 0], 0, 1).astype(atoms.dtype))
-        factor = cholesky.factor(gram)
-        return jax.lax.custom_linear_solve(
-            partial(matmul, gram), right, lambda _, b: cholesky.solve(factor, b), symmetric=True
-        )
-
-    return weights, jax.lax.map(at_level, (d_levels, taken, signs, weights))
+    features, level, target, taken, signs, weights = primals
+    features, _, target = _differentiate_once(features, level, target)
+    d_features, d_level, d_target, *_ = tangents
+    filled = (signs != 0)[:, None]
+    atoms = jnp.where(filled, features[taken], 0)
+    d_atoms = jnp.where(filled, d_features[taken], 0)
+    residual = target - matmul(weights, atoms)
+    d_residual = d_target - matmul(weights, d_atoms)
+    right = matmul(d_atoms, residual) + matmul(atoms, d_residual) - d_level * signs
+    # Empty slots get a unit diagonal: no coupling, a zero right-hand side, and so a derivative of 0.
+    gram = matmul(atoms, atoms.T) + jnp.diag(jnp.where(filled[:, 0], 0, 1).astype(atoms.dtype))
+    factor = cholesky.factor(gram)
+    d_weights = jax.lax.custom_linear_solve(
+        partial(matmul, gram), right, lambda _, b: cholesky.solve(factor, b), symmetric=True
+    )
+    return weights, d_weights
 
 
 @jax.custom_jvp
