@@ -38,6 +38,7 @@ BUILD = ROOT / "build" / "mutants"
 TABLE = ROOT / "docs" / "mutants.csv"
 HEADER = ("module", "line", "code", "mutant", "outcome", "why")
 _SELECTION = "tests/test_model_selection.py"
+_SYNTHESIS = "tests/test_synthesis.py"
 # The tests of each, those that find most first.
 TESTS = {
     "masks": ("mlr_jax/masks.py", "tests/test_masks.py", "tests/test_masked_ridge.py"),
@@ -53,7 +54,9 @@ TESTS = {
         f"{_SELECTION}::test_one_standard_error",
         f"{_SELECTION}::test_pixels_choose_with_their_neighbours",
         f"{_SELECTION}::test_solves_what_was_chosen",
-        "tests/test_synthesis.py",
+        f"{_SYNTHESIS}::test_clear_errors_of_what_is_chosen",
+        f"{_SYNTHESIS}::test_chooses_among_given_windows",
+        f"{_SYNTHESIS}::test_every_pixel_chooses",
     ),
     "model_selection/hat_matrix": (
         "mlr_jax/model_selection/hat_matrix.py",
@@ -68,13 +71,11 @@ TESTS = {
         f"{_SELECTION}::test_clear_errors",
         f"{_SELECTION}::test_groups_are_averaged",
         _SELECTION,
-        "tests/test_synthesis.py",
     ),
     "model_selection/tuning": (
         "mlr_jax/model_selection/tuning.py",
         f"{_SELECTION}::test_tuned_penalties_lower_the_error",
         f"{_SELECTION}::test_tuning_stops_where_others_do_not_gain",
-        "tests/test_synthesis.py",
     ),
 }
 # By what an operator is replaced: what is easily confused with it, not all that there is.

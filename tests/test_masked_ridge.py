@@ -198,8 +198,9 @@ def test_gradients_equal_finite_differences(num_examples, penalize_bias, x64):
         assert float(jnp.sum(gradient * direction)) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_second_derivative_in_the_penalty(x64):
-    inputs, targets = problem(40)
+@pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
+def test_second_derivative_in_the_penalty(num_examples, x64):
+    inputs, targets = problem(num_examples)
 
     def error(penalty):
         params = masked_ridge.fit(inputs, targets, MASKS["square"], penalty)
@@ -325,6 +326,33 @@ def test_sums_that_overflow_are_no_solution():
         params = masked_ridge.fit(inputs, np.ones_like(inputs), MASKS["square"], 1.0)
     np.testing.assert_array_equal(params.weights, 0)
     np.testing.assert_allclose(params.bias, 8 / 9, rtol=1e-6)
+
+
+def test_a_bias_that_overflows_is_no_solution():
+    """Although the weights do not: of nearly equal inputs, and enormous targets."""
+    rng = np.random.default_rng(0)
+    inputs = 1000 + 0.01 * rng.standard_normal((8, NUM_PIXELS), np.float32)
+    targets = 1e34 * rng.random((8, NUM_PIXELS), np.float32)
+    mask = MASKS["pixel"]
+    finite = masked_ridge.fit(inputs, 1e-3 * targets, mask, 1e-6, penalize_bias=False)
+    assert np.abs(finite.weights).max() > 1e31
+    np.testing.assert_array_equal(finite.solved, 1)
+    with pytest.warns(UnsolvedWarning, match="outputs"):
+        params = masked_ridge.fit(inputs, 100 * targets, mask, 1e-6, penalize_bias=False)
+    unsolved = np.asarray(params.solved) == 0
+    assert unsolved.sum() > 20
+    np.testing.assert_array_equal(params.weights[unsolved], 0)
+    np.testing.assert_allclose(params.bias[unsolved], 100 * targets.mean(axis=0)[unsolved], rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
+def test_the_scale_of_targets_does_not_matter(num_examples, unoptimized):
+    inputs, targets = (each.astype(np.float32) for each in problem(num_examples))
+    expected = masked_ridge.fit(inputs, targets, MASKS["square"], 0.01)
+    for scale in (np.float32(2**-30), np.float32(2**30)):
+        params = masked_ridge.fit(inputs, scale * targets, MASKS["square"], 0.01)
+        np.testing.assert_array_equal(params.solved, 1)
+        np.testing.assert_allclose(params.weights / scale, expected.weights, rtol=1e-5, atol=1e-6)
 
 
 def test_batch_size_must_be_positive():
