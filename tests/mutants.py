@@ -8,7 +8,8 @@ them at each place; annotations stay. Each is tested in a copy of the project be
 of its module, those that are about it first, until one fails. The table, docs/mutants.csv, has a row for
 each, with what it came to: killed, or survived; why a survivor may live is written into its last column by
 hand, and stays. What the table has is not tried again while its line of code is there: stopped, the same
-command goes on. --again tries those that survived. All of it needs some hours.
+command goes on. --again tries those that survived for no reason that is written there. All of it needs
+some hours.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=list(TESTS))
     parser.add_argument("--num_workers", type=int, default=os.cpu_count())
-    parser.add_argument("--again", action="store_true", help="try those that survived")
+    parser.add_argument("--again", action="store_true", help="try survivors that are not explained, too")
     given = parser.parse_args()
     os.chdir(ROOT)
     known = read_table()
@@ -128,7 +129,8 @@ def main() -> None:
     pending = [
         mutant
         for mutant in wanted
-        if mutant.key not in rows or (given.again and rows[mutant.key]["outcome"] == "survived")
+        if mutant.key not in rows
+        or (given.again and rows[mutant.key]["outcome"] == "survived" and not rows[mutant.key]["why"])
     ]
     print(f"{len(wanted)} mutants, of which {len(wanted) - len(pending)} were tried", flush=True)
     shutil.rmtree(BUILD, ignore_errors=True)
