@@ -1,6 +1,7 @@
 """The documentation builds, its code runs, and nothing public can be missing in it."""
 
 import csv
+import itertools
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from sphinx.cmd.build import build_main
 
 import mlr_jax
+from tests import matrix
 
 # Extensions that come with Sphinx use what its next version will not have.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
@@ -201,3 +203,11 @@ def test_what_is_said_of_mutants_is_what_the_table_has():
     assert [row["line"] for row in survivors if not row["why"]] == [], "nobody has said why they may live"
     page = " ".join((DOCS / "trust.md").read_text().split())
     assert f"{len(rows)} mutants, of which {len(rows) - len(survivors)} were killed" in page
+
+
+def test_the_matrix_is_whole_and_all_of_it_passed():
+    """Each row is of a Python and an end of the versions of packages; `tests.matrix` writes it."""
+    rows = table("versions.csv")
+    found = [(row["python"], row["end"]) for row in rows]
+    assert sorted(found) == sorted(itertools.product(matrix.PYTHONS, matrix.ENDS))
+    assert [row for row in rows if row["failed"] != "0" or int(row["passed"]) < 1000] == []

@@ -257,6 +257,14 @@ def test_the_centre_does_not_change_the_result(name, x64):
         assert_close(window_statistics.solve(statistics, WINDOWS[name], 0.4), expected, 1e-9)
 
 
+def test_pictures_are_thought_to_be_grey_on_average():
+    statistics = window_statistics.init(masks.square(3), 8, 6, in_channels=2, out_channels=3)
+    assert statistics.input_centre.shape == (2, 8, 6)
+    assert statistics.target_centre.shape == (3, 8, 6)
+    for centre in (statistics.input_centre, statistics.target_centre):
+        np.testing.assert_array_equal(centre, 0.5)
+
+
 def test_a_near_centre_leaves_digits_for_what_varies():
     inputs, targets = ((1000 + each).astype(np.float32) for each in problem(NUM, *SIZES["odd"]))
     expected = expected_map(WINDOWS["square"], inputs, targets, 0.4, penalize_bias=False)
@@ -334,6 +342,14 @@ def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
     statistics = make(window, *pairs, dtype=jnp.float64)
     assert_same_sums(statistics, expected, 1e-12)
     assert_close(window_statistics.solve(statistics, window, 0.4), whole, 1e-12)
+
+
+def test_strips_stay_in_the_cache():
+    """With the rows around them, of which the window's height needs so many."""
+    for window in (masks.window([(0, 0), (3, 0), (0, 1)]), masks.window([(0, 0), (0, 1)])):
+        rows, halo = window_statistics.plan(window, 1000)
+        assert halo == max(dy for dy, _ in window.offsets)
+        assert 1000 * (rows + 2 * halo) <= window_statistics._STRIP_PIXELS < 1000 * (rows + 2 * halo + 1)
 
 
 def test_gradients_pass_through_strips(monkeypatch, compiled_anew, unoptimized):
