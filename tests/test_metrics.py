@@ -68,5 +68,7 @@ def test_clear_errors(pictures):
         metrics.psnr(images[0], truth[0])
     with pytest.raises(InputError, match="needs 11 pixels along each side, but pictures are 24 x 8"):
         metrics.ssim(images[:, :, :8], truth[:, :, :8])
+    with pytest.raises(InputError, match="laplacian_variance: pictures of 24 x 2 are too small"):
+        metrics.laplacian_variance(images[:, :, :2])
     with pytest.raises(TypeError, match="not uint8"):
         metrics.ssim(images.astype(np.uint8), truth.astype(np.uint8))

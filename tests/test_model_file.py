@@ -185,6 +185,22 @@ def rewrite(path, *, kind="expression model", version=2, header=None, **change):
     array_file.save(path, kind, version, kept, old_header | (header or {}))
 
 
+def test_a_field_must_suit_its_model(tmp_path, model):
+    path = tmp_path / "model.npz"
+    model_file.save(path, model)
+    (channels, _, _, *size), dtype = model.weights.shape, model.weights.dtype
+    field = {
+        "field_weights": np.zeros((2, 9, 1, 32, 32), dtype),
+        "field_bias": np.zeros((2, 32, 32), dtype),
+        "field_offsets": np.array(masks.square(3).offsets, np.int32),
+        "tint": np.zeros((channels, *size), dtype),
+    }
+    for name, shape in (("field_weights", (2, 8, 1, 32, 32)), ("field_bias", (32, 32)), ("tint", (2, *size))):
+        rewrite(path, **(field | {name: np.zeros(shape, dtype)}))
+        with pytest.raises(InputError, match=f"{name} must be .* of the shape"):
+            model_file.load(path)
+
+
 def members(path):
     with zipfile.ZipFile(path) as archive:
         return [(each.filename, archive.read(each)) for each in archive.infolist()]

@@ -290,6 +290,14 @@ def test_clear_errors(pairs):
         model_selection.choose(scores._replace(penalties=jnp.ones((1, HEIGHT, WIDTH))))
 
 
+def test_one_of_the_penalties_is_for_all_pixels():
+    with pytest.raises(InputError, match=r'here: .* penalty must be a scalar or "auto", not \(9, 7\)'):
+        model_selection.candidates("here", "auto", np.ones((HEIGHT, WIDTH)), HEIGHT, WIDTH)
+    windows, penalties = model_selection.candidates("here", "auto", 0.5, 5, WIDTH)
+    assert windows == (masks.square(1), masks.square(3), masks.square(5))
+    np.testing.assert_array_equal(penalties, [0.5])
+
+
 @pytest.fixture(scope="module")
 def noisy() -> list:
     """Folds whose targets are the pixel on the left, but on the right half nothing that can be known."""
@@ -336,5 +344,7 @@ def test_tuning_stops_where_others_do_not_gain(noisy):
     assert np.unique(alone.penalty).size == 1
     with pytest.raises(InputError, match="three folds at least, not 2"):
         model_selection.tune(noisy[:2], 3, 1.0)
+    with pytest.raises(InputError, match=r"penalty must be a scalar or \(9, 8\), not \(3,\)"):
+        model_selection.tune(noisy, 3, np.ones(3))
     with pytest.raises(InputError, match="penalty must be above 0"):
         model_selection.tune(noisy, 3, 0.0)

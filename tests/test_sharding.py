@@ -138,6 +138,17 @@ def test_clear_errors_of_synthesize(change, words):
         sharding.synthesize(model, **arguments)
 
 
+def test_synthesize_wants_a_window_without_views():
+    model = synthesis.ExpressionModel(np.ones((1, 1, 1, 5, 6)), np.ones((1, 5, 6)), WINDOW)
+    arguments = {"images": PICTURES, "mesh": MESH, "rows": "i"}
+    with pytest.raises(TypeError, match=r"model must be of a masks\.Window, not a Mask"):
+        sharding.synthesize(model._replace(window=masks.square_window(5, 6, 1)), **arguments)
+    viewed = masks.mirrored(masks.square(1))
+    model = model._replace(window=viewed, weights=np.ones((1, 2, 1, 5, 6)))
+    with pytest.raises(InputError, match=r"sharding.synthesize: the window looks at blurred or mirrored"):
+        sharding.synthesize(model, **arguments)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -677,6 +677,13 @@ def test_windows_with_views(name, channels, x64):
     )
 
 
+def test_an_error_is_that_of_a_map_of_the_same_size(rng):
+    statistics = make(masks.square(3), *rng.random((2, 4, 5, 6, 1), np.float32))
+    params = window_statistics.solve(statistics, masks.square(3), 0.4)
+    with pytest.raises(InputError, match=r"weights must be \(1, 1, 1, 5, 6\), not \(1, 9, 1, 5, 6\)"):
+        window_statistics.squared_error(statistics, params, masks.square(1))
+
+
 def test_what_a_window_looks_at():
     images = np.random.default_rng(0).random((2, 6, 5, 2)).astype(np.float32)
     window = masks.mirrored(masks.foveated(dilation=2, blur=1.0))

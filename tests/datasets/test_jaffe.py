@@ -139,6 +139,7 @@ def test_clear_errors(root, break_it, words):
         ("KA.HA2.30.tiff,45.0", "KA.HA2.30.tiff,", "row of KA.HA2.30.tiff has no number in .* left_eye_x"),
         ("KA.HA2.30.tiff,45.0", "KA.HA2.30.tiff,999", "KA.HA2.30.tiff: a landmark .* outside the picture"),
         ("KA.NE1.26.tiff,45.0", "KA.NE1.26.tiff,99", r"KA.NE1.26.tiff: a landmark .*landmarks5.csv is wrong"),
+        ("KA.HA2.30.tiff,", f"{'x' * 200_000},", "cannot read .*landmarks5.csv: field larger than"),
     ],
 )  # fmt: skip
 def test_clear_errors_about_landmarks(root, table, old, new, words):

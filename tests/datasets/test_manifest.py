@@ -122,6 +122,7 @@ def test_clear_errors(table, old, new, words):
         ("neutral_mouth_left_y", "x", r"cfee.csv: the row of 0.png has no number in .* neutral_mouth_left_y"),
         ("note 2,45.0", "note 2,", r"cfee.csv: the row of 2.png has no number in .* neutral_left_eye_x"),
         ("note 0,45.0", "note 0,-1", r"0.png: a landmark .*cfee.csv lies outside .* 160 x 160"),
+        ("61.0,100.0,79.0,100.0", "61.0,60.0,79.0,60.0", r"0.png: .* wrong: the mouth is not well below"),
     ],
 )  # fmt: skip
 def test_clear_errors_about_landmarks(landmarks_table, old, new, words):

