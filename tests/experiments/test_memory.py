@@ -1,3 +1,5 @@
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,6 +18,43 @@ def test_counts_what_a_computation_holds():
 def test_knows_what_is_left():
     available = memory.available_bytes()
     assert 2**20 < available < 2**50
+
+
+def test_where_nobody_tells(monkeypatch):
+    """Neither the system's files, nor the control group's: what the machine has; and then nothing."""
+
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(memory.Path, "read_text", refuse)
+    assert memory.available_bytes() == memory.os.sysconf("SC_PHYS_PAGES") * memory.os.sysconf("SC_PAGE_SIZE")
+    held = np.ones(2**21)
+    assert held.nbytes <= memory.peak_bytes() < 2**40
+    monkeypatch.setattr(memory.os, "sysconf", refuse)
+    assert memory.available_bytes() is None
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert memory.peak_bytes() is None
+
+
+def test_a_container_has_less(monkeypatch):
+    files = {"memory.max": "5000\n", "memory.current": "3000\n", "memory.stat": "anon 1\ninactive_file 700\n"}
+    monkeypatch.setattr(memory.Path, "read_text", lambda path: files[path.name])
+    monkeypatch.setattr(memory, "_linux_available", lambda: 10_000)
+    assert memory.available_bytes() == 5000 - (3000 - 700)
+    monkeypatch.setattr(memory, "_linux_available", lambda: 1000)
+    assert memory.available_bytes() == 1000
+    files["memory.max"] = "max\n"
+    monkeypatch.setattr(memory, "_linux_available", lambda: 10_000)
+    assert memory.available_bytes() == 10_000
+
+
+def test_a_device_knows_best(monkeypatch):
+    class Device:
+        def memory_stats(self):
+            return {"bytes_limit": 90, "bytes_in_use": 20}
+
+    monkeypatch.setattr(memory.jax, "devices", lambda: [Device()])
+    assert memory.available_bytes() == 70
 
 
 def test_a_method_that_does_not_fit_says_so(monkeypatch):
