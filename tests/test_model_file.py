@@ -178,6 +178,12 @@ def test_metadata_must_be_json(tmp_path, model):
     assert not list(tmp_path.iterdir())
 
 
+def test_only_numbers_and_text_are_written(tmp_path):
+    with pytest.raises(TypeError, match="names must hold numbers or text, not object"):
+        array_file.save(tmp_path / "it.npz", "kind", 1, {"names": np.array([None])}, {})
+    assert not list(tmp_path.iterdir())
+
+
 def rewrite(path, *, kind="expression model", version=2, header=None, **change):
     """The same file with other arrays or another header, and with the checksum that belongs to them."""
     arrays, old_header = array_file.load(path, "expression model", 2)
