@@ -1,4 +1,4 @@
-"""Scripts where the pictures of real people are at hand; the other tests do without."""
+"""Where the pictures of real people are at hand; `test_reproduce` does without."""
 
 import csv
 
