@@ -54,6 +54,12 @@ _TEST_FRACTION = flags.DEFINE_float("test_fraction", 0.1, "Part of the people to
 _TEST_LIST = flags.DEFINE_string(
     "test_list", None, "File with the subject ids to test on, one a line; all others train."
 )
+_CACHE_DIR = flags.DEFINE_string(
+    "cache_dir",
+    None,
+    "Folder where pictures that were decoded or drawn are kept for the next run; several experiments may "
+    "share one. By default each keeps its own in its --output_dir.",
+)
 
 
 def seeds(num_seeds: int) -> tuple[int, ...]:
@@ -72,7 +78,7 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
 
     Args:
       seed: of the split and of the synthetic faces, one of `seeds`.
-      cache_dir: where decoded pictures are kept.
+      cache_dir: where pictures are kept for the next time, unless the flag names another folder.
       **options: `image_size`, `source` or `target`, in place of the flag.
 
     Raises:
@@ -82,12 +88,17 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
     return _split(_load(seed, cache_dir, **options), seed)
 
 
+def cache_folder(default: Path) -> Path:
+    """Where pictures are kept for the next time: what the flag names, or the default."""
+    return Path(_CACHE_DIR.value).expanduser() if _CACHE_DIR.value else default
+
+
 def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
     """Loads pairs from another data set than the one that the flags name, of the same size and expressions.
 
     Args:
       seed: of the synthetic faces.
-      cache_dir: where decoded pictures are kept.
+      cache_dir: where pictures are kept for the next time, unless the flag names another folder.
 
     Returns:
       Name -> pairs: synthetic faces, or London where MLR_JAX_DATA has it; none if it lacks the expressions.
@@ -98,13 +109,14 @@ def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
     options = {key: value for key, value in _options(seed).items() if key not in ("num_subjects", "seed")}
     if _DATASET.value != "synthetic":
         if {_SOURCE.value, _TARGET.value} <= set(synthetic.EXPRESSIONS):
-            return {"synthetic": LOADERS["synthetic"](None, num_subjects=20, seed=seed, **options)}
+            others = {"num_subjects": 20, "seed": seed, "cache_dir": cache_folder(cache_dir)}
+            return {"synthetic": LOADERS["synthetic"](None, **others, **options)}
         return {}
     folder = Path(os.environ.get("MLR_JAX_DATA", "")) / "london"
     if os.environ.get("MLR_JAX_DATA") and folder.is_dir():
         with contextlib.suppress(checks.InputError):  # It has two expressions only.
             STREAMS["london"](folder, **options)
-            return {"london": LOADERS["london"](folder, cache_dir=cache_dir, **options)}
+            return {"london": LOADERS["london"](folder, cache_dir=cache_folder(cache_dir), **options)}
     return {}
 
 
@@ -241,8 +253,7 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
                 yield subject
                 bar.update()
 
-        if _DATASET.value != "synthetic":
-            options |= {"cache_dir": cache_dir, "progress": progress}
+        options |= {"cache_dir": cache_folder(cache_dir), "progress": progress}
         return LOADERS[_DATASET.value](_data_dir(), **options)
 
 

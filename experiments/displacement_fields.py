@@ -104,7 +104,7 @@ def measure() -> None:
             if not flags.FLAGS[name].present:
                 flags.FLAGS[name].value = value
     output_dir = run_folder.chosen("displacement_fields")
-    subjects, trained_on = _load()
+    subjects, trained_on = _load(data.cache_folder(output_dir / "cache"))
     numbers = np.arange(len(subjects))
     splits = [
         (seen.neutral, unseen.neutral)
@@ -140,10 +140,10 @@ def measure() -> None:
     print(f"\nTables, figure and configuration: {output_dir}")
 
 
-def _load() -> tuple[tuple[str, ...], dict[str, People]]:
+def _load(cache_dir: Path) -> tuple[tuple[str, ...], dict[str, People]]:
     """The subjects, and what is known of them, by where the fields to learn from come from."""
     opened = data.stream()
-    pairs = sources.load(opened, data.name())
+    pairs = sources.load(opened, data.name(), cache_dir=cache_dir)
     registered = np.asarray(displacement.register(pairs.expressive, pairs.neutral))
     people = People(*pairs[:2], registered, registered, np.zeros((len(registered), 0)))
     file = _POINTS.value or data.beside(_BESIDE)
@@ -162,11 +162,11 @@ def _ways(people: People) -> dict[str, Way]:
         "none": Way(lambda seen, penalty: lambda people: 0 * people.registered),
         "mean": Way(_mean),
         "window 9": Way(partial(_masked, 9, True), _PENALTIES),
+        "all pixels": Way(partial(_dense, l2_ridge.fit), _PENALTIES),
     }
     if not _FAST.value:
         ways |= {f"window {side}": Way(partial(_masked, side, True), _PENALTIES) for side in (1, 5, 15, 31)}
         ways["window 9, not mirrored"] = Way(partial(_masked, 9, False), _PENALTIES)
-        ways["all pixels"] = Way(partial(_dense, l2_ridge.fit), _PENALTIES)
         ways |= {
             f"all pixels, rank {rank}": Way(partial(_dense, partial(reduced_rank.fit, rank=rank)), _PENALTIES)
             for rank in (2, 8)

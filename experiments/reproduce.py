@@ -251,7 +251,12 @@ def reproduce() -> None:
         command = [*_command(job), *_given_flags(job)]
         print(f"[{place + 1} of {len(jobs)}] {shlex.join(command)}", flush=True)
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, *command[1:], f"--output_dir={output_dir / job.name}"])
+        # Many learn from the same pictures.
+        folders = (
+            f"--output_dir={output_dir / job.name}",
+            f"--cache_dir={data.cache_folder(output_dir / 'cache')}",
+        )
+        done = subprocess.run([sys.executable, *command[1:], *folders])
         # What earlier runs have finished counts, too.
         seconds[job.name] = seconds.get(job.name, 0.0) + time.perf_counter() - start
         run_folder.write_json(output_dir / "seconds.json", seconds)
@@ -287,9 +292,9 @@ def _check_others(output_dir: Path, jobs: Sequence[Job]) -> None:
         if job in jobs or not path.exists():
             continue
         try:
-            # But for the script and its folder.
+            # But for the script and its folders.
             arguments = json.loads(path.read_text())["command"][1:]
-            given = [each for each in arguments if not each.startswith("--output_dir=")]
+            given = [each for each in arguments if not each.startswith(("--output_dir=", "--cache_dir="))]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise checks.InputError(f"{path} is damaged; run {job.name} again") from error
         wanted = [*_command(job)[3:], *_given_flags(job)]
@@ -317,7 +322,8 @@ def _given_flags(job: Job) -> list[str]:
 
 
 def _flags_of_data() -> list[flags.Flag]:
-    return flags.FLAGS.get_flags_for_module(data.__name__)
+    known = flags.FLAGS.get_flags_for_module(data.__name__)
+    return [flag for flag in known if flag.name != "cache_dir"]
 
 
 def _read_seconds(output_dir: Path) -> dict[str, float]:

@@ -328,6 +328,8 @@ def broken_folder(tmp_path_factory) -> Path:
         (["--num_seeds=2", "--test_list=x"], "--num_seeds needs random splits"),
         (["--test_fraction=2"], "--test_fraction must be between 0 and 1, not 2"),
         (["--test_list=/nowhere/list.txt"], "--test_list: cannot read /nowhere/list.txt"),
+        (["--test_list=/dev/null"], "--test_list: /dev/null names no subject"),
+        (["--test_list=README.md"], "--test_list: README.md: "),
         (["--dataset=folder"], "--dataset=folder needs --data_dir"),
         (["--data_dir=here"], "--data_dir needs --dataset: london, jaffe, ck_plus, folder, manifest"),
         (["--dataset=folder", "--data_dir=/nowhere"], "there is no folder /nowhere"),

@@ -81,9 +81,9 @@ def table(part: ET.Element, name: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, module_rng) -> Path:
-    """Two whole runs, one of them deeper, a hostile one, and three that are damaged."""
+    """Two whole runs, one of them deeper, a hostile one, and four that are damaged."""
     root = tmp_path_factory.mktemp("runs")
-    names = ("baselines", "deep/er/sizes", "hostile", "no_configuration", "no_json", "cut")
+    names = ("baselines", "deep/er/sizes", "hostile", "no_configuration", "no_json", "no_object", "cut")
     for name in names:
         (root / name).mkdir(parents=True)
     configuration = {
@@ -124,6 +124,7 @@ def runs(tmp_path_factory, module_rng) -> Path:
     (root / "no_configuration" / "results.csv").write_text("method,mse\na,1\n")
     (root / "no_json" / "config.json").write_text('{"flags": ')
     (root / "no_json" / "results.csv").write_text("method,mse\na,0.5\n")
+    (root / "no_object" / "config.json").write_text("[1, 2]")
     run_folder.start(root / "cut", {}, outputs=())
     (root / "cut" / "errors.csv").write_text("method,mse\na,1\nb\n")
     (root / "cut" / "empty.csv").write_text("")
@@ -144,7 +145,7 @@ def page(runs) -> ET.Element:
     output = runs / "report.html"
     done = run(f"--runs={runs}", f"--title={HOSTILE}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"6 runs: {output}")
+    assert done.stdout.startswith(f"7 runs: {output}")
     assert "cut: errors.csv is damaged: line 3 has 1 of 2 cells" in done.stdout
     assert not list(runs.glob(".report*")), "the partial file is gone"
     return read(output)
@@ -153,7 +154,15 @@ def page(runs) -> ET.Element:
 def test_every_run_is_listed_and_linked(page):
     overview = next(page.iter("table"))
     names = [text(each) for each in overview.iter("a")]
-    assert names == ["baselines", "cut", "deep/er/sizes", "hostile", "no_configuration", "no_json"]
+    assert names == [
+        "baselines",
+        "cut",
+        "deep/er/sizes",
+        "hostile",
+        "no_configuration",
+        "no_json",
+        "no_object",
+    ]
     assert len({section(page, name) for name in names}) == len(names)
     identifiers = [each.get("id") for each in page.iter() if each.get("id")]
     assert len(set(identifiers)) == len(identifiers)
@@ -254,6 +263,7 @@ def test_damage_is_said_and_the_rest_is_shown(page):
 
     assert problems("no_configuration") == ["config.json is missing, so it is not known what this run was"]
     assert problems("no_json")[0].startswith("config.json is damaged: Expecting value")
+    assert problems("no_object") == ["config.json is damaged: it holds no object of names and values"]
     assert table(section(page, "no_json"), "results.csv")[1] == ["a", "0.5"]
     cut = problems("cut")
     assert cut[0] == "empty.csv is empty"
@@ -289,5 +299,8 @@ def test_mistakes_get_one_line(tmp_path):
     assert done.stderr.startswith(f"error: --runs: there is no run in {tmp_path}; ")
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+    done = run(f"--runs={tmp_path}", f"--output_dir={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr == "error: --output_dir: a report is one file; name it with --output\n"
     with pytest.raises(InputError, match="--runs: there is no folder"):
         recorded_runs.find(tmp_path / "nowhere")

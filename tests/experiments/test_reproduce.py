@@ -52,7 +52,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "MLR_JAX_DATA"} | {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0",
     }
 
 
@@ -356,6 +356,8 @@ def test_runs_with_other_flags_are_not_judged_together(everything):
     [
         ("receptive_field", ["--methods=l2_ridge"], "not about l2_ridge, but about masked_ridge"),
         ("expressions", ["--targets=bored"], "bored"),
+        ("perception_distortion", ["--smoothings=-1"], "--smoothings must be 0 or more, not -1"),
+        ("reproduce", ["--only="], "--only must name one at least of compare_baselines"),
         ("reproduce", ["--only=magic"], "--only: there is no 'magic'; there are compare_baselines"),
     ],
 )

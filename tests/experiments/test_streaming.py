@@ -8,7 +8,7 @@ import pytest
 
 from experiments import checkpoint, memory, streaming
 from experiments.checkpoint import Checkpoint
-from mlr_jax import synthesis
+from mlr_jax import array_file, synthesis
 from mlr_jax.checks import InputError
 from mlr_jax.datasets.source import Source
 
@@ -167,6 +167,12 @@ def test_a_broken_checkpoint_says_how_to_go_on(tmp_path, source, like):
         path.write_bytes(broken)
         with pytest.raises(InputError, match=r"sums\.npz is damaged.*use another --output_dir, or --restart"):
             checkpoint.load(path, SETTINGS, like)
+    path.write_bytes(whole)
+    kind = checkpoint._KIND, checkpoint._VERSION
+    arrays, header = array_file.load(path, *kind)
+    array_file.save(path, *kind, arrays, header | {"more": 1})
+    with pytest.raises(InputError, match="does not say what it was made with; use another"):
+        checkpoint.load(path, SETTINGS, like)
     path.write_bytes(whole)
     other = streaming.statistics_like(source, **OPTIONS | {"window": 5})
     with pytest.raises(InputError, match="has other arrays than its settings ask for; use another"):

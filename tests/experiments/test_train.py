@@ -304,6 +304,7 @@ def test_joint_channels_and_people_left_out(tmp_path):
         ("--window=4", "size must be odd and positive"),
         ("--window=17", "larger than the picture of 16 x 16"),
         ("--model=/nowhere/smile.npz", "--model: /nowhere/smile.npz is not a file in a folder"),
+        ("--points=faces.npz", "--points need --kind=warped_ridge"),
         ("--test_fraction=2", "--test_fraction must be between 0 and 1, not 2"),
     ],
 )

@@ -115,6 +115,7 @@ def test_a_process_that_dies_takes_the_others_along():
     ("flags", "words"),
     [
         (("--window=4",), "size must be odd"),
+        (("--fits=",), "--fits must name at least one fit"),
         (("--fits=rows,columns",), "--fits: there is no 'columns'; there are streamed, pairs, rows"),
         (
             ("--join", "--process_id=1"),

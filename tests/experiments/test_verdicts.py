@@ -67,6 +67,10 @@ def test_fewer_parameters(tmp_path):
     found = verdict(tmp_path, "b")
     assert found.verdict.endswith("reduced_rank and pca_ridge, not against l0_omp")
     assert "l0_omp 0.5" in found.evidence
+    compared(tmp_path, {OWN: 0.005, "kernel_ridge": 0.006})
+    assert verdict(tmp_path, "b").verdict.startswith("holds; not tried")
+    compared(tmp_path, {OWN: 0.005, "l0_omp": 0.006})
+    assert verdict(tmp_path, "b").verdict.startswith("does not hold; not tried")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ until `light.develop` turns them into pixel values. In all drawing functions `wh
 
 import os
 import threading
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 
 import jax
@@ -83,14 +84,19 @@ def load(
     target: str = "happy",
     num_subjects: int = 100,
     seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Callable[[Sequence], Iterable] = iter,
 ) -> Pairs:
     """Draws all pairs of `stream` into memory; arguments as there.
+
+    Pictures are kept in `cache_dir` for the next time, if it is given. `progress` wraps the subjects whose
+    pairs are drawn, such as `tqdm.tqdm`.
 
     Raises:
       InputError: an argument is not as described.
     """
     opened = _open("synthetic.load", data_dir, image_size, channels, source, target, num_subjects, seed)
-    return sources.load(opened, "the synthetic faces")
+    return sources.load(opened, "the synthetic faces", cache_dir=cache_dir, progress=progress)
 
 
 def stream(
