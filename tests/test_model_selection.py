@@ -1,5 +1,7 @@
 """Every score against fitting, leaving out and measuring again."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +130,8 @@ def test_one_standard_error(per_pixel):
     assert chosen(model_selection.choose(scores_of(errors), **rule)) == (0, 1.0)
     errors[:, 0] = 3
     assert chosen(model_selection.choose(scores_of(errors), **rule)) == (1, 10.0)
+    # Where all folds agree, a standard error is nothing, and the least is within it.
+    assert chosen(model_selection.choose(scores_of(errors[:1].repeat(4, axis=0)), **rule)) == (1, 1.0)
 
 
 def test_pixels_choose_with_their_neighbours():
@@ -170,6 +174,45 @@ def test_solves_what_was_chosen(pairs, x64):
             np.testing.assert_allclose(np.asarray(predicted)[:, there], np.asarray(own)[:, there], atol=1e-9)
 
 
+def test_fit_chooses_and_solves(pairs, x64):
+    statistics = fold_statistics(*pairs)
+    windows = tuple(masks.square(side) for side in SIDES)
+    whole = window_statistics.merge(window_statistics.merge(*statistics[:2]), statistics[2])
+    expected = model_selection.choose(model_selection.cross_validate(statistics, windows, PENALTIES))
+    params, window, selection = model_selection.fit(statistics, windows, PENALTIES)
+    assert selection.tuned is None
+    assert (selection.window_index.shape, selection.penalty) == ((), expected.penalty)
+    assert window == windows[int(expected.window_index)]
+    np.testing.assert_array_equal(params.weights, model_selection.solve(whole, expected)[0].weights)
+    two, _, _ = model_selection.fit(statistics[:2], windows, PENALTIES)
+    assert np.isfinite(two.weights).all()
+
+
+def test_fit_tunes_one_window(x64):
+    """Of targets that are the pixel itself, and so of the smaller window."""
+    inputs = np.random.default_rng(0).random((23, HEIGHT, WIDTH, 2))
+    statistics = fold_statistics(inputs, 0.5 * inputs, side=3)
+    windows = masks.square(1), masks.square(3)
+    fit = partial(model_selection.fit, penalties=[1e-3], tuned=True)
+    params, window, selection = fit(statistics, windows)
+    assert int(selection.window_index) == 0
+    assert window == windows[0]
+    assert params.weights.shape == (2, 1, 2, HEIGHT, WIDTH)
+    assert selection.tuned.factors.shape == (1,)
+    # Compiled, it is not known which window will be chosen: the weights have the places of the largest.
+    found = jax.jit(lambda folds: fit(folds, windows)[::2])(statistics)
+    factors = found[1].tuned.factors
+    np.testing.assert_array_equal(np.delete(factors, 4), 1)
+    np.testing.assert_allclose(found[0].weights[:, 4], params.weights[:, 0], rtol=1e-6)
+    one, window, _ = fit(statistics, windows[:1], per_pixel=True)
+    assert window == windows[0]
+    np.testing.assert_allclose(one.weights, params.weights, rtol=1e-9)
+    with pytest.raises(InputError, match=r"model_selection\.fit: penalties are tuned for one window"):
+        fit(statistics, windows, per_pixel=True)
+    with pytest.raises(InputError, match=r"model_selection\.fit: there must be three folds at least, not 2"):
+        fit(statistics[:2], windows)
+
+
 def test_gradients_with_respect_to_penalties(pairs, x64):
     statistics = fold_statistics(*pairs, side=3)
 
@@ -198,6 +241,23 @@ def test_folds_are_of_people():
     assert (folds != model_selection.fold_of(subjects, num_folds=4, seed=1)).any()
     with pytest.raises(InputError, match="from 2 to the number of people, 11, not 12"):
         model_selection.fold_of(subjects, num_folds=12)
+    assert set(model_selection.fold_of("ab", num_folds=2)) == {0, 1}
+    assert set(model_selection.fold_of(subjects)) == set(range(5))
+
+
+def test_there_are_as_many_folds_as_people_can_be_left_out():
+    folds_of_pairs = partial(model_selection.folds_of_pairs, "here")
+    # Without subjects every pair is another person's.
+    assert set(folds_of_pairs(7, None, 5)) == set(range(5))
+    assert sorted(folds_of_pairs(3, None, 5)) == [0, 1, 2]
+    assert set(folds_of_pairs(4, "aabb", 5)) == {0, 1}
+    assert set(folds_of_pairs(7, None, 2)) == set(folds_of_pairs(7, None, 1)) == {0, 1}
+    with pytest.raises(InputError, match="here: there are 3 pairs, but 2 subjects"):
+        folds_of_pairs(3, "ab", 5)
+    with pytest.raises(InputError, match="here: to choose, people are left out, and two at least"):
+        folds_of_pairs(2, "aa", 5)
+    with pytest.raises(TypeError, match="num_folds"):
+        folds_of_pairs(3, None, 2.5)
 
 
 @pytest.mark.parametrize("penalize_bias", [True, False])
@@ -274,10 +334,12 @@ def test_clear_errors(pairs):
         check(statistics[:1], [3], [1.0])
     with pytest.raises(InputError, match="must be one window"):
         check(statistics, [], [1.0])
-    with pytest.raises(InputError, match=r"made for a window without \(-3, -3\)"):
+    with pytest.raises(InputError, match=r"cross_validate: .* made for a window without \(-3, -3\)"):
         check(statistics, [7], [1.0])
-    with pytest.raises(InputError, match=r"penalties must be \(num_penalties,\)"):
-        check(statistics, [3], 1.0)
+    for penalties in (1.0, [], np.ones((1, WIDTH, HEIGHT))):
+        words = r"penalties must be \(num_penalties,\) or \(num_penalties, 9, 7\), not \("
+        with pytest.raises(InputError, match=words):
+            check(statistics, [3], penalties)
     with pytest.raises(InputError, match="penalties must be 0 or more and finite, not -1"):
         check(statistics, [3], [1.0, -1.0])
     empty = window_statistics.subtract(statistics[0], statistics[0])
@@ -296,6 +358,10 @@ def test_one_of_the_penalties_is_for_all_pixels():
     windows, penalties = model_selection.candidates("here", "auto", 0.5, 5, WIDTH)
     assert windows == (masks.square(1), masks.square(3), masks.square(5))
     np.testing.assert_array_equal(penalties, [0.5])
+    with pytest.raises(InputError, match="here"):
+        model_selection.candidates("here", [3, 7], 0.5, 5, WIDTH)
+    _, penalties = model_selection.candidates("here", 3, "auto", 5, WIDTH)
+    np.testing.assert_allclose(penalties, 0.05 * 2.0 ** np.arange(12), rtol=1e-6)
 
 
 @pytest.fixture(scope="module")

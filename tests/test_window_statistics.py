@@ -257,6 +257,17 @@ def test_the_centre_does_not_change_the_result(name, x64):
         assert_close(window_statistics.solve(statistics, WINDOWS[name], 0.4), expected, 1e-9)
 
 
+def test_both_parts_of_a_sum_count(x64):
+    """Usually one is nearly nothing, and a mistake with it would be seen among millions of pairs only."""
+    pairs = problem(NUM, *SIZES["odd"])
+    statistics = make(masks.square(3), *pairs, dtype=jnp.float64)
+    names = ("input_sum", "target_sum", "products")
+    parts = {name: getattr(statistics, name) for name in names}
+    moved = {name: type(part)(0.75 * part.high, 0.25 * part.high + part.low) for name, part in parts.items()}
+    params = window_statistics.solve(statistics._replace(**moved), masks.square(3), 0.4)
+    assert_close(params, expected_map(masks.square(3), *pairs, 0.4), 1e-9)
+
+
 def test_pictures_are_thought_to_be_grey_on_average():
     statistics = window_statistics.init(masks.square(3), 8, 6, in_channels=2, out_channels=3)
     assert statistics.input_centre.shape == (2, 8, 6)
