@@ -229,7 +229,8 @@ def _is_close(
 ) -> jax.Array:
     """Where weights have nearly the least objective, by what they make of the examples: `(height, width)`.
 
-    With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value.
+    With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value; in it the mean
+    picture, which is one more example where the bias is penalised, counts as penalty / (1 + penalty / N) ones.
     """
     nothing = jnp.zeros_like(coefficients[0])
     params = jax.lax.stop_gradient(WindowLinear(weights, nothing))
@@ -237,7 +238,9 @@ def _is_close(
     centred = (jnp.arange(len(examples)) < num)[:, None, None]
     diagonal = jnp.where(centred, penalty[None], 1 + penalty[None] / num)
     left = outputs - made - diagonal[..., None] * jnp.moveaxis(coefficients, 1, -1)
-    return (jnp.sum(left**2, axis=0) <= cholesky.MAX_EXCESS * jnp.sum(outputs**2, axis=0)).all(axis=-1)
+    count = jnp.where(centred, 1, penalty[None] / (1 + penalty[None] / num))[..., None]
+    excess, none = (jnp.sum(count * each**2, axis=0) for each in (left, outputs))
+    return (excess <= cholesky.MAX_EXCESS * none).all(axis=-1)
 
 
 def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -> jax.Array:
@@ -275,6 +278,8 @@ def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -
         zero = jnp.zeros((out_channels, in_channels, layout.length), planes.dtype)
         return jax.lax.scan(add, zero, examples_and_factors)[0]
 
-    shifts = jnp.asarray([layout.shift(dy, dx) for dy, dx in window.offsets])
-    weights = jnp.moveaxis(jax.lax.map(weigh, shifts), 0, 1)
-    return lines.unflatten(weights, layout)
+    shifts = [layout.shift(dy, dx) for dy, dx in window.offsets]
+    # Two at least: a loop of one step is no loop for the compiler, which would make the sums anew for each use.
+    # Where they are rounding times large coefficients, these would differ.
+    sums = jax.lax.map(weigh, jnp.asarray(shifts if len(shifts) > 1 else 2 * shifts))[: len(shifts)]
+    return lines.unflatten(jnp.moveaxis(sums, 0, 1), layout)

@@ -110,7 +110,9 @@ def fit(
     if not isinstance(kernel, Partial):
         kernel = Partial(kernel)
     params = _fit(inputs, targets, kernel, jnp.asarray(penalty, inputs.dtype), fit_intercept=fit_intercept)
+    # Of huge inputs that hardly differ the coefficients may be numbers, and what is made of them none.
     checks.solved(where, params.coefficients)
+    checks.solved(where, params.intercept)
     return params
 
 
