@@ -55,6 +55,9 @@ TESTS = {
         f"{_SELECTION}::test_one_standard_error",
         f"{_SELECTION}::test_pixels_choose_with_their_neighbours",
         f"{_SELECTION}::test_solves_what_was_chosen",
+        f"{_SELECTION}::test_fit_chooses_and_solves",
+        f"{_SELECTION}::test_fit_tunes_one_window",
+        f"{_SELECTION}::test_one_of_the_penalties_is_for_all_pixels",
         f"{_SYNTHESIS}::test_clear_errors_of_what_is_chosen",
         f"{_SYNTHESIS}::test_chooses_among_given_windows",
         f"{_SYNTHESIS}::test_every_pixel_chooses",
@@ -69,6 +72,7 @@ TESTS = {
     "model_selection/held_out": (
         "mlr_jax/model_selection/held_out.py",
         f"{_SELECTION}::test_folds_are_of_people",
+        f"{_SELECTION}::test_there_are_as_many_folds_as_people_can_be_left_out",
         f"{_SELECTION}::test_clear_errors",
         f"{_SELECTION}::test_groups_are_averaged",
         _SELECTION,
@@ -76,6 +80,7 @@ TESTS = {
     "model_selection/tuning": (
         "mlr_jax/model_selection/tuning.py",
         f"{_SELECTION}::test_tuned_penalties_lower_the_error",
+        f"{_SELECTION}::test_tuning_descends_by_adam",
         f"{_SELECTION}::test_tuning_stops_where_others_do_not_gain",
     ),
 }

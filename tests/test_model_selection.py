@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mlr_jax import masked_ridge, masks, model_selection, synthesis, window_linear, window_statistics
@@ -397,6 +398,36 @@ def test_tuned_penalties_lower_the_error(noisy, per_offset):
     if not per_offset:
         again = model_selection.cross_validate(noisy, [3], tuned.penalty[None]).errors[-1].mean()
         assert float(again) == pytest.approx(float(tuned.stopping_errors[step]), rel=1e-4)
+
+
+def test_tuning_descends_by_adam():
+    """One logarithm for all, of targets so small that Adam's epsilon would be larger than their squares."""
+    rng = np.random.default_rng(3)
+    inputs = rng.random((40, HEIGHT, 8, 1)).astype(np.float32)
+    targets = 1e-5 * (np.roll(inputs, 1, axis=2) + rng.standard_normal(inputs.shape).astype(np.float32))
+    empty = window_statistics.init(masks.square(3), HEIGHT, 8, target_centre=0.0)
+    folds = [window_statistics.update(empty, inputs[fold::4], targets[fold::4]) for fold in range(4)]
+
+    @jax.jit
+    @jax.value_and_grad
+    def error(logarithm):
+        return model_selection.cross_validate(folds, [3], jnp.exp(logarithm)[None]).errors[:-1].mean()
+
+    logarithm, optimizer, errors = jnp.zeros(()), optax.adam(0.1), []
+    moments = optimizer.init(logarithm)
+    for _ in range(6):
+        value, gradient = error(logarithm)
+        errors.append(float(value))
+        step, moments = optimizer.update(gradient / errors[0], moments)
+        logarithm += step
+    options = {"per_pixel": False, "per_offset": False}
+    tuned = model_selection.tune(folds, 3, 1.0, **options, num_steps=5)
+    np.testing.assert_allclose(tuned.errors, errors, rtol=1e-5)
+    assert errors[-1] < errors[0] * (1 - 1e-3), "nothing was to be gained"
+    # Without being told, it tries as many steps, and offsets have factors.
+    usual = model_selection.tune(folds, 3, 1.0)
+    assert usual.errors.shape == (61,)
+    assert usual.factors.shape == (9,)
 
 
 def test_tuning_stops_where_others_do_not_gain(noisy):

@@ -102,7 +102,7 @@ def test_no_penalty_interpolates(penalize_bias, x64):
 
 
 def test_a_constant_pixel_is_predicted_by_the_mean():
-    """Centred it is but rounding, with coefficients of millions; the bias must suit the weights all the same."""
+    """Centred it is but rounding, with coefficients of millions; the bias must suit the weights."""
     inputs, targets = (each.astype(np.float32) for each in np.random.default_rng(0).random((2, 12, 3, 4, 1)))
     inputs[:, 0, 0] = 0.7
     with pytest.warns(UnsolvedWarning):
