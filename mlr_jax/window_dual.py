@@ -229,8 +229,8 @@ def _is_close(
 ) -> jax.Array:
     """Where weights have nearly the least objective, by what they make of the examples: `(height, width)`.
 
-    With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value; in it the mean
-    picture, which is one more example where the bias is penalised, counts as penalty / (1 + penalty / N) ones.
+    With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value. The mean picture,
+    one more example where the bias is penalised, counts in it as penalty / (1 + penalty / N) of them.
     """
     nothing = jnp.zeros_like(coefficients[0])
     params = jax.lax.stop_gradient(WindowLinear(weights, nothing))
@@ -279,7 +279,7 @@ def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -
         return jax.lax.scan(add, zero, examples_and_factors)[0]
 
     shifts = [layout.shift(dy, dx) for dy, dx in window.offsets]
-    # Two at least: a loop of one step is no loop for the compiler, which would make the sums anew for each use.
+    # Two at least: a loop of one step is none for the compiler, which would make the sums anew for each use.
     # Where they are rounding times large coefficients, these would differ.
     sums = jax.lax.map(weigh, jnp.asarray(shifts if len(shifts) > 1 else 2 * shifts))[: len(shifts)]
     return lines.unflatten(jnp.moveaxis(sums, 0, 1), layout)
