@@ -229,8 +229,8 @@ def _is_close(
 ) -> jax.Array:
     """Where weights have nearly the least objective, by what they make of the examples: `(height, width)`.
 
-    With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value. The mean picture,
-    one more example where the bias is penalised, counts in it as penalty / (1 + penalty / N) of them.
+    With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value. The mean
+    picture, one more example where the bias is penalised, counts as penalty / (1 + penalty / N) of them.
     """
     nothing = jnp.zeros_like(coefficients[0])
     params = jax.lax.stop_gradient(WindowLinear(weights, nothing))
