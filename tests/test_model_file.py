@@ -13,6 +13,8 @@ from mlr_jax import array_file, atomic_file, masks, model_file, synthesis
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
 
+pytestmark = pytest.mark.usefixtures("unoptimized_file")
+
 HEIGHT, WIDTH = 4, 5
 TEMPLATE = FaceTemplate(0.4, 0.35, 0.75)
 METADATA = {"target": "happy", "number": 0.1, "list": [1, None, {"é": True}]}

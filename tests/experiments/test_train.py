@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -389,3 +390,20 @@ def test_a_warped_ridge(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr == "error: --nopenalize_bias: the bias of a warped ridge is penalised\n"
+
+
+def test_a_warped_ridge_of_points(london_dir, tmp_path):
+    """Where a face mesh says how real people's faces move."""
+    few = ("--kind=warped_ridge", "--dataset=london", "--image_size=16", "--channels=1", "--test_fraction=0.85")
+    command = ("experiments.train", *few, f"--output_dir={tmp_path / 'run'}")
+    done = scripts.run(*command, f"--points={london_dir / 'landmarks478.npz'}", optimize=False)
+    assert done.returncode == 0, done.stderr
+    model, _, metadata = model_file.load(tmp_path / "run" / "model.npz")
+    assert metadata["num_pairs"] == 12
+    assert isinstance(model, warped_ridge.WarpedModel)
+    assert np.isfinite(model.change.weights).all()
+    assert float(np.abs(model.field.bias).max()) > 0
+    np.savez(tmp_path / "none.npz", files=np.zeros(0, str), points=np.zeros((0, 478, 2)))
+    done = scripts.run(*command, f"--points={tmp_path / 'none.npz'}")
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*none\.npz has no points of .*\.jpg\n", done.stderr), done.stderr

@@ -12,6 +12,8 @@ from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.warped_ridge import WarpedModel
 from mlr_jax.window_linear import WindowLinear
 
+pytestmark = pytest.mark.usefixtures("unoptimized_file")
+
 SIZE = 32
 HEIGHT, WIDTH = 200, 300
 LANDMARKS = Landmarks((130.0, 90.0), (170.0, 94.0), (146.0, 134.0))
