@@ -346,6 +346,8 @@ def test_clear_errors(pairs):
     empty = window_statistics.subtract(statistics[0], statistics[0])
     with pytest.raises(InputError, match="fold 1 has no pairs"):
         check([statistics[0], empty], [3], [1.0])
+    one = window_statistics.update(empty, *(each[:1].astype(np.float32) for each in pairs))
+    assert np.isfinite(check([statistics[0], one], [3], [1.0]).errors).all(), "a fold may be of one pair"
     scores = check(statistics, [3], [1.0])
     with pytest.raises(InputError, match="rule must be minimum or one_standard_error, not 'best'"):
         model_selection.choose(scores, rule="best")

@@ -394,8 +394,8 @@ def test_a_warped_ridge(tmp_path):
 
 def test_a_warped_ridge_of_points(london_dir, tmp_path):
     """Where a face mesh says how real people's faces move."""
-    few = ("--kind=warped_ridge", "--dataset=london", "--image_size=16", "--channels=1", "--test_fraction=0.85")
-    command = ("experiments.train", *few, f"--output_dir={tmp_path / 'run'}")
+    few = ("--kind=warped_ridge", "--dataset=london", "--image_size=16", "--channels=1")
+    command = ("experiments.train", *few, "--test_fraction=0.85", f"--output_dir={tmp_path / 'run'}")
     done = scripts.run(*command, f"--points={london_dir / 'landmarks478.npz'}", optimize=False)
     assert done.returncode == 0, done.stderr
     model, _, metadata = model_file.load(tmp_path / "run" / "model.npz")
