@@ -253,7 +253,9 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
                 yield subject
                 bar.update()
 
-        options |= {"cache_dir": cache_folder(cache_dir), "progress": progress}
+        options["cache_dir"] = cache_folder(cache_dir)
+        if _DATASET.value != "synthetic":
+            options["progress"] = progress
         return LOADERS[_DATASET.value](_data_dir(), **options)
 
 

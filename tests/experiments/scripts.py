@@ -74,6 +74,14 @@ def start(
 
 
 @functools.cache
+def cached() -> str:
+    """A flag for scripts that load pairs: what one has decoded or drawn, the next one need not."""
+    folder = tempfile.TemporaryDirectory(prefix="pictures")
+    atexit.register(folder.cleanup)
+    return f"--cache_dir={folder.name}"
+
+
+@functools.cache
 def _server() -> subprocess.Popen:
     server = subprocess.Popen(
         [sys.executable, "-m", __name__],

@@ -12,7 +12,7 @@ from tests.experiments import scripts
 
 
 def run(*flags: str) -> subprocess.CompletedProcess:
-    return scripts.run("experiments.benchmark_baselines", *flags, optimize=False)
+    return scripts.run("experiments.benchmark_baselines", scripts.cached(), *flags, optimize=False)
 
 
 @pytest.mark.long

@@ -27,7 +27,7 @@ HEADER = "method,mse,psnr,ssim,sharpness,num_parameters,fit_seconds,predict_seco
 
 
 def run(*flags: str, optimize: bool = False) -> subprocess.CompletedProcess:
-    return scripts.run("experiments.compare_baselines", *flags, optimize=optimize)
+    return scripts.run("experiments.compare_baselines", scripts.cached(), *flags, optimize=optimize)
 
 
 def results(folder: Path) -> dict[str, dict[str, str]]:
@@ -211,6 +211,7 @@ def test_folder_grey_test_list_and_chosen_methods(tmp_path, rng):
         "--methods=masked_ridge,copy_input",
         "--window=5",
         "--penalty=2",
+        "--cache_dir=",
         f"--output_dir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ def test_out_of_dataset_has_people_of_the_other_kind(london_dir, tmp_path, datas
     assert london_dir.is_dir()
     done = scripts.run(
         "experiments.out_of_dataset",
+        scripts.cached(),
         f"--dataset={dataset}",
         "--image_size=32",
         "--channels=1",

@@ -14,7 +14,7 @@ SMALL = ("--image_size=32", "--channels=1", "--num_subjects=8")
 
 
 def run(script: str, *flags: str):
-    return scripts.run(f"experiments.{script}", *flags, optimize=False)
+    return scripts.run(f"experiments.{script}", scripts.cached(), *flags, optimize=False)
 
 
 @pytest.fixture(scope="module")
