@@ -9,6 +9,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from experiments import run_folder
 from mlr_jax import checks, displacement
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.datasets import ck_plus, faces, folder, jaffe, london, manifest, synthetic
@@ -57,8 +58,8 @@ _TEST_LIST = flags.DEFINE_string(
 _CACHE_DIR = flags.DEFINE_string(
     "cache_dir",
     None,
-    "Folder where pictures that were decoded or drawn are kept for the next run; several experiments may "
-    "share one. By default each keeps its own in its --output_dir.",
+    "Folder where experiments that hold all pictures in memory keep what they have decoded or drawn for the "
+    "next run; several may share one. By default each keeps its own in its --output_dir.",
 )
 
 
@@ -89,8 +90,12 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
 
 
 def cache_folder(default: Path) -> Path:
-    """Where pictures are kept for the next time: what the flag names, or the default."""
-    return Path(_CACHE_DIR.value).expanduser() if _CACHE_DIR.value else default
+    """Where pictures are kept for the next time: what the flag names, made if need be, or the default.
+
+    Raises:
+      InputError: what the flag names cannot be made or written to.
+    """
+    return run_folder.create(_CACHE_DIR.value, flag="cache_dir") if _CACHE_DIR.value else default
 
 
 def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
@@ -254,7 +259,7 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
                 bar.update()
 
         options["cache_dir"] = cache_folder(cache_dir)
-        if _DATASET.value != "synthetic":
+        if _DATASET.value != "synthetic":  # Of which a bar would stand still while the drawing is compiled.
             options["progress"] = progress
         return LOADERS[_DATASET.value](_data_dir(), **options)
 

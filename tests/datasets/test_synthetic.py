@@ -57,6 +57,32 @@ def halve(images):
 # load ---------------------------------------------------------------------------------------------
 
 
+def test_pictures_are_kept(happy, tmp_path):
+    first = load(cache_dir=tmp_path)
+    again = load(cache_dir=tmp_path, progress=lambda _: pytest.fail("drawn"))
+    for one, other, expected in zip(again[:2], first[:2], happy[:2], strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, expected)
+    for change in ({"seed": 1}, {"channels": 1}, {"target": "sad"}):
+        other = load(cache_dir=tmp_path, **change)
+        assert (
+            other.expressive.shape != first.expressive.shape or (other.expressive != first.expressive).any()
+        )
+
+
+def test_a_change_of_the_pictures_is_a_new_version(happy):
+    """Means of sixteen parts: where they are meant to be others, raise _VERSION, so that none are kept."""
+    parts = happy.expressive.reshape(NUM_SUBJECTS, 4, SIZE // 4, 4, SIZE // 4, 3).mean((0, 2, 4, 5))
+    expected = [
+        [0.5574, 0.6114, 0.6165, 0.5541],
+        [0.5541, 0.5952, 0.5956, 0.5556],
+        [0.5581, 0.5918, 0.5911, 0.5631],
+        [0.5659, 0.5067, 0.5066, 0.5691],
+    ]
+    assert synthetic._VERSION == 1
+    np.testing.assert_allclose(parts, expected, atol=2e-4)
+
+
 def test_load_returns_usable_pairs(happy):
     assert pairs.check(happy) is happy
     for pictures in (happy.neutral, happy.expressive):

@@ -246,6 +246,12 @@ def test_out_of_dataset(everything):
     assert kept["masked_ridge"] > kept["l2_ridge"]
 
 
+def test_experiments_share_their_pictures(everything):
+    assert list((everything / "cache").glob("pairs-*.npz"))
+    assert (everything / "cache" / ".gitignore").read_text() == "*\n"
+    assert not list(everything.glob("*/cache"))
+
+
 def test_verdicts_and_report(everything):
     table = (everything / "verdicts.md").read_text()
     assert re.findall(r"^\| \((\w)\)", table, re.MULTILINE) == list("abcdef")

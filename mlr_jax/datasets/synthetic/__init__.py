@@ -24,6 +24,7 @@ from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 from jax import Array
 
@@ -182,5 +183,13 @@ def _open(
         "image_size": image_size,
         "channels": channels,
         "template": TEMPLATE,
+        # On what the last digits depend, or all of them.
+        "drawn_by": (
+            jax.__version__,
+            jaxlib.__version__,
+            jax.default_backend(),
+            str(jax.config.read("jax_default_prng_impl")),
+            bool(jax.config.read("jax_threefry_partitionable")),
+        ),
     }
     return sources.Source(subjects, (image_size, image_size, channels), read, key)
