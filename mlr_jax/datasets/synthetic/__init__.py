@@ -21,6 +21,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -174,6 +175,7 @@ def _open(
         return neutral[index % num_people], expressive[index % num_people]
 
     subjects = tuple(f"synthetic_{i:04d}" for i in range(num_subjects))
+    config: Any = jax.config  # Its type does not know its options.
     key = {
         "loader": ("synthetic", _VERSION),
         "source": source,
@@ -188,8 +190,8 @@ def _open(
             jax.__version__,
             jaxlib.__version__,
             jax.default_backend(),
-            str(jax.config.read("jax_default_prng_impl")),
-            bool(jax.config.read("jax_threefry_partitionable")),
+            str(config.jax_default_prng_impl),
+            bool(config.jax_threefry_partitionable),
         ),
     }
     return sources.Source(subjects, (image_size, image_size, channels), read, key)
