@@ -11,8 +11,8 @@ import pytest
 from mlr_jax import window_statistics
 
 # Most of what the tests do is to compile. By one thread, with fewer optimisations, and without the newer
-# emitters of fused loops where there are others, that takes less time, and computes the same. XLA_FLAGS=""
-# asks for the compiler as it is by default. Flags that it does not know end the program.
+# emitters of fused loops where there are others, that takes less time; what is computed differs by rounding.
+# XLA_FLAGS="" asks for the compiler as it is by default. Flags that it does not know end the program.
 _FLAGS = ["--xla_cpu_parallel_codegen_split_count=1", "--xla_backend_optimization_level=1"]
 if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
