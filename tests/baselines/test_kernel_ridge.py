@@ -192,7 +192,8 @@ def test_an_example_is_as_near_to_itself_as_can_be():
 def test_huge_examples_that_are_all_equal_are_refused():
     """Their kernel, centred, is 0, and solved; the coefficients times it are more than float32 holds."""
     targets = 1e15 * problem()[1].astype(np.float32)
-    with pytest.raises(InputError, match="singular in float32; raise the penalty"):
+    # How it comes out, as infinite or NaN, is the compiler's.
+    with jax.debug_nans(False), pytest.raises(InputError, match="singular in float32; raise the penalty"):
         kernel_ridge.fit(np.full((12, 6), 8e14, np.float32), targets, kernel_ridge.linear(), 1.0)
 
 
