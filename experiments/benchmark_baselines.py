@@ -90,7 +90,7 @@ def benchmark() -> None:
     alphas = [_number("alphas", text, float) for text in _ALPHAS.value]
     counts = [_number("num_nonzeros", text, int) for text in _NUM_NONZEROS.value]
     output_dir = run_folder.chosen("benchmark_baselines")
-    problem = _load(output_dir / "cache")
+    problem = _load(data.cache_folder(output_dir))
     configuration = run_folder.describe_run(
         data.resolved_flags(),
         {"num_examples": len(problem.inputs), "num_features": problem.inputs.shape[1]},

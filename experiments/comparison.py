@@ -260,7 +260,7 @@ def begin(
     """
     seeds = data.seeds(_NUM_SEEDS.value)
     output_dir = run_folder.chosen(experiment)
-    load = _loader(output_dir / "cache")
+    load = _loader(data.cache_folder(output_dir))
     train, test = at.subset(*load(seeds[0], at.options), seeds[0])
     check(train)
     kept = output_dir / "trials"

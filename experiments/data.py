@@ -79,7 +79,7 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
 
     Args:
       seed: of the split and of the synthetic faces, one of `seeds`.
-      cache_dir: where pictures are kept for the next time, unless the flag names another folder.
+      cache_dir: where pictures are kept for the next time, see `cache_folder`.
       **options: `image_size`, `source` or `target`, in place of the flag.
 
     Raises:
@@ -89,13 +89,13 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
     return _split(_load(seed, cache_dir, **options), seed)
 
 
-def cache_folder(default: Path) -> Path:
-    """Where pictures are kept for the next time: what the flag names, made if need be, or the default.
+def cache_folder(output_dir: Path) -> Path:
+    """Where pictures are kept for the next time: what the flag names, made if need be, or in `output_dir`.
 
     Raises:
       InputError: what the flag names cannot be made or written to.
     """
-    return run_folder.create(_CACHE_DIR.value, flag="cache_dir") if _CACHE_DIR.value else default
+    return run_folder.create(_CACHE_DIR.value, flag="cache_dir") if _CACHE_DIR.value else output_dir / "cache"
 
 
 def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
@@ -103,7 +103,7 @@ def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
 
     Args:
       seed: of the synthetic faces.
-      cache_dir: where pictures are kept for the next time, unless the flag names another folder.
+      cache_dir: where pictures are kept for the next time, see `cache_folder`.
 
     Returns:
       Name -> pairs: synthetic faces, or London where MLR_JAX_DATA has it; none if it lacks the expressions.
@@ -114,14 +114,14 @@ def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
     options = {key: value for key, value in _options(seed).items() if key not in ("num_subjects", "seed")}
     if _DATASET.value != "synthetic":
         if {_SOURCE.value, _TARGET.value} <= set(synthetic.EXPRESSIONS):
-            others = {"num_subjects": 20, "seed": seed, "cache_dir": cache_folder(cache_dir)}
+            others = {"num_subjects": 20, "seed": seed, "cache_dir": cache_dir}
             return {"synthetic": LOADERS["synthetic"](None, **others, **options)}
         return {}
     folder = Path(os.environ.get("MLR_JAX_DATA", "")) / "london"
     if os.environ.get("MLR_JAX_DATA") and folder.is_dir():
         with contextlib.suppress(checks.InputError):  # It has two expressions only.
             STREAMS["london"](folder, **options)
-            return {"london": LOADERS["london"](folder, cache_dir=cache_folder(cache_dir), **options)}
+            return {"london": LOADERS["london"](folder, cache_dir=cache_dir, **options)}
     return {}
 
 
@@ -258,7 +258,7 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
                 yield subject
                 bar.update()
 
-        options["cache_dir"] = cache_folder(cache_dir)
+        options["cache_dir"] = cache_dir
         if _DATASET.value != "synthetic":  # Of which a bar would stand still while the drawing is compiled.
             options["progress"] = progress
         return LOADERS[_DATASET.value](_data_dir(), **options)

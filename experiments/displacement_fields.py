@@ -104,7 +104,7 @@ def measure() -> None:
             if not flags.FLAGS[name].present:
                 flags.FLAGS[name].value = value
     output_dir = run_folder.chosen("displacement_fields")
-    subjects, trained_on = _load(data.cache_folder(output_dir / "cache"))
+    subjects, trained_on = _load(data.cache_folder(output_dir))
     numbers = np.arange(len(subjects))
     splits = [
         (seen.neutral, unseen.neutral)

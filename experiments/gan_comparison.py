@@ -200,7 +200,7 @@ def measure() -> None:
 
 def _tasks(begun: Begun, seed: int) -> Iterator[Task]:
     """Those of a split: the largest first."""
-    cache_dir = begun.output_dir / "cache"
+    cache_dir = data.cache_folder(begun.output_dir)
     if _TARGETS.value is not None:
         for target in _TARGETS.value:
             train, test = begun.load(seed, {"target": target})
@@ -288,7 +288,7 @@ def _learn_joint(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learne
     from experiments.gans.contract import num_parameters
 
     targets = _TARGETS.value or []
-    people, _ = faces.load_split(seed, targets, cache_dir=begun.output_dir / "cache")
+    people, _ = faces.load_split(seed, targets, cache_dir=data.cache_folder(begun.output_dir))
     settings = comparison.settings().gan
     limits = training.Limits(settings.budget_seconds * len(targets), patience=settings.patience)
     folder = begun.kept / f"{name}-{'-'.join(targets)}-{seed}"

@@ -125,7 +125,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
 def _choose_maps(size: int, window: int | Literal["auto"]) -> dict[str, np.ndarray]:
     """What pixels of grey faces chose and were tuned to, on the first split: label -> `(height, width)`."""
     (seed,) = data.seeds(1)
-    cache_dir = run_folder.chosen("model_selection") / "cache"
+    cache_dir = data.cache_folder(run_folder.chosen("model_selection"))
     train, _ = data.load_split(seed, cache_dir=cache_dir, image_size=size, channels=1)
     options: dict[str, Any] = {"channels": comparison.settings().channel_mode, "penalty": "auto"}
     chosen = _selection(synthesis.fit(*train[:2], window=window, per_pixel=True, **options))

@@ -72,7 +72,7 @@ def measure() -> None:
     with tqdm(total=len(begun.seeds) * len(names), unit="method", delay=2, leave=False) as progress:
         for seed in begun.seeds:
             train, test = begun.load(seed, {})
-            kinds = kinds_of_pictures.load(test, begun.output_dir / "cache", seed)
+            kinds = kinds_of_pictures.load(test, data.cache_folder(begun.output_dir), seed)
             pictures: dict[str, dict[str, np.ndarray]] = {}
             for name in names:
                 progress.set_description(f"{name}, seed {seed}", refresh=False)

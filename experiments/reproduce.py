@@ -254,7 +254,7 @@ def reproduce() -> None:
         # Many learn from the same pictures.
         folders = (
             f"--output_dir={output_dir / job.name}",
-            f"--cache_dir={data.cache_folder(output_dir / 'cache')}",
+            f"--cache_dir={data.cache_folder(output_dir)}",
         )
         done = subprocess.run([sys.executable, *command[1:], *folders])
         # What earlier runs have finished counts, too.

@@ -74,7 +74,7 @@ def create(path: str, *, flag: str = "output_dir") -> Path:
     folder = Path(path).expanduser()
     try:
         if not folder.exists():
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / ".gitignore").write_text("*\n")
     except OSError as error:
         raise checks.InputError(f"--{flag}: cannot make the folder {folder}: {error}") from error

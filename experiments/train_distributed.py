@@ -96,7 +96,7 @@ def work(coordinator_address: str | None, num_processes: int | None, process_id:
         run_folder.chosen("train_distributed")
     multihost_utils.sync_global_devices("the folder is there")
     output_dir = run_folder.chosen("train_distributed", is_shared=not is_first)
-    pairs = data.load(cache_dir=output_dir / "cache")
+    pairs = data.load(cache_dir=data.cache_folder(output_dir))
     if _FLOAT64.value:
         jax.config.update("jax_enable_x64", True)
         neutral, expressive = (each.astype(np.float64) for each in (pairs.neutral, pairs.expressive))

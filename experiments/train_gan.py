@@ -55,7 +55,7 @@ def train() -> None:
         raise checks.InputError(f"--targets: {name} knows one expression to reach, --target")
     output_dir = run_folder.chosen("train_gan")
     (seed,) = data.seeds(1)
-    people, _ = faces.load_split(seed, _TARGETS.value, cache_dir=output_dir / "cache")
+    people, _ = faces.load_split(seed, _TARGETS.value, cache_dir=data.cache_folder(output_dir))
     limits = training.Limits(_BUDGET.value, _NUM_EPOCHS.value, _PATIENCE.value)
     configuration = run_folder.describe_run(
         data.resolved_flags(), {"num_people": len(people.subjects), "expressions": people.expressions}

@@ -40,7 +40,7 @@ def measure() -> None:
     """The experiment."""
     sizes = [5, 10] if comparison.is_fast() and not _SIZES.present else sorted(set(_SIZES.value))
     (seed,) = data.seeds(1)
-    train, _ = data.load_split(seed, cache_dir=run_folder.chosen("training_size") / "cache")
+    train, _ = data.load_split(seed, cache_dir=data.cache_folder(run_folder.chosen("training_size")))
     num_pairs = len(train.subjects)
     sizes = [size for size in sizes if size < num_pairs] + [num_pairs]
     points = [Point({"num_pairs": size}, subset=partial(comparison.first_pairs, size)) for size in sizes]
