@@ -38,6 +38,7 @@ from tqdm import tqdm
 
 from experiments import (
     comparison,
+    data,
     face_sheet,
     figures,
     kept,
