@@ -412,7 +412,7 @@ def _fit(
                 return _fit_mask(seen, targets, window, penalty, penalize_bias, batch_size)
             if solver == "dual":
                 return window_dual.fit(inputs, targets, window, penalty, penalize_bias=penalize_bias)
-            statistics = window_statistics.update(_begin(inputs, targets, window), inputs, targets)
+            statistics = window_statistics.of_pairs(window, inputs, targets, _centre(inputs), _centre(targets))
             return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
 
         # One after the other: a single channel may be all that memory holds twice.
@@ -531,17 +531,19 @@ def _begin(inputs: jax.Array, targets: jax.Array, window: masks.Window) -> Windo
         width,
         in_channels=in_channels,
         out_channels=targets.shape[-1],
-        # Some pictures are enough to be near the mean of all.
-        input_centre=_mean(jax.lax.stop_gradient(inputs[:_NUM_CENTRE])),
-        target_centre=_mean(jax.lax.stop_gradient(targets[:_NUM_CENTRE])),
+        input_centre=jnp.moveaxis(_centre(inputs), 0, -1),
+        target_centre=jnp.moveaxis(_centre(targets), 0, -1),
         dtype=inputs.dtype,
     )
 
 
-def _mean(images: jax.Array) -> jax.Array:
-    """One picture added after the other: to the bit the same on any number of threads, as `mean` is not."""
-    total = jax.lax.fori_loop(1, len(images), lambda n, total: total + images[n], images[0])
-    return total / len(images)
+def _centre(images: jax.Array) -> jax.Array:
+    """`(channels, height, width)`, the mean of some pictures, which are enough to be near the mean of all.
+
+    One picture is added after the other: to the bit the same on any number of threads, as `mean` is not.
+    """
+    some = jax.lax.stop_gradient(images[:_NUM_CENTRE])
+    return jnp.moveaxis(sum(some[1:], some[0]) / len(some), -1, 0)
 
 
 def _views_first(inputs: jax.Array, num_views: int) -> jax.Array:

@@ -264,7 +264,7 @@ def _combine(planes: jax.Array, coefficients: jax.Array, window: masks.Window) -
         filled = jnp.pad(array, ((0, num_blocks * block - size), (0, 0), (0, 0)))
         return filled.reshape(num_blocks, block, *array.shape[1:])
 
-    line = lines.flatten(coefficients, layout)[..., layout.margin : -layout.margin or None]
+    line = lines.flatten(coefficients, layout)[..., layout.margin : layout.margin + layout.length]
     examples_and_factors = blocks(lines.flatten(planes, layout)), blocks(line)
 
     @partial(jax.checkpoint, prevent_cse=False)

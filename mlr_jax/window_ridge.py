@@ -10,8 +10,9 @@ from whose system the penalised bias is eliminated. Where it is not penalised, k
 m_t - m . w. F is the identity, or has a factor of its own for each offset of the window.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +20,22 @@ import numpy as np
 
 from mlr_jax import lag_images, masks, window_linear
 from mlr_jax.numerics import lines, pixel_systems, strips
+from mlr_jax.numerics.materialized import materialized
 from mlr_jax.window_linear import WindowLinear
 
-# Inputs of a pixel up to which the elimination is written out, every number of it a plane.
-_UNROLLED = 10
-# Pixels of planes that stay in a CPU's cache.
-_CACHED_PIXELS = 2**15
-# Of larger systems that are solved side by side, so that they stay in the cache; up to so many more bytes, if
-# there would be too few of them for loops that are worth starting.
-_SYSTEMS_BYTES = 2**20
-_MOST_BYTES = 2**22
+# Pixels whose statistics stay in a CPU's cache, or nearly so, while their systems are solved.
+_STRIP_PIXELS = 2**15
+# Inputs of systems that are small.
+_SMALL = 10
+# Systems that are solved side by side: so many that loops over them are worth starting, and so few that they
+# stay in the cache. Those of more unknowns are fewer.
 _MANY_SYSTEMS = 128
-_FEWEST_SYSTEMS = 32
+_FEW_SYSTEMS = 64
+_MANY_UNKNOWNS = 64
+
+
+Planes = TypeVar("Planes")
+"""A pytree of arrays, each with pixels along its last axis or axes."""
 
 
 class Moments(NamedTuple):
@@ -71,19 +76,40 @@ def solve(
     """
     in_channels, height, width = moments.input_mean.shape
     out_channels = len(moments.target_mean)
-    inputs = lag_images.inputs(window, in_channels)
     share = num_pairs / (num_pairs + penalty)
     bias_weight = penalty * share if penalize_bias else jnp.zeros_like(penalty)
-    solve = _solve_planes if len(inputs) <= _UNROLLED else _solve_lines
-    channels_of_one = len(inputs) // len(window.offsets)
-    scales = jnp.ones(len(inputs), penalty.dtype) if factors is None else factors.repeat(channels_of_one)
-    # (num_inputs, out_channels, height, width) and (height, width).
-    weights, solved = solve(moments, window, penalty, bias_weight, scales)
-    reach = masks.reach(window)
-    means = _pad(moments.input_mean, reach)
-    seen = jnp.zeros_like(weights[0])
-    for weight, (dy, dx, channel) in zip(weights, inputs, strict=True):
-        seen += weight * _around(means[channel], reach, dy, dx)[None]
+    systems = _systems(moments, window)
+    size = len(systems.inputs)
+    channels_of_one = size // len(window.offsets)
+    scales = jnp.ones(size, penalty.dtype) if factors is None else factors.repeat(channels_of_one)
+    layout = systems.layout
+    # Between the rows, systems that can be solved.
+    penalties = lines.flatten(penalty, layout, fill=1)
+    bias_weights = lines.flatten(bias_weight, layout)
+    target_means = lines.flatten(moments.target_mean, layout)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def solve_some(index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The weights, what they make of the means, and if systems are solved, of a segment of the line."""
+        start = systems.start(index)
+
+        def here(planes: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(planes, start, systems.num_pixels, axis=-1)
+
+        def assemble() -> tuple[jax.Array, ...]:
+            covariances, mean, is_inside, crosses = systems.pick(start)
+            weighted = here(bias_weights)[None] * mean
+            # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
+            diagonal = jnp.where(is_inside, scales[:, None] * here(penalties)[None], 1)
+            ridge = jnp.eye(size, dtype=diagonal.dtype)[:, :, None] * diagonal[:, None]
+            gram = covariances + weighted[:, None] * mean[None] + ridge
+            return gram, crosses + weighted[:, None] * here(target_means)[None], mean
+
+        gram, right, mean = materialized(index >= 0, assemble)
+        weights, solved = pixel_systems.solve(gram, right)
+        return weights, jnp.sum(weights * mean[:, None], axis=0), solved
+
+    weights, seen, solved = systems.on_all(solve_some)
     bias, alone = moments.target_mean - seen, moments.target_mean
     if penalize_bias:
         bias, alone = bias * share[None], alone * share[None]
@@ -163,114 +189,81 @@ def plan(window: masks.Window, in_channels: int, width: int) -> strips.Plan:
     Larger systems are solved by a few pixels anyhow: there it is only memory that large strips take.
     """
     halo = masks.reach(window)[0]
-    small = len(window.offsets) * in_channels <= _UNROLLED
-    pixels = _CACHED_PIXELS if small else 4 * _CACHED_PIXELS
+    is_small = len(window.offsets) * in_channels <= _SMALL
+    pixels = _STRIP_PIXELS if is_small else 4 * _STRIP_PIXELS
     return strips.Plan(max(1, pixels // width - 2 * halo, 8 * halo), halo)
 
 
-def _pad(planes: jax.Array, reach: tuple[int, int]) -> jax.Array:
-    return jnp.pad(planes, ((0, 0), (reach[0], reach[0]), (reach[1], reach[1])))
+class _Systems(NamedTuple):
+    """The systems of all pixels, along a line of rows that is cut into segments of `num_pixels`.
+
+    Attributes:
+      layout: of the line, with as many rows below the picture as it takes to fill the last segment.
+      height: of the picture.
+      num_segments: of the line.
+      num_pixels: of a segment.
+      inputs: of each system.
+      pick: (first pixel of a segment, a place on the line) -> covariances of the inputs `(size, size,
+        num_pixels)`, their means `(size, num_pixels)`, whether they are inside the picture, and their
+        covariances with the targets `(size, out_channels, num_pixels)`.
+    """
+
+    layout: lines.Layout
+    height: int
+    num_segments: int
+    num_pixels: int
+    inputs: list[lag_images.Input]
+    pick: Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array, jax.Array]]
+
+    def start(self, index: jax.Array) -> jax.Array:
+        """Where a segment begins on the line."""
+        return self.layout.margin + index * self.num_pixels
+
+    def on_all(self, function: Callable[[jax.Array], Planes]) -> Planes:
+        """What a function of each segment's index returns, `(..., num_pixels)`, as `(..., height, width)`."""
+
+        def join(segments: jax.Array) -> jax.Array:
+            line = jnp.moveaxis(segments, 0, -2).reshape(*segments.shape[1:-1], -1)[..., : self.layout.length]
+            return lines.unflatten(line, self.layout)[..., : self.height, :]
+
+        return jax.tree.map(join, jax.lax.map(function, jnp.arange(self.num_segments)))
 
 
-def _around(plane: jax.Array, reach: tuple[int, int], dy: int, dx: int) -> jax.Array:
-    """What a padded plane holds at (dy, dx) from every pixel."""
-    height, width = plane.shape[0] - 2 * reach[0], plane.shape[1] - 2 * reach[1]
-    return plane[reach[0] + dy : reach[0] + dy + height, reach[1] + dx : reach[1] + dx + width]
-
-
-def _solve_planes(
-    moments: Moments,
-    window: masks.Window,
-    penalty: jax.Array,
-    bias_weight: jax.Array,
-    scales: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Small systems: the elimination written out, every number of it a plane."""
-    in_channels, out_channels = len(moments.input_mean), len(moments.target_mean)
-    reach = masks.reach(window)
-    products, means = _pad(moments.products, reach), _pad(moments.input_mean, reach)
-    inside = _pad(jnp.ones_like(penalty)[None], reach)[0]
+def _systems(moments: Moments, window: masks.Window) -> _Systems:
+    in_channels, height, width = moments.input_mean.shape
+    out_channels = len(moments.target_mean)
     entries = lag_images.gram_entries(window, in_channels, out_channels)
     inputs = lag_images.inputs(window, in_channels)
-    mean = [_around(means[channel], reach, dy, dx) for dy, dx, channel in inputs]
-    gram = {}
-    for i in range(len(inputs)):
-        for j in range(i, len(inputs)):
-            entry = entries[i][j]
-            covariance = _around(products[entry.lag], reach, entry.dy, entry.dx)
-            gram[i, j] = covariance + bias_weight * mean[i] * mean[j]
-        # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
-        gram[i, i] += jnp.where(
-            _around(inside, reach, inputs[i].dy, inputs[i].dx) > 0, scales[i] * penalty, 1
-        )
-    weighted = bias_weight[None] * jnp.stack(mean)
-    right = _crosses(moments, window) + weighted[:, None] * moments.target_mean[None]
-    return pixel_systems.solve_planes(gram, right)
-
-
-def _solve_lines(
-    moments: Moments,
-    window: masks.Window,
-    penalty: jax.Array,
-    bias_weight: jax.Array,
-    scales: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Larger systems: some pixels at a time, along the line of all rows."""
-    in_channels, height, width = moments.input_mean.shape
+    size = len(inputs)
+    many = _MANY_SYSTEMS if size <= _MANY_UNKNOWNS else _FEW_SYSTEMS
     layout = lines.Layout(height, width, *masks.reach(window))
-    entries = lag_images.gram_entries(window, in_channels, len(moments.target_mean))
-    inputs = lag_images.inputs(window, in_channels)
-    size, dtype = len(inputs), moments.products.dtype
-    places = [(entry.lag, layout.shift(entry.dy, entry.dx)) for row in entries for entry in row]
-    table = jnp.asarray(places)
+    num_segments = -(-layout.length // many)
+    num_pixels = -(-layout.length // num_segments)
+    missing = num_segments * num_pixels - layout.length
+    layout = layout._replace(height=height + -(-missing // layout.stride))
+    table = jnp.asarray([(entry.lag, layout.shift(entry.dy, entry.dx)) for row in entries for entry in row])
     shifts = jnp.asarray([(each.channel, layout.shift(each.dy, each.dx)) for each in inputs])
-    system_bytes = size**2 * dtype.itemsize
-    fitting = max(
-        _FEWEST_SYSTEMS, min(_MANY_SYSTEMS, _MOST_BYTES // system_bytes), _SYSTEMS_BYTES // system_bytes
-    )
-    num_steps = -(-layout.length // min(fitting, layout.length))
-    num_pixels = -(-layout.length // num_steps)
-
+    cross_entries = lag_images.cross_entries(window, in_channels, out_channels)
+    cross_table = jnp.asarray([(lag, 0) for lags in cross_entries for lag in lags])
     products = lines.flatten(moments.products, layout)
     means = lines.flatten(moments.input_mean, layout)
-    inside = lines.flatten(jnp.ones_like(penalty)[None], layout)
-    # Between the rows, systems that can be solved.
-    penalties = lines.flatten(penalty, layout, fill=1)
-    bias_weights = lines.flatten(bias_weight, layout)
-    crosses = lines.flatten(_crosses(moments, window), layout)
-    target_mean = lines.flatten(moments.target_mean, layout)
+    inside = lines.flatten(jnp.ones((1, height, width), products.dtype), layout)
 
-    @partial(jax.checkpoint, prevent_cse=False)
-    def solve_some(index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        start = layout.margin + jnp.minimum(index * num_pixels, layout.length - num_pixels)
-
-        def pick(planes: jax.Array, places: jax.Array) -> jax.Array:
+    def pick(start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        def rows(planes: jax.Array, places: jax.Array) -> jax.Array:
             """Rows of some planes, each moved by its own offset."""
             return jax.vmap(
                 lambda place: jax.lax.dynamic_slice(planes, (place[0], start + place[1]), (1, num_pixels))[0]
             )(places)
 
-        def here(planes: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_slice_in_dim(planes, start, num_pixels, axis=-1)
+        return (
+            rows(products, table).reshape(size, size, num_pixels),
+            rows(means, shifts),
+            rows(inside, shifts * jnp.asarray([[0, 1]])) > 0,
+            rows(products, cross_table).reshape(size, out_channels, num_pixels),
+        )
 
-        mean = pick(means, shifts)
-        weighted = here(bias_weights)[None] * mean
-        right = here(crosses) + weighted[:, None] * here(target_mean)[None]
-        # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
-        valid = pick(inside, shifts * jnp.asarray([[0, 1]])) > 0
-        diagonal = jnp.where(valid, scales[:, None] * here(penalties)[None], 1)
-        gram = pick(products, table).reshape(size, size, num_pixels) + weighted[:, None] * mean[None]
-        gram += jnp.eye(size, dtype=dtype)[:, :, None] * diagonal[:, None]
-        return pixel_systems.solve(jax.lax.optimization_barrier(gram), right)
-
-    def join(parts: jax.Array) -> jax.Array:
-        # The last part reaches back over pixels of the one before.
-        whole = jnp.moveaxis(parts[:-1], 0, -2).reshape(*parts.shape[1:-1], -1)
-        last = parts[-1][..., num_steps * num_pixels - layout.length :]
-        return lines.unflatten(jnp.concatenate([whole, last], axis=-1), layout)
-
-    weights, solved = jax.lax.map(solve_some, jnp.arange(num_steps))
-    return join(weights), join(solved)
+    return _Systems(layout, height, num_segments, num_pixels, inputs, pick)
 
 
 def _crosses(moments: Moments, window: masks.Window) -> jax.Array:

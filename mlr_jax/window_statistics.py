@@ -17,7 +17,6 @@ float32 those over millions of pairs are as good as those over a few. Only up to
 summed plainly.
 """
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -30,15 +29,12 @@ from mlr_jax import checks, lag_images, masks, window_ridge
 from mlr_jax.lag_images import Lag
 from mlr_jax.numerics import compensated, lines, strips
 from mlr_jax.numerics.compensated import Sum
+from mlr_jax.numerics.materialized import materialized
 from mlr_jax.window_linear import WindowLinear
 
 # Summed plainly, in one loop over the pixels. Fewer pairs at a time write the sums too often; more are read
 # from too many places at once.
 _BLOCK = 20
-# Lag images that are compiled into one loop body: all, if they are so few; otherwise groups of them, of which
-# larger ones save little and compile long.
-_ALL = 24
-_GROUP = 16
 # Pixels whose sums and pictures stay in a CPU's cache.
 _STRIP_PIXELS = 2**15
 
@@ -210,21 +206,52 @@ def _combine(where: str, first: WindowStatistics, second: WindowStatistics, sign
 
 @jax.jit
 def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array) -> WindowStatistics:
-    num, _, width, in_channels = inputs.shape
-    lags = lag_images.needed(statistics.window, in_channels, targets.shape[-1])
-    centre = jnp.concatenate([statistics.input_centre, statistics.target_centre])
+    width = inputs.shape[2]
 
     def add_strip(start: jax.Array, size: int, totals: tuple[Sum, Sum, Sum]) -> tuple[Sum, Sum, Sum]:
-        rows = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size, axis=1)
-        sums, products = _sum_up(rows(inputs), rows(targets), rows(centre), lags)
-        parts = Sum(*(leaf[:in_channels] for leaf in sums)), Sum(*(leaf[in_channels:] for leaf in sums))
-        input_sum, target_sum, lag_sums = map(compensated.join, totals, (*parts, products))
-        return input_sum, target_sum, lag_sums
+        rows = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
+        centres = (rows(each, axis=1) for each in (statistics.input_centre, statistics.target_centre))
+        part = of_pairs(statistics.window, rows(inputs, axis=1), rows(targets, axis=1), *centres)
+        input_sum, target_sum, products = map(compensated.join, totals, part[4:])
+        return input_sum, target_sum, products
 
     totals = statistics.input_sum, statistics.target_sum, statistics.products
     input_sum, target_sum, products = strips.replace_rows(add_strip, totals, plan(statistics.window, width))
     return statistics._replace(
-        num_pairs=statistics.num_pairs + num, input_sum=input_sum, target_sum=target_sum, products=products
+        num_pairs=statistics.num_pairs + len(inputs),
+        input_sum=input_sum,
+        target_sum=target_sum,
+        products=products,
+    )
+
+
+def of_pairs(
+    window: masks.Window,
+    inputs: jax.Array,
+    targets: jax.Array,
+    input_centre: jax.Array,
+    target_centre: jax.Array,
+) -> WindowStatistics:
+    """The statistics of pairs that all fit into the cache, or are a strip of pictures. Nothing is checked.
+
+    Args:
+      window: what they are for.
+      inputs: `(num, height, width, in_channels)` floating point.
+      targets: `(num, height, width, out_channels)`, the same dtype.
+      input_centre: `(in_channels, height, width)`, what is subtracted from the inputs.
+      target_centre: `(out_channels, height, width)`.
+    """
+    in_channels = len(input_centre)
+    lags = lag_images.needed(window, in_channels, len(target_centre))
+    sums, products = _sum_up(inputs, targets, jnp.concatenate([input_centre, target_centre]), lags)
+    return WindowStatistics(
+        window,
+        jnp.asarray(len(inputs), inputs.dtype),
+        input_centre,
+        target_centre,
+        Sum(*(leaf[:in_channels] for leaf in sums)),
+        Sum(*(leaf[in_channels:] for leaf in sums)),
+        products,
     )
 
 
@@ -233,72 +260,66 @@ def _sum_up(
 ) -> tuple[Sum, Sum]:
     """The sums of channels, `(channels, height, width)`, and of products, `(num_lags, height, width)`."""
     num, height, width, in_channels = inputs.shape
+    channels = in_channels + targets.shape[3]
     num_blocks = -(-num // _BLOCK)
     block = -(-num // num_blocks)
     layout = lines.Layout(height, width, *lag_images.reach(lags))
 
     def load(index: jax.Array) -> jax.Array:
-        """A block of examples, `(block, channels, line with margins)`."""
+        """A block of examples, each a row: its channels' lines one after the other."""
         start = jnp.minimum(index * block, num - block)
-
-        def cut(array: jax.Array) -> jax.Array:
-            return jnp.moveaxis(jax.lax.dynamic_slice_in_dim(array, start, block), -1, 1)
-
-        examples = jnp.concatenate([cut(inputs), cut(targets)], axis=1) - centre[None]
         # The last block reaches back to examples that were counted already.
-        fresh = (start + jnp.arange(block) >= index * block).astype(examples.dtype)
-        # Written out once, instead of anew in every product.
-        return jax.lax.optimization_barrier(lines.flatten(examples * fresh[:, None, None, None], layout))
+        is_fresh = (start + jnp.arange(block) >= index * block).astype(inputs.dtype)
+        # 0, but unknown to the compiler: planes are copied into place, which is faster than to pad them.
+        zero = jnp.minimum(index, 0)
+        lines_of_block = jnp.zeros((block, channels, *layout.rows), inputs.dtype)
+        for array, channel in ((inputs, 0), (targets, in_channels)):
+            planes = jnp.moveaxis(jax.lax.dynamic_slice_in_dim(array, start, block), -1, 1)
+            planes -= centre[None, channel : channel + planes.shape[1]]
+            lines_of_block = jax.lax.dynamic_update_slice(
+                lines_of_block,
+                planes * is_fresh[:, None, None, None],
+                (0, channel, layout.reach_y + zero, layout.reach_x),
+            )
+        return lines_of_block.reshape(block, -1)
 
-    def accumulate(
-        group: np.ndarray | jax.Array, channels: Sequence[int], read: Callable[[jax.Array], jax.Array]
-    ) -> tuple[Sum, Sum]:
-        """Sums of some channels, and a group of products, of the blocks of examples that are read."""
+    starts = [
+        (lag.left * layout.size, lag.right * layout.size + layout.shift(lag.dy, lag.dx)) for lag in lags
+    ]
+    table = layout.margin + np.array(starts)
 
-        def plane(examples: jax.Array, n: int, channel: ArrayLike, shift: ArrayLike) -> jax.Array:
-            sizes = (1, layout.length)
-            return jax.lax.dynamic_slice(examples[n], (channel, layout.margin + shift), sizes)[0]
+    # The examples of a block are written out in the body of a loop over the lag images, which compiles for one
+    # of them. Sums of several in one body compile longer and are not faster.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def add(totals: tuple[Sum, Sum], index: jax.Array) -> tuple[tuple[Sum, Sum], None]:
+        examples = materialized(index >= 0, load, index)
 
-        @partial(jax.checkpoint, prevent_cse=False)
-        def add(index: jax.Array, totals: tuple[Sum, ...]) -> tuple[Sum, ...]:
-            examples = read(index)
-            values = [_sum_plainly([plane(examples, n, c, 0) for n in range(block)]) for c in channels]
-            for left, right, shift in group:
-                terms = [plane(examples, n, left, 0) * plane(examples, n, right, shift) for n in range(block)]
-                values.append(_sum_plainly(terms))
-            return tuple(compensated.add(total, value) for total, value in zip(totals, values, strict=True))
+        def product(starts: jax.Array) -> jax.Array:
+            left, right = (
+                [jax.lax.dynamic_slice_in_dim(each, start, layout.length) for each in examples]
+                for start in starts
+            )
+            return _sum_plainly([one * other for one, other in zip(left, right, strict=True)])
 
-        zero = jnp.zeros(layout.length, inputs.dtype)
-        start = (Sum(zero, zero),) * (len(channels) + len(group))
-        totals = jax.lax.fori_loop(0, num_blocks, add, start)
-        return _stack(totals[: len(channels)], zero), _stack(totals[len(channels) :], zero)
+        planes = examples.reshape(block, channels, -1)
+        inside = planes[:, :, layout.margin : layout.margin + layout.length]
+        products = jax.lax.map(product, jnp.asarray(table))
+        channel_sum, lag_sum = totals
+        return (
+            compensated.add(channel_sum, _sum_plainly(list(inside))),
+            compensated.add(lag_sum, products),
+        ), None
 
-    channels = range(in_channels + targets.shape[-1])
-    table = np.array([(lag.left, lag.right, layout.shift(lag.dy, lag.dx)) for lag in lags])
-    if len(table) <= _ALL:
-        totals = accumulate(table, channels, load)
-    else:
-        # Every group reads all examples again: they are laid out once.
-        blocks = jax.lax.map(load, jnp.arange(num_blocks))
-        sums, first = accumulate(table[:1], channels, lambda index: blocks[index])
-        num_groups = -(-(len(table) - 1) // _GROUP)
-        size = -(-(len(table) - 1) // num_groups)
-        groups = jnp.asarray(np.resize(table[1:], (num_groups, size, 3)))
-        _, rest = jax.lax.map(lambda group: accumulate(group, (), lambda index: blocks[index]), groups)
-        rest = jax.tree.map(lambda leaf: leaf.reshape(-1, layout.length)[: len(table) - 1], rest)
-        totals = sums, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, rest)
+    def zeros(num: int) -> Sum:
+        zero = jnp.zeros((num, layout.length), inputs.dtype)
+        return Sum(zero, zero)
+
+    totals, _ = jax.lax.scan(add, (zeros(channels), zeros(len(lags))), jnp.arange(num_blocks))
     return jax.tree.map(lambda line: lines.unflatten(line, layout), totals)
 
 
 def _sum_plainly(terms: list[jax.Array]) -> jax.Array:
     return sum(terms[1:], terms[0])
-
-
-def _stack(sums: Sequence[Sum], like: jax.Array) -> Sum:
-    """Stacks sums of the shape of `like`, of which there may be none."""
-    if not sums:
-        return Sum(like[None][:0], like[None][:0])
-    return Sum(*(jnp.stack([getattr(each, part) for each in sums]) for part in Sum._fields))
 
 
 def solve(

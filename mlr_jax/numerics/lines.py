@@ -31,8 +31,18 @@ class Layout(NamedTuple):
 
     @property
     def margin(self) -> int:
-        """Numbers before the first pixel, and after the line."""
+        """Numbers before the first pixel; at least as many follow the line."""
         return self.reach_y * self.stride + self.reach_x
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The line and its margins as rows of `stride` numbers; pixel (0, 0) is at (reach_y, reach_x)."""
+        return self.height + 2 * self.reach_y + 1, self.stride
+
+    @property
+    def size(self) -> int:
+        """Numbers of the line and its margins."""
+        return self.rows[0] * self.rows[1]
 
     def shift(self, dy: int, dx: int) -> int:
         """How far along the line the pixel at (dy, dx) from another one is."""
@@ -43,19 +53,18 @@ def flatten(planes: jax.Array, layout: Layout, *, fill: float = 0) -> jax.Array:
     """Lays out planes.
 
     Args:
-      planes: `(..., height, width)`, or `(..., height + 2 * reach_y, width)` where the rows above and below
-        are known.
+      planes: `(..., height, width)`, or of fewer rows, of which there are more on the line.
       layout: of the line.
       fill: instead of zeros.
 
     Returns:
-      `(..., length + 2 * margin)`.
+      `(..., size)`.
     """
     lead = [(0, 0)] * (planes.ndim - 2)
-    rows = 0 if planes.shape[-2] > layout.height else layout.reach_y
-    padded = jnp.pad(planes, [*lead, (rows, rows), (0, layout.reach_x)], constant_values=fill)
-    line = padded.reshape(*planes.shape[:-2], -1)
-    return jnp.pad(line, [*lead, (layout.reach_x, layout.reach_x)], constant_values=fill)
+    # What is missing at either end of the line is one more row, since all that pads rows is fast.
+    below = layout.height - planes.shape[-2] + layout.reach_y + 1
+    rows = [(layout.reach_y, below), (layout.reach_x, 0)]
+    return jnp.pad(planes, [*lead, *rows], constant_values=fill).reshape(*planes.shape[:-2], -1)
 
 
 def unflatten(line: jax.Array, layout: Layout) -> jax.Array:

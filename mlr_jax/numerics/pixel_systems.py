@@ -2,6 +2,9 @@
 
 Every number of the elimination is a row over pixels, so that each loop runs along contiguous memory whatever
 the size of the systems, and neither LAPACK calls nor their overhead come into it (`cholesky` says why not).
+The matrix is cut into at most four panels of rows. A panel's diagonal block is inverted by a loop over its
+rows, the same compiled code for each; all else is sums of products of whole panels. So a system of any size
+compiles in about a second, which experiments/BENCHMARKS.md compares with other ways.
 Derivatives pass through the solution, not through the elimination.
 """
 
@@ -11,54 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from mlr_jax.numerics import cholesky
+from mlr_jax.numerics.materialized import materialized
 
-# Panels of rows into which larger systems are cut: each is a loop to compile.
-_MAX_PANELS = 13
+# Rows of a panel, unless there would be too many panels: each compiles for itself.
+_PANEL = 13
+_MAX_PANELS = 4
 
-Planes = dict[tuple[int, int], jax.Array]
-"""The upper triangle of symmetric matrices, entry by entry; each an array over pixels."""
-
-
-def solve_planes(gram: Planes, right: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Solves small positive definite systems by an elimination that is written out: up to some 16 unknowns.
-
-    Args:
-      gram: entries (i, j), i <= j, each of any one shape over pixels.
-      right: `(size, num_rights, ...pixels)`.
-
-    Returns:
-      `(solutions, solved)`: of the shape of `right`; and `(...pixels)`, false where a matrix is not positive
-      definite in its precision, and the solution therefore 0.
-    """
-    size = len(right)
-
-    def multiply(x: jax.Array) -> jax.Array:
-        return jnp.stack(
-            [sum(gram[min(i, j), max(i, j)][None] * x[j] for j in range(size)) for i in range(size)]
-        )
-
-    def solve(_: object, right: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _where_finite(_solve_planes(jax.lax.stop_gradient(gram), right))
-
-    return jax.lax.custom_linear_solve(multiply, right, solve, symmetric=True, has_aux=True)
-
-
-def _solve_planes(gram: Planes, right: jax.Array) -> jax.Array:
-    size = len(right)
-    rest, factor, x = dict(gram), Planes(), list(right)
-    for k in range(size):
-        pivot = rest[k, k]
-        factor[k, k] = 1 / jnp.where(pivot > cholesky.least_pivots(gram[k, k]), pivot, jnp.nan)
-        for i in range(k + 1, size):
-            factor[k, i] = rest[k, i] * factor[k, k]
-            x[i] -= factor[k, i][None] * x[k]
-            for j in range(i, size):
-                rest[i, j] -= factor[k, i] * rest[k, j]
-    for k in reversed(range(size)):
-        x[k] *= factor[k, k][None]
-        for i in range(k + 1, size):
-            x[k] -= factor[k, i][None] * x[i]
-    return jnp.stack(x)
+_row = partial(jax.lax.dynamic_index_in_dim, keepdims=False, allow_negative_indices=False)
 
 
 def solve(gram: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -86,63 +48,100 @@ def _where_finite(solutions: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _solve(gram: jax.Array, right: jax.Array) -> jax.Array:
-    """Cholesky's elimination, panel by panel of rows, the right sides with them; then back substitution."""
-    size = len(gram)
-    upper, rest, values = jnp.zeros_like(gram), gram, right
+    """Elimination by panels of rows, the right sides with them; then back substitution."""
+    size, num_rights, _ = right.shape
     least = cholesky.least_pivots(jnp.moveaxis(jnp.diagonal(gram), -1, 0))
-    # More rows in a panel do more work in its slow elimination; fewer read and write the rest more often.
-    height = max(4, -(-size // _MAX_PANELS))
+    # What is left of the systems, and the right sides: (rows, columns + num_rights, pixels).
+    rest = jnp.concatenate([gram, right], axis=1)
+    if size <= _PANEL:
+        return _reduce(rest, least)[:, size:]
+    num_panels = min(_MAX_PANELS, -(-size // _PANEL))
+    height = -(-size // num_panels)
+    panels = []
     for start in range(0, size, height):
-        num, columns = min(height, len(rest)), len(rest)
-        panel = jnp.concatenate([rest[:num], values[start : start + num]], axis=1)
-        panel = _eliminate(panel, least[start : start + num])
-        upper = upper.at[start : start + num, start:].set(panel[:, :columns])
-        values = values.at[start : start + num].set(panel[:, columns:])
-        if num < columns:
-            rest = rest[num:, num:] - _sum([row[num:columns, None] * row[None, num:columns] for row in panel])
-            taken = _sum([row[num:columns, None] * row[None, columns:] for row in panel])
-            values = values.at[start + num :].add(-taken)
-    return _substitute_back(upper, values)
+        num = min(height, size - start)
+        step, inverse = _invert(rest[:num, :num], least[start : start + num])
+        is_run = step >= num
+        panel = materialized(is_run, _reduced_rows, inverse, rest)
+        panels.append(panel)
+        if start + num < size:
+            rest = materialized(is_run, _eliminated, rest, panel)
+    solution = panels[-1]
+    for panel in reversed(panels[:-1]):
+        solution = materialized(is_run, _substituted_back, panel, solution)
+    return solution
 
 
-def _eliminate(panel: jax.Array, least: jax.Array) -> jax.Array:
-    """The first rows of the factor, and of the right sides, from those that are left of the systems.
+def _reduce(rows: jax.Array, least: jax.Array) -> jax.Array:
+    """Gauss-Jordan elimination of `(size, size + num_rights, pixels)`: the solutions are the last columns."""
+    places = jnp.arange(len(rows))
 
-    Every step adds multiples of one row to all. The multiples are made one step before: a loop that made
-    them for every number it adds, or chose between numbers, took thrice the time.
+    def prepare(j: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Row j, by which times what it is added to each row, and what is kept of these."""
+        row, column = _row(rows, j), _row(rows, j, 1)
+        scale = _inverse_pivot(_row(row, j), _row(least, j))
+        here = (places == j)[:, None]
+        return row, jnp.where(here, scale[None], -column * scale[None]), _kept(here, column)
+
+    def step(j: jax.Array, rows: jax.Array) -> jax.Array:
+        row, factors, kept = materialized(j >= 0, prepare, j, rows)
+        return kept[:, None] * rows + factors[:, None] * row[None]
+
+    return jax.lax.fori_loop(0, len(rows), step, rows)
+
+
+def _invert(block: jax.Array, least: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The number of steps, and the inverses of symmetric matrices `(num, num, pixels)`, in their place.
+
+    NaN where a pivot is less than `least`, `(num, pixels)`.
     """
-    rows = jnp.arange(len(panel))
+    places = jnp.arange(len(block))
 
-    def multiples(panel: jax.Array, j: jax.Array) -> jax.Array:
-        column = jax.lax.dynamic_index_in_dim(panel, j, keepdims=False)[: len(panel)]
-        pivot = jax.lax.dynamic_index_in_dim(column, j, keepdims=False)
-        smallest = jax.lax.dynamic_index_in_dim(least, j, keepdims=False)
-        scale = jax.lax.rsqrt(jnp.where(pivot > smallest, pivot, jnp.nan))[None]
-        below = jnp.where((rows > j)[:, None], -column * scale**2, 0)
-        return jnp.where((rows == j)[:, None], scale, below)
+    def prepare(j: jax.Array, block: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The two vectors whose product is subtracted, and which rows and columns are kept."""
+        row, column = _row(block, j), _row(block, j, 1)
+        scale = _inverse_pivot(_row(row, j), _row(least, j))
+        here = (places == j)[:, None]
+        return (
+            jnp.where(here, -1, column),
+            jnp.where(here, 1, row) * scale[None],
+            _kept(here, column),
+        )
 
-    def step(j: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        panel, factors = state
-        row = jax.lax.dynamic_index_in_dim(panel, j)
-        kept = (rows != j).astype(panel.dtype)[:, None, None]
-        panel = kept * panel + factors[:, None] * row
-        return panel, multiples(panel, jnp.minimum(j + 1, len(panel) - 1))
+    def step(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        j, block = state
+        left, right, kept = materialized(j >= 0, prepare, j, block)
+        return j + 1, kept[:, None] * kept[None] * block - left[:, None] * right[None]
 
-    return jax.lax.fori_loop(0, len(panel), step, (panel, multiples(panel, jnp.asarray(0))))[0]
+    # The counter comes out of it: what `materialized` needs.
+    return jax.lax.while_loop(lambda state: state[0] < len(block), step, (jnp.asarray(0), block))
 
 
-def _substitute_back(upper: jax.Array, values: jax.Array) -> jax.Array:
-    rows = jnp.arange(len(values))
-    scale = 1 / jnp.moveaxis(jnp.diagonal(upper), -1, 0)
+def _inverse_pivot(pivot: jax.Array, least: jax.Array) -> jax.Array:
+    return 1 / jnp.where(pivot > least, pivot, jnp.nan)
 
-    def step(index: jax.Array, rest: jax.Array) -> jax.Array:
-        j = len(values) - 1 - index
-        value = jax.lax.dynamic_index_in_dim(rest, j) * jax.lax.dynamic_index_in_dim(scale, j)[:, None]
-        column = jax.lax.dynamic_index_in_dim(upper, j, axis=1, keepdims=False)
-        here, above = (each.astype(rest.dtype)[:, None] for each in (rows == j, rows < j))
-        return (1 - here)[:, None] * rest + (here - above * column)[:, None] * value
 
-    return jax.lax.fori_loop(0, len(values), step, values)
+def _kept(here: jax.Array, like: jax.Array) -> jax.Array:
+    return jnp.where(here, 0, jnp.ones_like(like))
+
+
+def _reduced_rows(inverse: jax.Array, rest: jax.Array) -> jax.Array:
+    """The inverse of the first diagonal block times the first rows: `(num, columns after it, pixels)`."""
+    num = len(inverse)
+    return _sum([inverse[:, k][:, None] * rest[k, num:][None] for k in range(num)])
+
+
+def _eliminated(rest: jax.Array, panel: jax.Array) -> jax.Array:
+    """What is left of the systems without the unknowns of a panel."""
+    num, size = len(panel), len(rest)
+    return rest[num:, num:] - _sum([rest[k, num:size][:, None] * panel[k][None] for k in range(num)])
+
+
+def _substituted_back(panel: jax.Array, solution: jax.Array) -> jax.Array:
+    """The solutions for a panel's unknowns and those after it, which are known."""
+    num = len(solution)
+    known = _sum([panel[:, k][:, None] * solution[k][None] for k in range(num)])
+    return jnp.concatenate([panel[:, num:] - known, solution])
 
 
 def _multiply(gram: jax.Array, x: jax.Array) -> jax.Array:
