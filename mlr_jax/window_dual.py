@@ -149,14 +149,14 @@ def _solve_kernels(
     centred = jnp.arange(size) < num
     both = (centred[:, None] & centred[None]).astype(examples.dtype)
 
+    window_rows = np.arange(rows)[:, None] + np.arange(span_y + 1)
+
     def solve_band(start: jax.Array) -> tuple[jax.Array, jax.Array]:
         def column(x: jax.Array) -> jax.Array:
             """Of the windows of all rows of the band: (rows, window's height * channels, examples)."""
             block = (1, rows + span_y, in_channels, size)
             column = jax.lax.dynamic_slice(columns, (x, start + first_y, 0, 0), block)[0]
-            return jnp.stack([column[dy : dy + rows] for dy in range(span_y + 1)], axis=1).reshape(
-                rows, -1, size
-            )
+            return column[window_rows].reshape(rows, -1, size)
 
         def gram(left: jax.Array, right: jax.Array) -> jax.Array:
             return _einsum("rkn,rkm->rnm", left, right)
@@ -190,7 +190,9 @@ def _solve_kernels(
 
     def join(bands: jax.Array) -> jax.Array:
         """From `(bands, width, ..., rows)`."""
-        whole = jnp.concatenate([*bands[:-1], bands[-1][..., num_bands * rows - height :]], axis=-1)
+        first = jnp.moveaxis(bands[:-1], 0, -2)
+        first = first.reshape(*first.shape[:-2], -1)
+        whole = jnp.concatenate([first, bands[-1][..., num_bands * rows - height :]], axis=-1)
         return jnp.moveaxis(whole, 0, -1)
 
     coefficients, solved = jax.lax.map(solve_band, starts)

@@ -84,28 +84,26 @@ def solve(
     scales = jnp.ones(size, penalty.dtype) if factors is None else factors.repeat(channels_of_one)
     layout = systems.layout
     # Between the rows, systems that can be solved.
-    penalties = lines.flatten(penalty, layout, fill=1)
-    bias_weights = lines.flatten(bias_weight, layout)
-    target_means = lines.flatten(moments.target_mean, layout)
+    planes = jnp.concatenate([penalty[None], bias_weight[None], moments.target_mean])
+    line = lines.flatten(planes, layout, fill=1)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def solve_some(index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The weights, what they make of the means, and if systems are solved, of a segment of the line."""
+
+        def pick(start: jax.Array) -> tuple[jax.Array, ...]:
+            here = jax.lax.dynamic_slice_in_dim(line, start, systems.num_pixels, axis=1)
+            return *systems.pick(start), here
+
         start = systems.start(index)
-
-        def here(planes: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_slice_in_dim(planes, start, systems.num_pixels, axis=-1)
-
-        def assemble() -> tuple[jax.Array, ...]:
-            covariances, mean, is_inside, crosses = systems.pick(start)
-            weighted = here(bias_weights)[None] * mean
-            # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
-            diagonal = jnp.where(is_inside, scales[:, None] * here(penalties)[None], 1)
-            ridge = jnp.eye(size, dtype=diagonal.dtype)[:, :, None] * diagonal[:, None]
-            gram = covariances + weighted[:, None] * mean[None] + ridge
-            return gram, crosses + weighted[:, None] * here(target_means)[None], mean
-
-        gram, right, mean = materialized(index >= 0, assemble)
+        covariances, mean, is_inside, crosses, here = materialized(index >= 0, pick, start)
+        penalty, bias_weight, target_mean = here[0], here[1], here[2:]
+        weighted = bias_weight[None] * mean
+        # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
+        diagonal = jnp.where(is_inside, scales[:, None] * penalty[None], 1)
+        ridge = jnp.eye(size, dtype=diagonal.dtype)[:, :, None] * diagonal[:, None]
+        gram = covariances + weighted[:, None] * mean[None] + ridge
+        right = crosses + weighted[:, None] * target_mean[None]
         weights, solved = pixel_systems.solve(gram, right)
         return weights, jnp.sum(weights * mean[:, None], axis=0), solved
 
@@ -223,8 +221,9 @@ class _Systems(NamedTuple):
         """What a function of each segment's index returns, `(..., num_pixels)`, as `(..., height, width)`."""
 
         def join(segments: jax.Array) -> jax.Array:
-            line = jnp.moveaxis(segments, 0, -2).reshape(*segments.shape[1:-1], -1)[..., : self.layout.length]
-            return lines.unflatten(line, self.layout)[..., : self.height, :]
+            layout = self.layout._replace(height=self.height)
+            line = jnp.moveaxis(segments, 0, -2).reshape(*segments.shape[1:-1], -1)
+            return lines.unflatten(line[..., : layout.length], layout)
 
         return jax.tree.map(join, jax.lax.map(function, jnp.arange(self.num_segments)))
 
@@ -242,24 +241,29 @@ def _systems(moments: Moments, window: masks.Window) -> _Systems:
     missing = num_segments * num_pixels - layout.length
     layout = layout._replace(height=height + -(-missing // layout.stride))
     table = jnp.asarray([(entry.lag, layout.shift(entry.dy, entry.dx)) for row in entries for entry in row])
-    shifts = jnp.asarray([(each.channel, layout.shift(each.dy, each.dx)) for each in inputs])
     cross_entries = lag_images.cross_entries(window, in_channels, out_channels)
     cross_table = jnp.asarray([(lag, 0) for lags in cross_entries for lag in lags])
+    shifts = [(each.channel, layout.shift(each.dy, each.dx)) for each in inputs]
+    mean_table = jnp.asarray([*shifts, *((in_channels, shift) for _, shift in shifts)])
     products = lines.flatten(moments.products, layout)
-    means = lines.flatten(moments.input_mean, layout)
-    inside = lines.flatten(jnp.ones((1, height, width), products.dtype), layout)
+    # One more plane says what is inside the picture.
+    inside = jnp.ones((1, height, width), products.dtype)
+    means = lines.flatten(jnp.concatenate([moments.input_mean, inside]), layout)
 
     def pick(start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         def rows(planes: jax.Array, places: jax.Array) -> jax.Array:
             """Rows of some planes, each moved by its own offset."""
             return jax.vmap(
-                lambda place: jax.lax.dynamic_slice(planes, (place[0], start + place[1]), (1, num_pixels))[0]
+                lambda place: jax.lax.dynamic_slice(
+                    planes, (place[0], start + place[1]), (1, num_pixels), allow_negative_indices=False
+                )[0]
             )(places)
 
+        means_and_inside = rows(means, mean_table)
         return (
             rows(products, table).reshape(size, size, num_pixels),
-            rows(means, shifts),
-            rows(inside, shifts * jnp.asarray([[0, 1]])) > 0,
+            means_and_inside[:size],
+            means_and_inside[size:] > 0,
             rows(products, cross_table).reshape(size, out_channels, num_pixels),
         )
 

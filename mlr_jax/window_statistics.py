@@ -29,7 +29,6 @@ from mlr_jax import checks, lag_images, masks, window_ridge
 from mlr_jax.lag_images import Lag
 from mlr_jax.numerics import compensated, lines, strips
 from mlr_jax.numerics.compensated import Sum
-from mlr_jax.numerics.materialized import materialized
 from mlr_jax.window_linear import WindowLinear
 
 # Summed plainly, in one loop over the pixels. Fewer pairs at a time write the sums too often; more are read
@@ -266,13 +265,16 @@ def _sum_up(
     layout = lines.Layout(height, width, *lag_images.reach(lags))
 
     def load(index: jax.Array) -> jax.Array:
-        """A block of examples, each a row: its channels' lines one after the other."""
+        """A block of examples, each a row: its channels' lines one after the other, and a line of ones."""
         start = jnp.minimum(index * block, num - block)
         # The last block reaches back to examples that were counted already.
         is_fresh = (start + jnp.arange(block) >= index * block).astype(inputs.dtype)
         # 0, but unknown to the compiler: planes are copied into place, which is faster than to pad them.
         zero = jnp.minimum(index, 0)
-        lines_of_block = jnp.zeros((block, channels, *layout.rows), inputs.dtype)
+        is_one = np.arange(channels + 1)[:, None, None] == channels
+        lines_of_block = jnp.broadcast_to(
+            jnp.asarray(is_one, inputs.dtype), (block, channels + 1, *layout.rows)
+        )
         for array, channel in ((inputs, 0), (targets, in_channels)):
             planes = jnp.moveaxis(jax.lax.dynamic_slice_in_dim(array, start, block), -1, 1)
             planes -= centre[None, channel : channel + planes.shape[1]]
@@ -280,46 +282,40 @@ def _sum_up(
                 lines_of_block,
                 planes * is_fresh[:, None, None, None],
                 (0, channel, layout.reach_y + zero, layout.reach_x),
+                allow_negative_indices=False,
             )
         return lines_of_block.reshape(block, -1)
 
-    starts = [
+    # Sums of channels are products with ones.
+    starts = [(channel * layout.size, channels * layout.size) for channel in range(channels)]
+    starts += [
         (lag.left * layout.size, lag.right * layout.size + layout.shift(lag.dy, lag.dx)) for lag in lags
     ]
-    table = layout.margin + np.array(starts)
 
     # The examples of a block are written out in the body of a loop over the lag images, which compiles for one
     # of them. Sums of several in one body compile longer and are not faster.
     @partial(jax.checkpoint, prevent_cse=False)
-    def add(totals: tuple[Sum, Sum], index: jax.Array) -> tuple[tuple[Sum, Sum], None]:
-        examples = materialized(index >= 0, load, index)
+    def add(totals: Sum, index: jax.Array) -> tuple[Sum, None]:
+        examples = load(index)
 
         def product(starts: jax.Array) -> jax.Array:
             left, right = (
-                [jax.lax.dynamic_slice_in_dim(each, start, layout.length) for each in examples]
+                [
+                    jax.lax.dynamic_slice_in_dim(each, start, layout.length, allow_negative_indices=False)
+                    for each in examples
+                ]
                 for start in starts
             )
-            return _sum_plainly([one * other for one, other in zip(left, right, strict=True)])
+            terms = [one * other for one, other in zip(left, right, strict=True)]
+            return sum(terms[1:], terms[0])
 
-        planes = examples.reshape(block, channels, -1)
-        inside = planes[:, :, layout.margin : layout.margin + layout.length]
-        products = jax.lax.map(product, jnp.asarray(table))
-        channel_sum, lag_sum = totals
-        return (
-            compensated.add(channel_sum, _sum_plainly(list(inside))),
-            compensated.add(lag_sum, products),
-        ), None
+        values = jax.lax.map(product, jnp.asarray(layout.margin + np.array(starts)))
+        return compensated.add(totals, values), None
 
-    def zeros(num: int) -> Sum:
-        zero = jnp.zeros((num, layout.length), inputs.dtype)
-        return Sum(zero, zero)
-
-    totals, _ = jax.lax.scan(add, (zeros(channels), zeros(len(lags))), jnp.arange(num_blocks))
-    return jax.tree.map(lambda line: lines.unflatten(line, layout), totals)
-
-
-def _sum_plainly(terms: list[jax.Array]) -> jax.Array:
-    return sum(terms[1:], terms[0])
+    zero = jnp.zeros((len(starts), layout.length), inputs.dtype)
+    totals, _ = jax.lax.scan(add, Sum(zero, zero), jnp.arange(num_blocks))
+    planes = [lines.unflatten(line, layout) for line in totals]
+    return Sum(*(each[:channels] for each in planes)), Sum(*(each[channels:] for each in planes))
 
 
 def solve(

@@ -141,8 +141,6 @@ def test_equals_a_loop_over_pixels_in_float32(name, penalize_bias):
 def test_channels_are_seen_together(name, channels, x64):
     pairs = problem(NUM, *SIZES["small"], *channels)
     statistics = make(WINDOWS[name], *pairs, dtype=jnp.float64)
-    num_inputs = channels[0] * len(WINDOWS[name].offsets)
-    assert (num_inputs > window_ridge._UNROLLED) == (name == "six"), "both solvers are seen"
     params = window_statistics.solve(statistics, WINDOWS[name], 0.4)
     assert_close(params, expected_map(WINDOWS[name], *pairs, 0.4), 1e-10)
 
@@ -347,7 +345,7 @@ def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
     window_statistics._update.clear_cache()
     window_statistics._solve.clear_cache()
     monkeypatch.setattr(window_statistics, "_STRIP_PIXELS", 1)
-    monkeypatch.setattr(window_ridge, "_CACHED_PIXELS", 1)
+    monkeypatch.setattr(window_ridge, "_STRIP_PIXELS", 1)
     plans = window_statistics.plan(window, width), window_ridge.plan(window, 1, width)
     assert all(plan.rows + 2 * plan.halo < height for plan in plans), "there are several strips"
     statistics = make(window, *pairs, dtype=jnp.float64)
@@ -376,7 +374,7 @@ def test_gradients_pass_through_strips(monkeypatch, compiled_anew, unoptimized):
 
     expected = float(jax.jit(jax.grad(measure))(0.4))
     window_statistics._solve.clear_cache()
-    monkeypatch.setattr(window_ridge, "_CACHED_PIXELS", 1)
+    monkeypatch.setattr(window_ridge, "_STRIP_PIXELS", 1)
     assert window_ridge.plan(window, 1, width).rows < height, "there are several strips"
     assert float(jax.jit(jax.grad(measure))(0.4)) == pytest.approx(expected, rel=1e-3)
 
@@ -388,28 +386,22 @@ def test_new_statistics_can_be_given_away():
     assert float(update(empty, inputs, targets).num_pairs) == 4
 
 
-def test_larger_systems_are_solved_some_at_a_time(monkeypatch, compiled_anew, x64):
+@pytest.mark.parametrize("many_unknowns", [0, 100])
+def test_systems_are_solved_some_at_a_time(many_unknowns, monkeypatch, compiled_anew, x64):
+    """Fewer where they have more unknowns; the last of them fill up with rows below the picture."""
     pairs = problem(NUM, *SIZES["odd"])
     window = WINDOWS["disk"]
-    monkeypatch.setattr(window_ridge, "_SYSTEMS_BYTES", 1)
-    monkeypatch.setattr(window_ridge, "_MOST_BYTES", 1)
-    monkeypatch.setattr(window_ridge, "_FEWEST_SYSTEMS", 10)
-    params = window_statistics.solve(make(window, *pairs, dtype=jnp.float64), window, 0.4)
-    assert_close(params, expected_map(window, *pairs, 0.4), 1e-10)
-
-
-def test_the_solver_of_larger_systems_solves_small_ones(monkeypatch, compiled_anew, x64):
-    pairs = problem(NUM, *SIZES["odd"])
-    monkeypatch.setattr(window_ridge, "_UNROLLED", 0)
-    statistics = make(WINDOWS["square"], *pairs, dtype=jnp.float64)
+    monkeypatch.setattr(window_ridge, "_MANY_UNKNOWNS", many_unknowns)
+    monkeypatch.setattr(window_ridge, "_MANY_SYSTEMS", 10)
+    monkeypatch.setattr(window_ridge, "_FEW_SYSTEMS", 4)
     penalty = np.linspace(0.1, 5, pairs[0][0].size).reshape(SIZES["odd"])
-    params = window_statistics.solve(statistics, WINDOWS["square"], penalty)
-    assert_close(params, expected_map(WINDOWS["square"], *pairs, penalty), 1e-10)
+    params = window_statistics.solve(make(window, *pairs, dtype=jnp.float64), window, penalty)
+    assert_close(params, expected_map(window, *pairs, penalty), 1e-10)
 
 
 @pytest.mark.parametrize("name", ["cross", "disk"])
 def test_jit_and_vmap(name, unoptimized):
-    """By both solvers."""
+    """Of systems of one panel, and of more."""
     inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"], 2, 2))
     window = WINDOWS[name]
     empty = window_statistics.init(window, *SIZES["small"])

@@ -11,7 +11,8 @@ def test_a_shift_is_a_slice_and_reads_zeros_outside(reach, rng):
     planes = rng.standard_normal((2, height, width))
     layout = lines.Layout(height, width, *reach)
     flat = np.asarray(lines.flatten(jnp.asarray(planes, jnp.float32), layout))
-    assert flat.shape == (2, layout.length + 2 * layout.margin)
+    assert flat.shape == (2, layout.size)
+    assert layout.size >= layout.length + 2 * layout.margin
     padded = np.pad(planes, ((0, 0), (reach[0], reach[0]), (reach[1], reach[1])))
     for dy in range(-reach[0], reach[0] + 1):
         for dx in range(-reach[1], reach[1] + 1):
@@ -25,4 +26,10 @@ def test_a_shift_is_a_slice_and_reads_zeros_outside(reach, rng):
 def test_what_is_between_and_around_the_rows_can_be_chosen():
     layout = lines.Layout(2, 2, 1, 1)
     flat = np.asarray(lines.flatten(jnp.zeros((2, 2)), layout, fill=7))
-    assert flat.tolist() == [7] * 4 + [0, 0, 7, 0, 0, 7] + [7] * 4
+    assert flat.tolist() == [7] * 4 + [0, 0, 7, 0, 0] + [7] * 6
+
+
+def test_a_line_may_have_more_rows_than_the_picture():
+    layout = lines.Layout(3, 2, 0, 1)
+    flat = lines.flatten(jnp.ones((2, 2)), layout, fill=7)
+    assert flat.tolist() == [7, 1, 1, 7, 1, 1, 7, 7, 7, 7, 7, 7]
