@@ -11,7 +11,18 @@ from PIL import Image, ImageCms, ImageOps
 
 from mlr_jax import atomic_file, checks, images
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+# By their endings.
+_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+}
+
+ENDINGS = tuple(_FORMATS)
 """Of the files that `write` can make."""
 
 _JPEG_QUALITY = 95
@@ -101,7 +112,7 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
     # Encoded first, so that nothing is lost when that fails.
     content = io.BytesIO()
     try:
-        image.save(content, format=Image.registered_extensions()[ending], **options)
+        image.save(content, format=_FORMATS[ending], **options)
     except (OSError, ValueError) as error:
         raise checks.InputError(
             f"{path}: {image.width} x {image.height} pixels cannot be written as {ending[1:]}: "
