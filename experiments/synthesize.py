@@ -234,7 +234,7 @@ def _jobs() -> list[_Job]:
 def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
     output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
     ending = "" if output is None or output.is_dir() else output.suffix.lower()
-    if ending not in files.ENDINGS and ending in (*Image.registered_extensions(), *_ANIMATIONS):
+    if ending and ending not in files.ENDINGS and ending in (*Image.registered_extensions(), *_ANIMATIONS):
         raise checks.InputError(
             f"--output: pictures are written as {', '.join(files.ENDINGS)}, not {ending}; animations by "
             "--animate"

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,6 +110,9 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
         options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
     elif ending == ".webp":
         options |= {"quality": _JPEG_QUALITY}
+    elif ending == ".png":
+        # Of photographs it makes files that are a few percent larger, in a fifth of the time.
+        options |= {"compress_type": zlib.Z_RLE}
     # Encoded first, so that nothing is lost when that fails.
     content = io.BytesIO()
     try:
