@@ -19,15 +19,20 @@ from mlr_jax.numerics.blurring import blur
 _LEAST_SIZE = 16  # of the coarsest picture that is registered, in pixels
 _LONGEST_STEP = 1.0  # of a registration, in pixels: where the light is even, a step may be anything
 
-# Of `unfold`, by default.
 LEAST_STRETCH = 0.1
+"""What `unfold` takes for a fold, by default."""
+
 NUM_ROUNDS = 20
+"""Of smoothing by `unfold`, by default."""
+
 NUM_HALVINGS = 10
-"""That tell how far a field must be shortened."""
+"""By which `unfold` tells how far a field must be shortened."""
+
 SMOOTHING = 1.5
-"""Standard deviation of the Gaussian means, in pixels."""
+"""Standard deviation of the Gaussian means of `unfold`, in pixels."""
+
 NEAR = 0.01
-"""Where the folds' Gaussian mean is more than this, the field is replaced by its own."""
+"""Where the folds' Gaussian mean is more than this, `unfold` replaces the field by its own."""
 
 _BORDER_POINTS = 9  # along each side, that a spline keeps in place
 
