@@ -4,7 +4,7 @@ r"""How long does a photograph take, and how many faces a second does a model ch
 
 The photograph is the astronaut that scikit-image carries, enlarged to --megapixels and saved as JPEG and PNG.
 Its parts are timed one by one, warm: reading, finding the face (with the extra `align`), cutting it out,
-changing it, putting it back, and writing. The first face of a size also takes the compilation.
+changing it, putting it back, and writing. The first time, packages are imported; nothing is compiled.
 
 Training is timed on pairs of drawn people that are in memory, fields included.
 

@@ -1,12 +1,12 @@
 """Pictures from outside every data set: an astronaut, a cat, averaged faces, drawings, paintings."""
 
+import importlib.util
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
 
 from mlr_jax import alignment, checks, images
 
@@ -34,17 +34,13 @@ class Portrait(NamedTuple):
 
 def astronaut() -> Portrait:
     """The portrait of Eileen Collins that scikit-image carries; her smile shows teeth."""
-    from skimage import data  # Slow to import.
-
     # Here and below, read off the picture by hand.
-    return Portrait(_unit(data.astronaut()), (203.5, 101.0), (246.2, 103.0), (223.5, 140.0))
+    return Portrait(_carried("astronaut"), (203.5, 101.0), (246.2, 103.0), (223.5, 140.0))
 
 
 def cat() -> Portrait:
     """The cat that scikit-image carries, seen half from the side."""
-    from skimage import data
-
-    return Portrait(_unit(data.chelsea()), (173.7, 110.0), (315.0, 131.7), (256.7, 270.0))
+    return Portrait(_carried("chelsea"), (173.7, 110.0), (315.0, 131.7), (256.7, 270.0))
 
 
 def composites(folder: Path) -> dict[str, Portrait]:
@@ -83,6 +79,8 @@ def pencil_sketch(pictures: np.ndarray) -> np.ndarray:
     Returns:
       The same shape, all channels alike.
     """
+    from scipy import ndimage  # Slow to import.
+
     grey = pictures.mean(axis=-1)
     sigma = 0.04 * pictures.shape[1]
     around = ndimage.gaussian_filter(grey, (0, sigma, sigma))
@@ -99,6 +97,8 @@ def oil_painting(pictures: np.ndarray) -> np.ndarray:
     Returns:
       The same shape.
     """
+    from scipy import ndimage  # Slow to import.
+
     side = 2 * max(1, round(0.03 * pictures.shape[1])) + 1
     shades = np.minimum((pictures.mean(axis=-1) * _NUM_OIL_COLOURS).astype(int), _NUM_OIL_COLOURS - 1)
     most = np.zeros(shades.shape, np.float32)
@@ -113,8 +113,16 @@ def oil_painting(pictures: np.ndarray) -> np.ndarray:
     return np.clip(painted, 0, 1)
 
 
-def _unit(picture: np.ndarray) -> np.ndarray:
-    return picture.astype(np.float32) / 255
+def _carried(name: str) -> np.ndarray:
+    """A picture of scikit-image's, which need not be imported for it: that takes longer than all the rest."""
+    spec = importlib.util.find_spec("skimage")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, "data", f"{name}.png")
+        if path.is_file():
+            return images.read(path)
+    from skimage import data
+
+    return getattr(data, name)().astype(np.float32) / 255
 
 
 def _composite(path: Path) -> Portrait:

@@ -28,7 +28,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
 
-import imageio.v3 as iio
 import numpy as np
 from absl import flags
 from PIL import Image
@@ -235,7 +234,7 @@ def _jobs() -> list[_Job]:
 def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
     output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
     ending = "" if output is None or output.is_dir() else output.suffix.lower()
-    if ending not in files.ENDINGS and ending in (*Image.registered_extensions(), *_ANIMATIONS):
+    if ending and ending not in files.ENDINGS and ending in (*Image.registered_extensions(), *_ANIMATIONS):
         raise checks.InputError(
             f"--output: pictures are written as {', '.join(files.ENDINGS)}, not {ending}; animations by "
             "--animate"
@@ -322,6 +321,8 @@ def _scale(landmarks: Landmarks, scale: np.ndarray) -> Landmarks:
 
 
 def _write_animation(path: Path, frames: Sequence[Photograph]) -> None:
+    import imageio.v3 as iio  # Slow to import.
+
     pictures = np.stack([np.broadcast_to(frame.levels, (*frame.levels.shape[:2], 3)) for frame in frames])
     ending = path.suffix.lower()
     # Encoded first, so that the file is always the old one or the new one.

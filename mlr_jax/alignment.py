@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import resampling
@@ -24,8 +25,8 @@ class Affine(NamedTuple):
       offset: `(2,)`.
     """
 
-    matrix: jax.Array
-    offset: jax.Array
+    matrix: jax.Array | np.ndarray
+    offset: jax.Array | np.ndarray
 
 
 class FaceTemplate(NamedTuple):

@@ -13,10 +13,26 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, resampling
+from mlr_jax.numerics import resizing
 from mlr_jax.numerics.blurring import blur
 
 _LEAST_SIZE = 16  # of the coarsest picture that is registered, in pixels
 _LONGEST_STEP = 1.0  # of a registration, in pixels: where the light is even, a step may be anything
+
+LEAST_STRETCH = 0.1
+"""What `unfold` takes for a fold, by default."""
+
+NUM_ROUNDS = 20
+"""Of smoothing by `unfold`, by default."""
+
+NUM_HALVINGS = 10
+"""By which `unfold` tells how far a field must be shortened."""
+
+SMOOTHING = 1.5
+"""Standard deviation of the Gaussian means of `unfold`, in pixels."""
+
+NEAR = 0.01
+"""Where the folds' Gaussian mean is more than this, `unfold` replaces the field by its own."""
 
 _BORDER_POINTS = 9  # along each side, that a spline keeps in place
 
@@ -86,7 +102,7 @@ def stretch(fields: ArrayLike) -> jax.Array:
 
 
 @partial(jax.jit, static_argnames=("num_rounds",))
-def unfold(fields: ArrayLike, *, least: ArrayLike = 0.1, num_rounds: int = 20) -> Unfolded:
+def unfold(fields: ArrayLike, *, least: ArrayLike = LEAST_STRETCH, num_rounds: int = NUM_ROUNDS) -> Unfolded:
     """Smooths fields where they fold, until they do not.
 
     Around pixels whose `stretch` is less than `least`, the field is replaced by its Gaussian mean, at most
@@ -103,29 +119,38 @@ def unfold(fields: ArrayLike, *, least: ArrayLike = 0.1, num_rounds: int = 20) -
     """
     fields = jnp.asarray(fields)
 
+    def folded(field: jax.Array) -> jax.Array:
+        return stretch(field[None])[0] < least
+
+    def mend_more(
+        step: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Smooths; then looks whether that was enough, and else halves the interval of lengths to shorten to.
+
+        One loop for all, as it takes longer to compile than to run: it has the only smoothing, and the only
+        look at what folds.
+        """
+        field, short, long = state
+        length = jnp.where(step <= num_rounds, jnp.ones_like(short), (short + long) / 2)
+        folds = folded(length * field)
+        is_smoothed = step < num_rounds
+        blurred = blur(jnp.concatenate([field, folds[..., None].astype(field.dtype)], axis=-1), SMOOTHING)
+        near = (blurred[..., 2:] > NEAR) & is_smoothed
+        too_long = folds.any()
+        return (
+            jnp.where(near, blurred[..., :2], field),
+            jnp.where(is_smoothed | too_long, short, length),
+            jnp.where(is_smoothed | ~too_long, long, length),
+        )
+
+    def mend(field: jax.Array) -> jax.Array:
+        # Of the longest field that does not fold.
+        interval = jnp.zeros((), field.dtype), jnp.ones((), field.dtype)
+        num_steps = num_rounds + 1 + NUM_HALVINGS
+        smoothed, length, _ = jax.lax.fori_loop(0, num_steps, mend_more, (field, *interval))
+        return length * smoothed
+
     def unfold_one(field: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def folded(field: jax.Array) -> jax.Array:
-            return stretch(field[None])[0] < least
-
-        def smooth(_: int, field: jax.Array) -> jax.Array:
-            near = blur(folded(field)[..., None].astype(field.dtype), 1.5) > 0.01
-            return jnp.where(near, blur(field, 1.5), field)
-
-        def shorten(
-            smoothed: jax.Array, _: int, interval: tuple[jax.Array, jax.Array]
-        ) -> tuple[jax.Array, jax.Array]:
-            """Halves the interval that has the length of the longest field that does not fold."""
-            short, long = interval
-            middle = (short + long) / 2
-            too_long = folded(middle * smoothed).any()
-            return jnp.where(too_long, short, middle), jnp.where(too_long, middle, long)
-
-        def mend(field: jax.Array) -> jax.Array:
-            smoothed = jax.lax.fori_loop(0, num_rounds, smooth, field)
-            none, whole = jnp.zeros((), field.dtype), jnp.ones((), field.dtype)
-            interval = jax.lax.fori_loop(0, 10, partial(shorten, smoothed), (none, whole))
-            return jnp.where(folded(smoothed).any(), interval[0], whole) * smoothed
-
         before = folded(field)
         # Hardly any field folds, and mending takes long.
         mended = jax.lax.cond(before.any(), mend, lambda field: field, field)
@@ -142,11 +167,17 @@ def fix_border(fields: ArrayLike, *, margin: int) -> jax.Array:
       margin: pixels over which they fade, linearly.
     """
     fields = jnp.asarray(fields)
-    across, down = (
-        jnp.clip(jnp.minimum(place, place[::-1]) / margin, 0, 1).astype(fields.dtype)
-        for place in (jnp.arange(fields.shape[2]), jnp.arange(fields.shape[1]))
+    fading = jnp.asarray(border_weights(fields.shape[1], fields.shape[2], margin), fields.dtype)
+    return fields * fading[None, :, :, None]
+
+
+def border_weights(height: int, width: int, margin: int) -> np.ndarray:
+    """What `fix_border` multiplies fields by, `(height, width)`: 1 inside, 0 at the border."""
+    down, across = (
+        np.clip(np.minimum(place, place[::-1]) / margin, 0, 1)
+        for place in (np.arange(height), np.arange(width))
     )
-    return fields * (down[:, None] * across[None])[None, :, :, None]
+    return down[:, None] * across[None]
 
 
 def resize(fields: ArrayLike, shape: tuple[int, int]) -> jax.Array:
@@ -160,10 +191,15 @@ def resize(fields: ArrayLike, shape: tuple[int, int]) -> jax.Array:
       `(num, *shape, 2)`, in the new pixels.
     """
     fields = jnp.asarray(fields)
-    num, height, width, _ = fields.shape
+    height, width = fields.shape[1:3]
     scale = jnp.array([shape[1] / width, shape[0] / height], fields.dtype)
-    method = "cubic" if shape[0] * shape[1] > height * width else "linear"
-    return jax.image.resize(fields, (num, *shape, 2), method, antialias=True) * scale[None, None, None]
+    method = resizing_method((height, width), shape)
+    return resizing.resize(fields, shape, method) * scale[None, None, None]
+
+
+def resizing_method(before: tuple[int, int], after: tuple[int, int]) -> resizing.Method:
+    """How `resize` goes from one (height, width) to another."""
+    return "cubic" if after[0] * after[1] > before[0] * before[1] else "linear"
 
 
 def mirror(fields: ArrayLike) -> jax.Array:

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import imageio.v3 as iio
 import jax
 import numpy as np
 from jax.typing import ArrayLike
@@ -80,6 +79,8 @@ def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
     checks.as_floating("images.write", "image", image, ("height", "width", "channels"))
     if np.shape(image)[-1] not in (1, 3):
         raise checks.InputError(f"images.write: image must have 1 or 3 channels, not {np.shape(image)[-1]}")
+    import imageio.v3 as iio  # Slow to import.
+
     levels = np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
     iio.imwrite(Path(path), levels[..., 0] if levels.shape[-1] == 1 else levels)
 

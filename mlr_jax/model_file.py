@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
@@ -148,7 +147,8 @@ def load(path: str | os.PathLike[str]) -> SavedModel:
     dtype = jax.dtypes.canonicalize_dtype(np.promote_types(arrays["weights"].dtype, np.float32))
 
     def take(name: str) -> jax.Array:
-        return jnp.asarray(_converted(where, name, arrays.pop(name), dtype))
+        # Unlike `jnp.asarray`, this compiles nothing; and nobody else has the array, if its memory is shared.
+        return jax.device_put(_converted(where, name, arrays.pop(name), dtype))
 
     colours = ExpressionModel(take("weights"), take("bias"), window)
     if field_window is None:

@@ -5,10 +5,11 @@ repeated.
 """
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlr_jax import checks
 
@@ -20,6 +21,8 @@ Keys, IEEE Trans. ASSP 29(6), 1981), smooth and sharper; may overshoot at edges.
 """
 
 _CUBIC_TAPS = 4
+
+_Array = TypeVar("_Array", jax.Array, np.ndarray)
 
 
 def sample(image: jax.Array, points: jax.Array, *, kernel: Kernel = "linear") -> jax.Array:
@@ -57,7 +60,7 @@ def _sample_cubic(image: jax.Array, points: jax.Array) -> jax.Array:
     height, width, _ = image.shape
     below = jnp.floor(points)
     columns, rows = jnp.moveaxis(below.astype(jnp.int32), -1, 0)
-    weights_x, weights_y = (_cubic_weights(part) for part in jnp.moveaxis(points - below, -1, 0))
+    weights_x, weights_y = (cubic_weights(part) for part in jnp.moveaxis(points - below, -1, 0))
     total = jnp.zeros((*points.shape[:-1], image.shape[-1]), image.dtype)
     for j in range(_CUBIC_TAPS):
         row = jnp.clip(rows + j - 1, 0, height - 1)
@@ -69,8 +72,15 @@ def _sample_cubic(image: jax.Array, points: jax.Array) -> jax.Array:
     return total
 
 
-def _cubic_weights(t: jax.Array) -> tuple[jax.Array, ...]:
-    """Of the four pixels around a point that lies a part `t` of a pixel after the second."""
+def cubic_weights(t: _Array) -> tuple[_Array, ...]:
+    """The weights of the four pixels around a point.
+
+    Args:
+      t: any shape, how far the point lies after the second of them, as a part of a pixel, in [0, 1).
+
+    Returns:
+      Four arrays of that shape, JAX's or NumPy's as `t` is; their sum is 1.
+    """
     return (
         ((-0.5 * t + 1) * t - 0.5) * t,
         (1.5 * t - 2.5) * t * t + 1,

@@ -367,7 +367,9 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
     return _synthesize(model, images, amount)
 
 
-def check_images(model: ExpressionModel, where: str, images: jax.Array, intensity: ArrayLike) -> None:
+def check_images(
+    model: ExpressionModel, where: str, images: jax.Array | np.ndarray, intensity: ArrayLike
+) -> None:
     """Raises InputError unless the model can be put on `images` with that intensity."""
     out_channels, _, _, height, width = model.weights.shape
     if images.shape[1:3] != (height, width):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import (
@@ -26,6 +27,7 @@ from mlr_jax import (
     window_linear,
     window_statistics,
 )
+from mlr_jax.numerics import resizing
 from mlr_jax.numerics.blurring import blur
 from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.window_linear import WindowLinear
@@ -71,6 +73,18 @@ class Parts(NamedTuple):
     fields: jax.Array
     changes: jax.Array
     num_folded: jax.Array
+
+
+class Applied(NamedTuple):
+    """What a model makes of faces, and how.
+
+    Attributes:
+      outputs: `(num, height, width, channels)`, the faces with the expression.
+      parts: of which they are made.
+    """
+
+    outputs: jax.Array
+    parts: Parts
 
 
 def fit(
@@ -147,9 +161,7 @@ def synthesize(
       InputError: their size or number of channels is not the model's, a value is NaN, intensity has another
         shape, or smoothing is negative.
     """
-    images = checks.as_floating("warped_ridge.synthesize", "images", images, _AXES)
-    found = parts(model, images, intensity=intensity, smoothing=smoothing)
-    return displacement.warp(images, found.fields) + found.changes
+    return apply(model, images, intensity=intensity, smoothing=smoothing).outputs
 
 
 def parts(
@@ -159,17 +171,33 @@ def parts(
 
     Args and errors as for `synthesize`.
     """
+    return apply(model, images, intensity=intensity, smoothing=smoothing).parts
+
+
+def apply(
+    model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0, smoothing: float = SMOOTHING
+) -> Applied:
+    """What `synthesize` returns, and how it comes about, from one program.
+
+    Args and errors as for `synthesize`.
+    """
     where = "warped_ridge.synthesize"
     images = checks.as_floating(where, "images", images, _AXES)
+    check_images(model, images, intensity)
+    if not smoothing >= 0:
+        raise checks.InputError(f"{where}: smoothing must be 0 or more, not {smoothing}")
+    amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
+    return _apply(model, images, amount, float(smoothing))
+
+
+def check_images(model: WarpedModel, images: jax.Array | np.ndarray, intensity: ArrayLike) -> None:
+    """Raises InputError unless the model can be put on `images` with that intensity."""
+    where = "warped_ridge.synthesize"
     synthesis.check_images(model.change, where, images, intensity)
     if len(model.tint) != images.shape[3]:
         raise checks.InputError(
             f"{where}: the model is for {len(model.tint)} channels, not {images.shape[3]}"
         )
-    if not smoothing >= 0:
-        raise checks.InputError(f"{where}: smoothing must be 0 or more, not {smoothing}")
-    amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
-    return _parts(model, images, amount, float(smoothing))
 
 
 def fit_fields(
@@ -238,9 +266,8 @@ def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike)
       Fields in pixels of the faces, and where they folded before.
     """
     images = jnp.asarray(images)
-    height, width = images.shape[1:3]
-    small = FIELD_SIZE * window_linear.predict(field, small_faces(images), window)
-    return enlarge_fields(small, height, width)
+    small = _predict_small_fields(field, window, images)
+    return enlarge_fields(small, *images.shape[1:3])
 
 
 def enlarge_fields(fields: ArrayLike, height: int, width: int) -> displacement.Unfolded:
@@ -254,22 +281,44 @@ def enlarge_fields(fields: ArrayLike, height: int, width: int) -> displacement.U
     Returns:
       Fields in pixels of the pictures, and where they folded before.
     """
+    return displacement.unfold(_enlarge(jnp.asarray(fields), height, width))
+
+
+def _predict_small_fields(field: WindowLinear, window: masks.Window, images: jax.Array) -> jax.Array:
+    return FIELD_SIZE * window_linear.predict(field, small_faces(images), window)
+
+
+def _enlarge(fields: jax.Array, height: int, width: int) -> jax.Array:
+    """As `enlarge_fields`, but they may fold."""
     large = displacement.resize(fields, (height, width))
-    faded = displacement.fix_border(large, margin=max(1, min(height, width) // _BORDER))
-    return displacement.unfold(faded)
+    return displacement.fix_border(large, margin=border_margin(height, width))
+
+
+def border_margin(height: int, width: int) -> int:
+    """Over how many pixels the fields of pictures fade away."""
+    return max(1, min(height, width) // _BORDER)
 
 
 @partial(jax.jit, static_argnums=3)
-def _parts(model: WarpedModel, images: jax.Array, amount: jax.Array, smoothing: float) -> Parts:
-    whole, num_folded = predict_fields(model.field, model.field_window, images)
-    moved = displacement.warp(images, whole)
-    changes = predict_change(model.change, model.tint, moved, smoothing=smoothing)
+def _apply(model: WarpedModel, images: jax.Array, amount: jax.Array, smoothing: float) -> Applied:
+    num, height, width, _ = images.shape
+    small = _predict_small_fields(model.field, model.field_window, images)
     scale = amount[:, None, None, None]
+
+    def unfold(fields: jax.Array, scale: jax.Array) -> tuple[jax.Array, displacement.Unfolded]:
+        unfolded = displacement.unfold(scale * fields)
+        return unfolded.fields, unfolded
+
+    # What does not fold may do so when it is exaggerated. Both in one loop, and below too, as it is compiling
+    # that takes long.
+    scales = jnp.stack([jnp.ones_like(scale), scale])
+    _, ((whole, scaled), num_folded) = jax.lax.scan(unfold, _enlarge(small, height, width), scales)
+    twice = jnp.concatenate([images, images])
+    moved = displacement.warp(twice, jnp.concatenate([whole, scaled]))
+    changes = predict_change(model.change, model.tint, moved[:num], smoothing=smoothing)
     # The change belongs to places of the expressive face; on the way there, these lie elsewhere.
-    carried = displacement.warp(changes, (scale - 1) * whole, kernel="linear")
-    # What does not fold may do so when it is exaggerated.
-    scaled, num_more = displacement.unfold(scale * whole)
-    return Parts(scaled, scale * carried, jnp.maximum(num_folded, num_more))
+    carried = scale * displacement.warp(changes, (scale - 1) * whole, kernel="linear")
+    return Applied(moved[num:] + carried, Parts(scaled, carried, num_folded.max(axis=0)))
 
 
 def predict_change(
@@ -302,7 +351,7 @@ def small_faces(images: ArrayLike) -> jax.Array:
     """
     images = jnp.asarray(images)
     grey = images.mean(axis=-1, keepdims=True)
-    small = jax.image.resize(grey, (len(images), FIELD_SIZE, FIELD_SIZE, 1), "linear", antialias=True)
+    small = resizing.resize(grey, (FIELD_SIZE, FIELD_SIZE), "linear")
     centred = small - small.mean(axis=(1, 2), keepdims=True)
     contrast = jnp.sqrt(jnp.mean(centred**2, axis=(1, 2), keepdims=True) + 1e-6)
     return centred / contrast

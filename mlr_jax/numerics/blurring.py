@@ -21,9 +21,8 @@ def blur(planes: jax.Array, sigma: float) -> jax.Array:
     """
     if sigma == 0:
         return planes
-    reach = int(2.5 * sigma) + 1
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    weights /= weights.sum()
+    shares = weights(sigma)
+    reach = len(shares) // 2
     for axis in (0, 1):
         length = planes.shape[axis]
         margins = [(0, 0)] * planes.ndim
@@ -31,10 +30,17 @@ def blur(planes: jax.Array, sigma: float) -> jax.Array:
         padded = jnp.pad(planes, margins, mode="edge")
         # Shifted pictures rather than a convolution: those of CPUs are slow for one channel, and float32.
         shifted = (
-            jax.lax.slice_in_dim(padded, start, start + length, axis=axis) for start in range(len(weights))
+            jax.lax.slice_in_dim(padded, start, start + length, axis=axis) for start in range(len(shares))
         )
         planes = sum(
-            (float(weight) * each for weight, each in zip(weights, shifted, strict=True)),
+            (float(weight) * each for weight, each in zip(shares, shifted, strict=True)),
             start=jnp.zeros_like(planes),
         )
     return planes
+
+
+def weights(sigma: float) -> np.ndarray:
+    """Of the pixels around, as far as they count; an odd number, whose sum is 1."""
+    reach = int(2.5 * sigma) + 1
+    heights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return heights / heights.sum()

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from mlr_jax import alignment, resampling
 from mlr_jax.alignment import Affine
+from mlr_jax.photographs import on_host
 
 FEATHER = 0.16
 """Width of the soft edge, as a part of half the crop's side."""
@@ -69,8 +70,8 @@ def bounding_box(affine: Affine, size: int) -> Box:
       affine: from points of the crop to points of the photograph; concrete.
       size: of the crop.
     """
-    corners = np.array([[x, y] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)], np.float32)
-    places = np.asarray(alignment.apply(affine, corners))
+    corners = np.array([[x, y] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)])
+    places = on_host.apply(affine, corners)
     left, top = np.floor(places.min(axis=0)).astype(int)
     right, bottom = np.ceil(places.max(axis=0)).astype(int)
     return Box(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)

@@ -6,18 +6,18 @@ changed is put back.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import alignment, checks, displacement, images, synthesis, warped_ridge
+from mlr_jax import checks, images, synthesis, warped_ridge
 from mlr_jax.alignment import Affine, FaceTemplate
 from mlr_jax.model_file import Model
 from mlr_jax.numerics.blurring import blur
-from mlr_jax.photographs import blending, files
+from mlr_jax.photographs import blending, files, models_on_host, on_host
 from mlr_jax.photographs.files import Photograph
 from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.warped_ridge import WarpedModel
@@ -31,12 +31,9 @@ is mostly the model's own blur, which would take the photograph's details away. 
 by the model's output, which is softer than the photograph.
 """
 
-# Parts are cut out in steps of this many pixels, so that faces of nearly one size share compiled code.
-_STEP = 64
-
 
 class Effect(NamedTuple):
-    """What an expression does to a face.
+    """What an expression does to a face; NumPy's arrays, or JAX's, see `effect`.
 
     Attributes:
       output: `(size, size, channels)`, the face with the expression, as the model makes it.
@@ -45,10 +42,10 @@ class Effect(NamedTuple):
       num_folded: at how many pixels of the face the field folded, and was repaired; None without a field.
     """
 
-    output: jax.Array
-    change: jax.Array
-    field: jax.Array | None
-    num_folded: jax.Array | None = None
+    output: jax.Array | np.ndarray
+    change: jax.Array | np.ndarray
+    field: jax.Array | np.ndarray | None
+    num_folded: jax.Array | np.ndarray | None = None
 
 
 class Landmarks(NamedTuple):
@@ -103,17 +100,19 @@ def locate(landmarks: Landmarks, size: int, *, template: FaceTemplate = FaceTemp
     if landmarks.mouth is None:
         ratio = (template.mouth_height - template.eye_height) / template.eye_distance
     else:
-        ratio = float(alignment.mouth_ratio(eyes[0], eyes[1], np.array(landmarks.mouth, np.float32)))
+        ratio = on_host.mouth_ratio(eyes[0], eyes[1], np.array(landmarks.mouth, np.float32))
         if not 0.3 < ratio < 3:
             raise checks.InputError(
                 f"the mouth {_points([landmarks.mouth])} does not lie below the eyes {_points(eyes)} as in a "
                 "face; left and right are as seen with the head upright"
             )
-    return alignment.crop_from_eyes(eyes[0], eyes[1], ratio, size, template=template)
+    return on_host.crop_from_eyes(eyes[0], eyes[1], ratio, size, template)
 
 
 def cut_out(photograph: Photograph, landmarks: Landmarks, size: int, template: FaceTemplate) -> Cutout:
-    """Cuts a face out, anti-aliased; beyond the photograph its border is repeated.
+    """Cuts a face out, anti-aliased, as `alignment.crop` does; beyond the photograph its border is repeated.
+
+    NumPy does it, so that nothing is compiled, whatever the photograph's size.
 
     Args:
       photograph: with the face.
@@ -139,14 +138,10 @@ def cut_out(photograph: Photograph, landmarks: Landmarks, size: int, template: F
     bottom, right = min(box.top + box.height, height), min(box.left + box.width, width)
     if top >= bottom or left >= right:
         raise outside
-    rows, columns = (
-        np.minimum(np.arange(start, start + -(-(stop - start) // _STEP) * _STEP), whole - 1)
-        for start, stop, whole in ((top, bottom, height), (left, right, width))
-    )
-    part = files.to_unit(photograph.levels[rows[:, None], columns[None]])
+    part = files.to_unit(photograph.levels[top:bottom, left:right])
     local = Affine(affine.matrix, affine.offset - np.array([left, top], np.float32))
-    face = alignment.crop(part, local, size, oversampling=_oversampling(affine))
-    return Cutout(np.clip(np.asarray(face), 0, 1), part, local, top, left)
+    face = on_host.crop(part, local, size, oversampling=_oversampling(affine))
+    return Cutout(np.clip(face, 0, 1), part, local, top, left)
 
 
 def synthesize(
@@ -184,28 +179,50 @@ def model_size(model: Model) -> int:
 
 
 def effect(model: Model, cutout: Cutout, *, intensity: float = 1.0) -> Effect:
-    """What an expression does to a face. Of a grey face under a model for colour, it has the luma."""
+    """What an expression does to a face. Of a grey face under a model for colour, it has the luma.
+
+    NumPy computes it, so that nothing is compiled, as long as pixels see windows. Where a model has masks,
+    where another transformation of JAX is at work, JAX does.
+    """
     num_channels = len(model.tint) if isinstance(model, WarpedModel) else len(model.weights)
     is_grey_in_colour = num_channels == 3 and cutout.face.shape[-1] == 1
-    seen = jnp.asarray(np.repeat(cutout.face, 3, axis=-1) if is_grey_in_colour else cutout.face)
-    if isinstance(model, WarpedModel):
-        if num_channels == 1:  # What it has learned from grey pictures holds for every channel.
-            tint = jnp.broadcast_to(model.tint, (seen.shape[-1], *model.tint.shape[1:]))
-            model = model._replace(tint=tint)
-        fields, changes, num_folded = warped_ridge.parts(model, seen[None], intensity=intensity)
-        output = displacement.warp(seen[None], fields)[0] + changes[0]
-        found = Effect(output, changes[0], fields[0], num_folded[0])
-    else:
-        output = synthesis.synthesize(model, seen[None], intensity=intensity)[0]
-        found = Effect(output, transferable(output - seen), None)
+    seen = np.repeat(cutout.face, 3, axis=-1) if is_grey_in_colour else cutout.face
+    by_numpy = models_on_host.can_do(model) and checks.is_concrete(model, seen, intensity)
+    if isinstance(model, WarpedModel) and num_channels == 1:
+        # What it has learned from grey pictures holds for every channel.
+        shape = (seen.shape[-1], *model.tint.shape[1:])
+        tint: Any = np.broadcast_to(model.tint, shape) if by_numpy else jnp.broadcast_to(model.tint, shape)
+        model = model._replace(tint=tint)
+    found = (_effect_by_numpy if by_numpy else _effect)(model, seen, intensity)
     if is_grey_in_colour:
-        luma = jnp.array(images.LUMA, jnp.float32)[:, None]
+        luma = np.array(images.LUMA, np.float32)[:, None]
         return found._replace(output=found.output @ luma, change=found.change @ luma)
     return found
 
 
-def transferable(difference: ArrayLike) -> jax.Array:
+def _effect(model: Model, seen: np.ndarray, intensity: ArrayLike) -> Effect:
+    face = jnp.asarray(seen)
+    if isinstance(model, WarpedModel):
+        (output,), parts = warped_ridge.apply(model, face[None], intensity=intensity)
+        return Effect(output, parts.changes[0], parts.fields[0], parts.num_folded[0])
+    output = synthesis.synthesize(model, face[None], intensity=intensity)[0]
+    return Effect(output, blur(output - face, warped_ridge.SMOOTHING), None)
+
+
+def _effect_by_numpy(model: Model, face: np.ndarray, intensity: float) -> Effect:
+    if isinstance(model, WarpedModel):
+        warped_ridge.check_images(model, face[None], intensity)
+        output, field, change, num_folded = models_on_host.apply(model, face, intensity=intensity)
+        return Effect(output, change, field, np.array(num_folded, np.int32))
+    synthesis.check_images(model, "synthesis.synthesize", face[None], intensity)
+    output = models_on_host.synthesize(model, face, intensity=intensity)
+    return Effect(output, models_on_host.blur(output - face, warped_ridge.SMOOTHING), None)
+
+
+def transferable(difference: ArrayLike) -> np.ndarray | jax.Array:
     """The part of a change `(size, size, channels)` that is added to a photograph, see `Detail`."""
+    if checks.is_concrete(difference):
+        return models_on_host.blur(np.asarray(difference), warped_ridge.SMOOTHING)
     return blur(jnp.asarray(difference), warped_ridge.SMOOTHING)
 
 
@@ -227,29 +244,37 @@ def put_back(
       InputError: there is no such way with details.
     """
     laid = blend(cutout, found, detail=detail)
+    height, width, _ = laid.shape
     levels = photograph.levels.copy()
-    # The part may stick out, below and to the right.
-    place = levels[cutout.top :, cutout.left :][: laid.shape[0], : laid.shape[1]]
-    place[:] = files.to_levels(np.asarray(laid)[: place.shape[0], : place.shape[1]], levels.dtype)
+    place = levels[cutout.top : cutout.top + height, cutout.left : cutout.left + width]
+    place[:] = files.to_levels(np.asarray(laid), levels.dtype)
     return photograph._replace(levels=levels)
 
 
-def blend(cutout: Cutout, found: Effect, *, detail: Detail = "transfer") -> jax.Array:
+def blend(cutout: Cutout, found: Effect, *, detail: Detail = "transfer") -> np.ndarray | jax.Array:
     """The part of a photograph around a face, with the face changed; arguments and errors as `put_back`.
 
     Returns:
-      `(height, width, channels)` floating point, as `cutout.part`, not rounded to levels.
+      `(height, width, channels)` floating point, as `cutout.part`, not rounded to levels. By NumPy, so that
+      nothing is compiled, or of JAX where another transformation of it is at work.
     """
     if detail not in get_args(Detail):
         raise checks.InputError(f"detail must be one of {', '.join(get_args(Detail))}, not {detail!r}")
     adds = detail == "transfer"
-    return blending.put_back(
-        jnp.asarray(cutout.part),
-        found.change if adds else found.output,
+    layer, field = (found.change, found.field) if adds else (found.output, None)
+    gain, oversampling = float(adds), _oversampling(on_host.invert(cutout.affine))
+    if not checks.is_concrete(cutout.part, layer, field):
+        return blending.put_back(
+            jnp.asarray(cutout.part), layer, cutout.affine, field=field, gain=gain, oversampling=oversampling
+        )
+    return on_host.put_back(
+        np.asarray(cutout.part),
+        np.asarray(layer),
         cutout.affine,
-        field=found.field if adds else None,
-        gain=float(adds),
-        oversampling=_oversampling(alignment.invert(cutout.affine)),
+        field=None if field is None else np.asarray(field),
+        gain=gain,
+        feather=blending.FEATHER,
+        oversampling=oversampling,
     )
 
 
@@ -260,7 +285,7 @@ def _colours(model: Model) -> ExpressionModel:
 
 def _oversampling(affine: Affine) -> int:
     """Samples along each side of a pixel that are enough, see `alignment.crop`."""
-    return max(1, math.ceil(float(alignment.pixels_per_pixel(affine)) - 1e-3))
+    return max(1, math.ceil(on_host.pixels_per_pixel(affine) - 1e-3))
 
 
 def _points(points: Iterable[Sequence[float]]) -> str:

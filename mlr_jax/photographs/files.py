@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,18 @@ from PIL import Image, ImageCms, ImageOps
 
 from mlr_jax import atomic_file, checks, images
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+# By their endings.
+_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+}
+
+ENDINGS = tuple(_FORMATS)
 """Of the files that `write` can make."""
 
 _JPEG_QUALITY = 95
@@ -98,10 +110,13 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
         options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
     elif ending == ".webp":
         options |= {"quality": _JPEG_QUALITY}
+    elif ending == ".png":
+        # Of photographs it makes files that are a few percent larger, in a fifth of the time.
+        options |= {"compress_type": zlib.Z_RLE}
     # Encoded first, so that nothing is lost when that fails.
     content = io.BytesIO()
     try:
-        image.save(content, format=Image.registered_extensions()[ending], **options)
+        image.save(content, format=_FORMATS[ending], **options)
     except (OSError, ValueError) as error:
         raise checks.InputError(
             f"{path}: {image.width} x {image.height} pixels cannot be written as {ending[1:]}: "

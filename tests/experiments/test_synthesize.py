@@ -143,6 +143,30 @@ def test_folders_tables_and_mistakes(tmp_path, astronaut):
     assert last == "error: 2 of 3 photographs, as said above; the others are done"
 
 
+def test_nothing_is_compiled(tmp_path, astronaut):
+    """Not for the first photograph, and not for others of other sizes; with an animation, neither."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = [
+        "file,left_eye_x,left_eye_y,right_eye_x,right_eye_y,mouth_left_x,mouth_left_y,mouth_right_x,mouth_right_y"
+    ]
+    for number, size in enumerate((200, 311, 512)):
+        Image.fromarray(astronaut).resize((size, size)).save(folder / f"{number}.png")
+        eyes = (np.array([203.5, 101, 246.2, 103, 208, 146, 240, 145]) * size / 512).tolist()
+        rows.append(",".join(map(str, (f"{number}.png", *eyes))))
+    table = tmp_path / "landmarks.csv"
+    table.write_text("\n".join(rows))
+    output = f"--output={tmp_path / 'out'}"
+    for flags in (
+        (f"--input={folder}", f"--landmarks={table}", output),
+        ("--input=astronaut", output, f"--animate={tmp_path / 'film.gif'}", "--animation_size=64"),
+    ):
+        process = scripts.start("experiments.synthesize", *flags, environment={"JAX_LOG_COMPILES": "1"})
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert said == ""
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

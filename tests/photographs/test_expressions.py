@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -130,10 +131,7 @@ def test_a_part_is_no_larger_than_the_photograph(photograph):
     near = Landmarks((20.0, 90.0), (280.0, 94.0))
     cutout = expressions.cut_out(photograph, near, SIZE, FaceTemplate())
     assert (cutout.top, cutout.left) == (0, 0)
-    assert cutout.part.shape == (256, 320, 3), "in steps of 64"
-    np.testing.assert_array_equal(
-        cutout.part[HEIGHT:], np.repeat(cutout.part[HEIGHT - 1 : HEIGHT], 56, axis=0)
-    )
+    assert cutout.part.shape == (HEIGHT, WIDTH, 3)
 
 
 def test_small_faces(photograph):
@@ -247,3 +245,67 @@ def test_pixels_of_a_photograph_move(rng):
     np.testing.assert_array_equal(still.levels, photograph.levels)
     coarse = expressions.synthesize(model, photograph, landmarks, detail="none")
     assert coarse.levels[middle, middle].std() < 0.7 * result.levels[middle, middle].std()
+
+
+def warped(rng) -> WarpedModel:
+    """A model that moves pixels a little and changes them."""
+    field = WindowLinear(
+        jnp.zeros((2, 1, 1, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)),
+        jnp.full((2, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE), 0.03),
+    )
+    tint = jnp.asarray(rng.random((3, SIZE, SIZE)), jnp.float32) / 10
+    return WarpedModel(field, masks.square(1), brightening(1), tint)
+
+
+@pytest.mark.parametrize("detail", ["transfer", "none"])
+def test_nothing_is_compiled_whatever_the_size(rng, caplog, detail):
+    """Neither for a first photograph nor for another size of it, of its face, or another model."""
+    models = warped(rng), brightening(3), brightening(1)
+    jax.clear_caches()
+    with jax.log_compiles():
+        for height, width, scale in ((200, 300, 1.0), (131, 240, 0.6), (400, 317, 1.7), (90, 80, 0.2)):
+            landmarks = Landmarks(*(tuple(np.multiply(point, scale)) for point in LANDMARKS))
+            for channels in (1, 3):
+                picture = Photograph(rng.integers(0, 256, (height, width, channels), dtype=np.uint8))
+                for model in models:
+                    changed = expressions.synthesize(model, picture, landmarks, intensity=0.8, detail=detail)
+                    assert (changed.levels != picture.levels).any()
+        assert [record.message for record in caplog.records if "ompil" in record.message] == []
+        jax.jit(lambda x: x + 1)(1.0)
+    assert any("ompil" in record.message for record in caplog.records), "it would be said"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_mask_changes_faces_as_its_window_does(photograph, rng, channels):
+    """JAX does it, where NumPy does what has a window."""
+    picture = photograph._replace(levels=photograph.levels[..., :channels])
+    model = warped(rng)._replace(change=brightening(1))
+    mask = masks.as_mask(masks.square(1), SIZE, SIZE)
+    for one, other in (
+        (brightening(3), brightening(3)._replace(window=mask)),
+        (model, model._replace(change=model.change._replace(window=mask))),
+    ):
+        cutout = expressions.cut_out(picture, LANDMARKS, SIZE, FaceTemplate())
+        by_numpy, by_jax = expressions.effect(one, cutout), expressions.effect(other, cutout)
+        assert isinstance(by_numpy.change, np.ndarray)
+        assert isinstance(by_jax.change, jax.Array)
+        for part, same in zip(by_numpy[:3], by_jax[:3], strict=True):
+            if part is not None:
+                np.testing.assert_allclose(part, same, atol=1e-5)
+        laid = [expressions.blend(cutout, effect) for effect in (by_numpy, by_jax)]
+        np.testing.assert_allclose(laid[0], laid[1], atol=1e-4)
+
+
+def test_photographs_are_differentiable_by_the_model(photograph, rng):
+    """What is being differentiated is JAX's, and gives what NumPy gives."""
+    model = warped(rng)
+    cutout = expressions.cut_out(photograph, LANDMARKS, SIZE, FaceTemplate())
+
+    def total(tint):
+        return jnp.mean(expressions.blend(cutout, expressions.effect(model._replace(tint=tint), cutout)))
+
+    assert float(total(model.tint)) == pytest.approx(float(jax.jit(total)(model.tint)), abs=1e-6)
+    gradient = jax.grad(total)(model.tint)
+    middle, corner = gradient[:, SIZE // 2, SIZE // 2], gradient[:, 0, 0]
+    assert (middle > 0).all()
+    np.testing.assert_allclose(corner, 0, atol=1e-3 * float(middle.max()))
