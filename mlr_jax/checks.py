@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 _LONGEST = 300  # of words from elsewhere, in letters
+_SOME = 2**18  # numbers that are looked at at once
 
 
 class InputError(ValueError):
@@ -66,7 +67,7 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
             f"{where}: {name} must hold floating-point numbers, not {dtype}; "
             "convert it, for 8-bit pictures with x.astype('float32') / 255"
         )
-    result = jnp.asarray(array)
+    result = _as_array(array)
     if result.ndim != len(shape):
         raise InputError(
             f"{where}: {name} must have the {len(shape)} axes ({', '.join(shape)}), "
@@ -75,7 +76,30 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
     if 0 in result.shape:
         axis = shape[result.shape.index(0)]
         raise InputError(f"{where}: {name} is empty along {axis}; its shape is {result.shape}")
-    return result.astype(jnp.promote_types(result.dtype, jnp.float32))
+    return as_dtype(result, jnp.promote_types(result.dtype, jnp.float32))
+
+
+def _as_array(array: ArrayLike) -> jax.Array:
+    """`jnp.asarray`, which compiles a program for every shape of NumPy arrays, without that."""
+    if isinstance(array, jax.Array):
+        return array
+    # A copy, as the caller may go on to write to it.
+    return jax.device_put(np.array(array, jax.dtypes.canonicalize_dtype(np.asarray(array).dtype)))
+
+
+def as_dtype(array: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """The array in a precision, without a call where it has it."""
+    return array if array.dtype == dtype else array.astype(dtype)
+
+
+def as_plane(value: ArrayLike, size: tuple[int, ...], dtype: DTypeLike) -> jax.Array | np.ndarray:
+    """A number for all pixels, or one for each, as `size`; by NumPy, where it is no array of JAX.
+
+    JAX would compile a program for it.
+    """
+    if isinstance(value, jax.Array):
+        return jnp.broadcast_to(as_dtype(value, dtype), size)
+    return np.broadcast_to(np.asarray(value, dtype), size)
 
 
 def regression(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -100,20 +124,22 @@ def regression(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.A
     finite(where, "inputs", inputs)
     finite(where, "targets", targets)
     dtype = jnp.promote_types(inputs.dtype, targets.dtype)
-    return inputs.astype(dtype), targets.astype(dtype)
+    return as_dtype(inputs, dtype), as_dtype(targets, dtype)
 
 
 def finite(where: str, name: str, array: ArrayLike) -> None:
     """Raises InputError if a concrete `array` holds NaN or infinity, and says where the first is."""
     if _is_traced(array):
         return
-    # Nothing is compiled for what NumPy holds.
-    if isinstance(array, np.ndarray) and np.isfinite(array).all():
-        return
-    # Where the array lies, and at once even if the caller is being traced around it.
-    with jax.ensure_compile_time_eval():
-        if bool(jnp.isfinite(array).all()):
+    if _is_on_host(array):
+        # Without a copy, and without a program to compile.
+        if _all_finite(np.asarray(array)):
             return
+    else:
+        # Where the array lies, and at once even if the caller is being traced around it.
+        with jax.ensure_compile_time_eval():
+            if bool(jnp.isfinite(array).all()):
+                return
     if not is_concrete(array):
         raise InputError(f"{where}: {name} holds values that are NaN or infinite; remove or repair them")
     bad = np.argwhere(~np.isfinite(np.asarray(array)))
@@ -121,6 +147,19 @@ def finite(where: str, name: str, array: ArrayLike) -> None:
         f"{where}: {name} holds {len(bad)} values that are NaN or infinite, the first at index "
         f"{tuple(int(i) for i in bad[0])}; remove or repair them"
     )
+
+
+def _is_on_host(array: ArrayLike) -> bool:
+    """Whether NumPy can read the array where it lies."""
+    if not isinstance(array, jax.Array):
+        return True
+    return len(array.devices()) == 1 and next(iter(array.devices())).platform == "cpu"
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    """Whether all numbers are finite; some at a time, so that what is made of them stays in the cache."""
+    flat = array.reshape(-1)
+    return all(np.isfinite(flat[start : start + _SOME]).all() for start in range(0, len(flat), _SOME))
 
 
 def positive_integer(where: str, name: str, value: int) -> None:
@@ -150,7 +189,7 @@ def positive(where: str, name: str, array: ArrayLike) -> None:
 
 def solved(where: str, solution: jax.Array) -> None:
     """Raises InputError if a concrete `solution` of a regularised system is not finite."""
-    if is_concrete(solution) and not bool(jnp.isfinite(solution).all()):
+    if is_concrete(solution) and not _all_finite(np.asarray(solution)):
         raise InputError(f"{where}: the system is singular in {solution.dtype}; raise the penalty")
 
 

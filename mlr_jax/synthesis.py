@@ -363,8 +363,7 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
     where = "synthesis.synthesize"
     images = checks.as_floating(where, "images", images, _AXES)
     check_images(model, where, images, intensity)
-    amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
-    return _synthesize(model, images, amount)
+    return _synthesize(model, images, checks.as_plane(intensity, (len(images),), images.dtype))
 
 
 def check_images(
@@ -391,7 +390,7 @@ def _fit(
     neutral: jax.Array,
     expressive: jax.Array,
     window: masks.Window | masks.Mask,
-    penalty: jax.Array,
+    penalty: jax.Array | np.ndarray,
     *,
     channels: Channels,
     penalize_bias: bool,
@@ -467,7 +466,11 @@ def _update(
 
 @partial(jax.jit, static_argnames="penalize_bias")
 def _solve(
-    statistics: ExpressionStatistics, penalty: jax.Array, factors: ArrayLike | None, *, penalize_bias: bool
+    statistics: ExpressionStatistics,
+    penalty: jax.Array | np.ndarray,
+    factors: ArrayLike | None,
+    *,
+    penalize_bias: bool,
 ) -> ExpressionModel:
     window = statistics.groups.window
     solve_one = partial(
@@ -581,7 +584,9 @@ def _fit_mask(
 
 
 @jax.jit
-def _synthesize(model: ExpressionModel, images: jax.Array, intensity: jax.Array) -> jax.Array:
+def _synthesize(
+    model: ExpressionModel, images: jax.Array, intensity: jax.Array | np.ndarray
+) -> jax.Array:
     params = WindowLinear(model.weights, model.bias)
     out_channels, _, in_channels, _, _ = model.weights.shape
     predict = partial(_predict, model.window)
@@ -632,7 +637,7 @@ def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax
     checks.finite(where, "neutral", neutral)
     checks.finite(where, "expressive", expressive)
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
-    return neutral.astype(dtype), expressive.astype(dtype)
+    return checks.as_dtype(neutral, dtype), checks.as_dtype(expressive, dtype)
 
 
 def _check_channels(where: str, channels: str) -> None:
@@ -667,14 +672,16 @@ def _check_solver(
     return solver or choose_solver(window, num_examples, in_channels=in_channels)
 
 
-def _penalties(where: str, penalty: ArrayLike, height: int, width: int, dtype: DTypeLike) -> jax.Array:
+def _penalties(
+    where: str, penalty: ArrayLike, height: int, width: int, dtype: DTypeLike
+) -> jax.Array | np.ndarray:
     """One for each pixel."""
     if np.shape(penalty) not in ((), (height, width)):
         raise checks.InputError(
             f"{where}: penalty must be a scalar or {(height, width)}, not {np.shape(penalty)}"
         )
     checks.not_negative(where, "penalty", penalty)
-    return jnp.broadcast_to(jnp.asarray(penalty, dtype), (height, width))
+    return checks.as_plane(penalty, (height, width), dtype)
 
 
 def _group(images: jax.Array, channels: Channels, num_views: int = 1) -> jax.Array:
