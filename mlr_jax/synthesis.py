@@ -24,7 +24,8 @@ from mlr_jax import (
     window_ridge,
     window_statistics,
 )
-from mlr_jax.model_selection import Selection
+from mlr_jax.model_selection import Selection, choosing
+from mlr_jax.model_selection.held_out import Folds, of_stacked
 from mlr_jax.numerics import strips
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.window_statistics import WindowStatistics
@@ -413,7 +414,9 @@ def _fit(
                 return _fit_mask(seen, targets, window, penalty, penalize_bias, batch_size)
             if solver == "dual":
                 return window_dual.fit(inputs, targets, window, penalty, penalize_bias=penalize_bias)
-            statistics = window_statistics.of_pairs(window, inputs, targets, _centre(inputs), _centre(targets))
+            statistics = window_statistics.of_pairs(
+                window, inputs, targets, _centre(inputs), _centre(targets)
+            )
             return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
 
         # One after the other: a single channel may be all that memory holds twice.
@@ -483,6 +486,47 @@ def _solve(
     return _model(jax.lax.map(solve_one, statistics.groups), window)
 
 
+@partial(jax.jit, static_argnames=("window", "channels"))
+def _sum_up_folds(
+    neutral: jax.Array,
+    expressive: jax.Array,
+    members: ArrayLike,
+    is_member: ArrayLike,
+    *,
+    window: masks.Window,
+    channels: Channels,
+) -> Folds:
+    """The statistics of folds, all with the same centres.
+
+    Args:
+      neutral: `(num, height, width, channels)`.
+      expressive: the same shape.
+      members: `(num_folds, most)`, the pairs of each fold, filled up with some of them.
+      is_member: the same shape, bool: which are no filling.
+      window: static.
+      channels: static.
+    """
+    num_channels = neutral.shape[3] if channels == "shared" else 1
+    num_views = len(masks.views(window)[0])
+    seen = _group(window_linear.look(neutral, window), channels, num_views)
+    groups = seen, _group(expressive, channels)
+
+    def of_fold(fold: tuple[jax.Array, jax.Array]) -> WindowStatistics:
+        indices, is_counted = fold
+
+        def of_group(pairs: tuple[jax.Array, jax.Array]) -> WindowStatistics:
+            inputs, targets = pairs
+            empty = _begin(inputs, targets, window)
+            # Of shared channels, all pictures of one come after those of another.
+            shifts = len(neutral) * jnp.arange(num_channels)
+            own = (shifts[:, None] + indices[None]).reshape(-1)
+            return window_statistics.add(empty, inputs[own], targets[own], jnp.tile(is_counted, num_channels))
+
+        return jax.lax.map(of_group, groups)
+
+    return of_stacked(jax.lax.map(of_fold, (jnp.asarray(members), jnp.asarray(is_member))))
+
+
 def _fit_chosen(
     where: str,
     neutral: jax.Array,
@@ -498,13 +542,18 @@ def _fit_chosen(
     """A fit whose window or penalty is chosen by the error on held-out folds."""
     windows, penalties = model_selection.candidates(where, window, penalty, *neutral.shape[1:3])
     largest_first = sorted(windows, key=lambda each: len(each.offsets), reverse=True)
-    empty = _init(neutral, expressive, masks.join(*largest_first), channels)
-    folds = [
-        _update(empty, neutral[fold_of == fold], expressive[fold_of == fold]).groups
-        for fold in range(fold_of.max() + 1)
-    ]
-    params, window, selection = model_selection.fit(
-        folds,
+    members = [np.flatnonzero(fold_of == fold) for fold in range(fold_of.max() + 1)]
+    most = max(map(len, members))
+    params, window, selection = choosing.fit_folds(
+        where,
+        _sum_up_folds(
+            neutral,
+            expressive,
+            np.stack([np.resize(each, most) for each in members]),
+            np.stack([np.arange(most) < len(each) for each in members]),
+            window=masks.join(*largest_first),
+            channels=channels,
+        ),
         windows,
         penalties,
         per_pixel=per_pixel,
@@ -584,9 +633,7 @@ def _fit_mask(
 
 
 @jax.jit
-def _synthesize(
-    model: ExpressionModel, images: jax.Array, intensity: jax.Array | np.ndarray
-) -> jax.Array:
+def _synthesize(model: ExpressionModel, images: jax.Array, intensity: jax.Array | np.ndarray) -> jax.Array:
     params = WindowLinear(model.weights, model.bias)
     out_channels, _, in_channels, _, _ = model.weights.shape
     predict = partial(_predict, model.window)

@@ -74,7 +74,7 @@ def solve(
     Returns:
       The map. Pixels whose system is not positive definite in its precision fall back to their mean.
     """
-    in_channels, height, width = moments.input_mean.shape
+    height, width = moments.input_mean.shape[1:]
     out_channels = len(moments.target_mean)
     share = num_pairs / (num_pairs + penalty)
     bias_weight = penalty * share if penalize_bias else jnp.zeros_like(penalty)

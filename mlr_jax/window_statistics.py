@@ -205,19 +205,30 @@ def _combine(where: str, first: WindowStatistics, second: WindowStatistics, sign
 
 @jax.jit
 def _update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array) -> WindowStatistics:
+    return add(statistics, inputs, targets)
+
+
+def add(
+    statistics: WindowStatistics,
+    inputs: jax.Array,
+    targets: jax.Array,
+    is_counted: jax.Array | None = None,
+) -> WindowStatistics:
+    """`update` without checks, and of the pairs that count: `(num,)` bool."""
     width = inputs.shape[2]
 
     def add_strip(start: jax.Array, size: int, totals: tuple[Sum, Sum, Sum]) -> tuple[Sum, Sum, Sum]:
         rows = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
         centres = (rows(each, axis=1) for each in (statistics.input_centre, statistics.target_centre))
-        part = of_pairs(statistics.window, rows(inputs, axis=1), rows(targets, axis=1), *centres)
+        pairs = rows(inputs, axis=1), rows(targets, axis=1)
+        part = of_pairs(statistics.window, *pairs, *centres, is_counted)
         input_sum, target_sum, products = map(compensated.join, totals, part[4:])
         return input_sum, target_sum, products
 
     totals = statistics.input_sum, statistics.target_sum, statistics.products
     input_sum, target_sum, products = strips.replace_rows(add_strip, totals, plan(statistics.window, width))
     return statistics._replace(
-        num_pairs=statistics.num_pairs + len(inputs),
+        num_pairs=statistics.num_pairs + (len(inputs) if is_counted is None else is_counted.sum()),
         input_sum=input_sum,
         target_sum=target_sum,
         products=products,
@@ -230,6 +241,7 @@ def of_pairs(
     targets: jax.Array,
     input_centre: jax.Array,
     target_centre: jax.Array,
+    is_counted: jax.Array | None = None,
 ) -> WindowStatistics:
     """The statistics of pairs that all fit into the cache, or are a strip of pictures. Nothing is checked.
 
@@ -239,13 +251,18 @@ def of_pairs(
       targets: `(num, height, width, out_channels)`, the same dtype.
       input_centre: `(in_channels, height, width)`, what is subtracted from the inputs.
       target_centre: `(out_channels, height, width)`.
+      is_counted: `(num,)` bool, which pairs count, so that one program serves several numbers of them; all by
+        default.
     """
     in_channels = len(input_centre)
     lags = lag_images.needed(window, in_channels, len(target_centre))
-    sums, products = _sum_up(inputs, targets, jnp.concatenate([input_centre, target_centre]), lags)
+    if is_counted is None:
+        is_counted = jnp.ones(len(inputs), bool)
+    centre = jnp.concatenate([input_centre, target_centre])
+    sums, products = _sum_up(inputs, targets, centre, is_counted, lags)
     return WindowStatistics(
         window,
-        jnp.asarray(len(inputs), inputs.dtype),
+        is_counted.sum(dtype=inputs.dtype),
         input_centre,
         target_centre,
         Sum(*(leaf[:in_channels] for leaf in sums)),
@@ -255,7 +272,11 @@ def of_pairs(
 
 
 def _sum_up(
-    inputs: jax.Array, targets: jax.Array, centre: jax.Array, lags: tuple[lag_images.Lag, ...]
+    inputs: jax.Array,
+    targets: jax.Array,
+    centre: jax.Array,
+    is_counted: jax.Array,
+    lags: tuple[lag_images.Lag, ...],
 ) -> tuple[Sum, Sum]:
     """The sums of channels, `(channels, height, width)`, and of products, `(num_lags, height, width)`."""
     num, height, width, in_channels = inputs.shape
@@ -268,7 +289,8 @@ def _sum_up(
         """A block of examples, each a row: its channels' lines one after the other, and a line of ones."""
         start = jnp.minimum(index * block, num - block)
         # The last block reaches back to examples that were counted already.
-        is_fresh = (start + jnp.arange(block) >= index * block).astype(inputs.dtype)
+        is_fresh = start + jnp.arange(block) >= index * block
+        factors = (is_fresh & jax.lax.dynamic_slice_in_dim(is_counted, start, block)).astype(inputs.dtype)
         # 0, but unknown to the compiler: planes are copied into place, which is faster than to pad them.
         zero = jnp.minimum(index, 0)
         is_one = np.arange(channels + 1)[:, None, None] == channels
@@ -280,7 +302,7 @@ def _sum_up(
             planes -= centre[None, channel : channel + planes.shape[1]]
             lines_of_block = jax.lax.dynamic_update_slice(
                 lines_of_block,
-                planes * is_fresh[:, None, None, None],
+                planes * factors[:, None, None, None],
                 (0, channel, layout.reach_y + zero, layout.reach_x),
                 allow_negative_indices=False,
             )
@@ -292,8 +314,8 @@ def _sum_up(
         (lag.left * layout.size, lag.right * layout.size + layout.shift(lag.dy, lag.dx)) for lag in lags
     ]
 
-    # The examples of a block are written out in the body of a loop over the lag images, which compiles for one
-    # of them. Sums of several in one body compile longer and are not faster.
+    # The examples of a block are written out in the body of a loop over the lag images, which compiles for
+    # one of them. Sums of several in one body compile longer and are not faster.
     @partial(jax.checkpoint, prevent_cse=False)
     def add(totals: Sum, index: jax.Array) -> tuple[Sum, None]:
         examples = load(index)
@@ -380,10 +402,9 @@ def _solve(
     restricted = _restrict(statistics, window)
 
     def solve_strip(start: jax.Array, size: int) -> WindowLinear:
-        strip, penalties = jax.tree.map(partial(_cut_rows, start=start, size=size), (restricted, penalty))
-        moments = _moments(strip)
+        strip, penalties = jax.tree.map(partial(cut_rows, start=start, size=size), (restricted, penalty))
         return window_ridge.solve(
-            moments, window, strip.num_pairs, penalties, penalize_bias=penalize_bias, factors=factors
+            moments(strip), window, strip.num_pairs, penalties, penalize_bias=penalize_bias, factors=factors
         )
 
     return strips.map_rows(solve_strip, height, _plan_solve(restricted))
@@ -425,8 +446,8 @@ def _squared_error(statistics: WindowStatistics, params: WindowLinear, window: m
     restricted = _restrict(statistics, window)
 
     def measure_strip(start: jax.Array, size: int) -> jax.Array:
-        strip, own = jax.tree.map(partial(_cut_rows, start=start, size=size), (restricted, params))
-        return window_ridge.squared_error(_moments(strip), window, strip.num_pairs, own)
+        strip, own = jax.tree.map(partial(cut_rows, start=start, size=size), (restricted, params))
+        return window_ridge.squared_error(moments(strip), window, strip.num_pairs, own)
 
     return strips.map_rows(measure_strip, height, _plan_solve(restricted))
 
@@ -438,7 +459,7 @@ def _plan_solve(statistics: WindowStatistics) -> strips.Plan:
     )
 
 
-def _cut_rows(planes: jax.Array, *, start: jax.Array, size: int) -> jax.Array:
+def cut_rows(planes: jax.Array, *, start: jax.Array, size: int) -> jax.Array:
     """Some rows of `(..., height, width)`; a number as it is."""
     if planes.ndim < 2:
         return planes
@@ -462,26 +483,45 @@ def _restrict(statistics: WindowStatistics, window: masks.Window) -> WindowStati
     """The statistics for a smaller window, or for the same in another order."""
     if window == statistics.window:
         return statistics
-    num_inputs, num_targets = len(statistics.input_centre), len(statistics.target_centre)
-    all_views, own_views = masks.views(statistics.window)[0], masks.views(window)[0]
-    # Its channels among those of the statistics, in which order they are here, too.
-    planes = [
-        start + all_views.index(view) for start in range(0, num_inputs, len(all_views)) for view in own_views
-    ]
-    places = [*planes, *range(num_inputs, num_inputs + num_targets)]
-    index = {lag: i for i, lag in enumerate(lag_images.needed(statistics.window, num_inputs, num_targets))}
-    needed = lag_images.needed(window, len(planes), num_targets)
-    chosen = np.array([index[Lag(places[left], places[right], dy, dx)] for left, right, dy, dx in needed])
-    kept = np.array(planes)
+    channels, chosen = _places(
+        statistics.window, window, len(statistics.input_centre), len(statistics.target_centre)
+    )
     return statistics._replace(
         window=window,
-        input_centre=statistics.input_centre[kept],
-        input_sum=Sum(*(part[kept] for part in statistics.input_sum)),
+        input_centre=statistics.input_centre[channels],
+        input_sum=Sum(*(part[channels] for part in statistics.input_sum)),
         products=Sum(*(part[chosen] for part in statistics.products)),
     )
 
 
-def _moments(statistics: WindowStatistics) -> window_ridge.Moments:
+def _places(
+    window: masks.Window, smaller: masks.Window, in_channels: int, out_channels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which input channels and which lag images of a window are those of a smaller one, in its order."""
+    all_views, own_views = masks.views(window)[0], masks.views(smaller)[0]
+    # Its channels among those of the statistics, in which order they are here, too.
+    channels = [
+        start + all_views.index(view) for start in range(0, in_channels, len(all_views)) for view in own_views
+    ]
+    places = [*channels, *range(in_channels, in_channels + out_channels)]
+    index = {lag: i for i, lag in enumerate(lag_images.needed(window, in_channels, out_channels))}
+    needed = lag_images.needed(smaller, len(channels), out_channels)
+    chosen = [index[Lag(places[left], places[right], dy, dx)] for left, right, dy, dx in needed]
+    return np.array(channels), np.array(chosen)
+
+
+def restrict_moments(
+    moments: window_ridge.Moments, window: masks.Window, smaller: masks.Window
+) -> window_ridge.Moments:
+    """The moments for a smaller window, all of whose offsets `window` has. Nothing is checked."""
+    if window == smaller:
+        return moments
+    channels, chosen = _places(window, smaller, len(moments.input_mean), len(moments.target_mean))
+    return window_ridge.Moments(moments.input_mean[channels], moments.target_mean, moments.products[chosen])
+
+
+def moments(statistics: WindowStatistics) -> window_ridge.Moments:
+    """Means and covariances for the window of the statistics. Nothing is checked."""
     in_channels, height, width = statistics.input_centre.shape
     lags = lag_images.needed(statistics.window, in_channels, len(statistics.target_centre))
     reach_y, reach_x = lag_images.reach(lags)

@@ -1,6 +1,5 @@
 """One window and penalty for the picture or for each pixel, chosen from the errors on held-out folds."""
 
-import functools
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -14,12 +13,14 @@ from jax.typing import ArrayLike
 from mlr_jax import checks, masks, window_statistics
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,
+    Folds,
     Scores,
     as_window,
-    cross_validate,
     folds_of_statistics,
+    score,
+    stack,
 )
-from mlr_jax.model_selection.tuning import Tuned, tune
+from mlr_jax.model_selection.tuning import Tuned, tune_folds
 from mlr_jax.numerics.blurring import blur
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.window_statistics import WindowStatistics
@@ -78,13 +79,17 @@ def choose(
         raise checks.InputError(f"{where}: rule must be minimum or one_standard_error, not {rule!r}")
     if scores.penalties.ndim != 1:
         raise checks.InputError(f"{where}: penalties must be the same for all pixels")
+    return Selection(*_choose(scores, per_pixel=per_pixel, rule=rule, smoothing=float(smoothing)), scores)
+
+
+@partial(jax.jit, static_argnames=("per_pixel", "rule", "smoothing"))
+def _choose(scores: Scores, *, per_pixel: bool, rule: Rule, smoothing: float) -> tuple[jax.Array, jax.Array]:
+    """The places of the windows, and the penalties."""
     errors = jnp.where(jnp.isfinite(scores.errors), scores.errors, jnp.inf)
     errors = _smooth(errors, smoothing) if per_pixel else errors.mean(axis=(-2, -1))
     num_penalties = len(scores.penalties)
     best = _best(errors, scores, rule)
-    return Selection(
-        (best // num_penalties).astype(jnp.int32), scores.penalties[best % num_penalties], scores
-    )
+    return (best // num_penalties).astype(jnp.int32), scores.penalties[best % num_penalties]
 
 
 def solve(
@@ -147,10 +152,28 @@ def fit(
         pixel.
     """
     where = "model_selection.fit"
-    folds = folds_of_statistics(where, fold_statistics, 3 if tuned else 2)
-    scores = cross_validate(folds, windows, penalties, penalize_bias=penalize_bias)
+    folds = stack(tuple(folds_of_statistics(where, fold_statistics, 3 if tuned else 2)))
+    return fit_folds(
+        where, folds, windows, penalties, per_pixel=per_pixel, tuned=tuned, penalize_bias=penalize_bias
+    )
+
+
+def fit_folds(
+    where: str,
+    folds: Folds,
+    windows: Sequence[masks.Window],
+    penalties: ArrayLike,
+    *,
+    per_pixel: bool,
+    tuned: bool,
+    penalize_bias: bool,
+) -> tuple[WindowLinear, masks.Window, Selection]:
+    """`fit` for folds that are stacked."""
+    if tuned and len(folds.num_pairs) < 3:
+        raise checks.InputError(f"{where}: there must be three folds at least, not {len(folds.num_pairs)}")
+    scores = score(where, folds, windows, penalties, penalize_bias=penalize_bias)
     selection = choose(scores, per_pixel=per_pixel)
-    whole = functools.reduce(window_statistics.merge, folds)
+    whole = folds.whole
     if not tuned:
         return *solve(whole, selection, penalize_bias=penalize_bias), selection
     if per_pixel and len(windows) > 1:
@@ -160,7 +183,7 @@ def fit(
     index = selection.window_index
 
     def tune_one(window: masks.Window) -> tuple[WindowLinear, Tuned]:
-        found = tune(folds, window, selection.penalty, penalize_bias=penalize_bias)
+        found = tune_folds(where, folds, window, selection.penalty, penalize_bias=penalize_bias)
         params = _solve(whole, window, found.penalty, found.factors, penalize_bias=penalize_bias)
         return params, found
 
@@ -186,7 +209,7 @@ def are_several(window: Any) -> bool:
 
 def candidates(
     where: str, window: Any, penalty: Any, height: int, width: int
-) -> tuple[tuple[masks.Window, ...], jax.Array]:
+) -> tuple[tuple[masks.Window, ...], jax.Array | np.ndarray]:
     """The windows and penalties among which to choose: the only one, where it is given.
 
     Args:
@@ -218,12 +241,12 @@ def candidates(
         for each in windows:
             masks.check_window(each, where, height, width)
     if isinstance(penalty, str):
-        return windows, jnp.asarray(PENALTIES)
+        return windows, np.asarray(PENALTIES)
     if np.shape(penalty):
         raise checks.InputError(
             f'{where}: where a window is chosen, penalty must be a scalar or "auto", not {np.shape(penalty)}'
         )
-    return windows, jnp.asarray(penalty)[None]
+    return windows, penalty[None] if isinstance(penalty, jax.Array) else np.reshape(penalty, 1)
 
 
 def _best(errors: jax.Array, scores: Scores, rule: Rule) -> jax.Array:

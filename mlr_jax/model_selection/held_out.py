@@ -1,6 +1,5 @@
 """Errors on held-out folds, from statistics alone."""
 
-import functools
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masks, window_statistics
+from mlr_jax import checks, masks, window_ridge, window_statistics
+from mlr_jax.numerics import strips
 from mlr_jax.window_statistics import WindowStatistics
 
 SMOOTHING = 4.0
@@ -32,6 +32,20 @@ class Scores(NamedTuple):
     penalties: jax.Array
     num_pairs: jax.Array
     errors: jax.Array
+
+
+class Folds(NamedTuple):
+    """The statistics from which folds are left out.
+
+    Attributes:
+      whole: of all pairs.
+      stacked: of each fold's pairs, along a first axis of all arrays.
+      num_pairs: `(num_folds,)`, in each.
+    """
+
+    whole: WindowStatistics
+    stacked: WindowStatistics
+    num_pairs: jax.Array
 
 
 def fold_of(subjects: Sequence[Hashable], *, num_folds: int = 5, seed: int = 0) -> np.ndarray:
@@ -117,22 +131,36 @@ def cross_validate(
     """
     where = "model_selection.cross_validate"
     folds = folds_of_statistics(where, fold_statistics, 2)
+    return score(where, stack(tuple(folds)), windows, penalties, penalize_bias=penalize_bias)
+
+
+def score(
+    where: str,
+    folds: Folds,
+    windows: Sequence[int | masks.Window],
+    penalties: ArrayLike,
+    *,
+    penalize_bias: bool,
+) -> Scores:
+    """`cross_validate` for folds that are stacked."""
     sides = [as_window(where, window) for window in windows]
     if not sides:
         raise checks.InputError(f"{where}: there must be one window at least")
     for window in sides:
-        window_statistics.check_inside(where, window, folds[0])
-    values = jnp.asarray(penalties, folds[0].num_pairs.dtype)
-    size = folds[0].input_centre.shape[-2:]
+        window_statistics.check_inside(where, window, folds.whole)
+    dtype = folds.num_pairs.dtype
+    values = (
+        jnp.asarray(penalties, dtype) if isinstance(penalties, jax.Array) else np.asarray(penalties, dtype)
+    )
+    size = folds.whole.input_centre.shape[-2:]
     if values.ndim not in (1, 3) or not len(values) or values.shape[1:] not in ((), size):
         raise checks.InputError(
             f"{where}: penalties must be (num_penalties,) or (num_penalties, {size[0]}, {size[1]}), not "
             f"{values.shape}"
         )
     checks.not_negative(where, "penalties", values)
-    whole, stacked, num_pairs = stack(folds)
-    errors = _cross_validate(whole, stacked, tuple(sides), values, penalize_bias=penalize_bias)
-    return Scores(tuple(sides), values, num_pairs, errors)
+    values, errors = _cross_validate(folds, tuple(sides), values, penalize_bias=penalize_bias)
+    return Scores(tuple(sides), values, folds.num_pairs, errors)
 
 
 def mean_errors(scores: Scores) -> jax.Array:
@@ -179,11 +207,25 @@ def folds_of_statistics(where: str, fold_statistics: Sequence[Any], fewest: int)
     return folds
 
 
-def stack(folds: Sequence[WindowStatistics]) -> tuple[WindowStatistics, WindowStatistics, jax.Array]:
-    """The statistics of all pairs; those of the folds, along a first axis; and their numbers of pairs."""
+@jax.jit
+def stack(folds: tuple[WindowStatistics, ...]) -> Folds:
+    """The statistics of all pairs, and those of the folds along a first axis."""
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
-    num_pairs = stacked.num_pairs.reshape(len(folds), -1)[:, 0]
-    return functools.reduce(window_statistics.merge, folds), stacked, num_pairs
+    return of_stacked(stacked)
+
+
+def of_stacked(stacked: WindowStatistics) -> Folds:
+    """The same from statistics that are stacked already: one fold is added after the other."""
+    num_folds = len(stacked.num_pairs)
+    first, others = (
+        jax.tree.map(lambda leaf, part=part: leaf[part], stacked) for part in (0, slice(1, num_folds))
+    )
+
+    def add(total: WindowStatistics, fold: WindowStatistics) -> tuple[WindowStatistics, None]:
+        return window_statistics.merge(total, fold), None
+
+    whole, _ = jax.lax.scan(add, first, others)
+    return Folds(whole, stacked, stacked.num_pairs.reshape(num_folds, -1)[:, 0])
 
 
 def as_window(where: str, window: int | masks.Window) -> masks.Window:
@@ -196,21 +238,55 @@ def as_window(where: str, window: int | masks.Window) -> masks.Window:
 
 @partial(jax.jit, static_argnames=("windows", "penalize_bias"))
 def _cross_validate(
-    whole: WindowStatistics,
-    folds: WindowStatistics,
-    windows: tuple[masks.Window, ...],
-    penalties: jax.Array,
-    *,
-    penalize_bias: bool,
-) -> jax.Array:
-    def of_fold(fold: WindowStatistics) -> jax.Array:
-        def of_penalty(window: masks.Window, penalty: jax.Array) -> jax.Array:
-            errors, solved = held_out_error(whole, fold, window, penalty, None, penalize_bias)
-            return jnp.where(solved, errors, jnp.nan)
+    folds: Folds, windows: tuple[masks.Window, ...], penalties: ArrayLike, *, penalize_bias: bool
+) -> tuple[jax.Array, jax.Array]:
+    """The penalties, and the errors `(num_folds, num_windows, num_penalties, height, width)`."""
+    values = jnp.asarray(penalties)
+    height, width = folds.whole.input_centre.shape[-2:]
+    planes = jnp.broadcast_to(
+        values.reshape(len(values), *(values.shape[1:] or (1, 1))), (len(values), height, width)
+    )
 
-        return jnp.stack([jax.lax.map(partial(of_penalty, window), penalties) for window in windows])
+    def of_strip(start: jax.Array, size: int) -> jax.Array:
+        def cut(leaf: jax.Array) -> jax.Array:
+            # Numbers of pairs have no rows.
+            return leaf if leaf.ndim < 3 else window_statistics.cut_rows(leaf, start=start, size=size)
 
-    return jax.lax.map(of_fold, folds)
+        whole, stacked, penalties = jax.tree.map(cut, (folds.whole, folds.stacked, planes))
+
+        def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> tuple[jax.Array, jax.Array]:
+            """Errors, and what is solved, `(num_windows, num_penalties, rows, width)`."""
+            num_seen, num_unseen = (each.num_pairs for each in both)
+            largest = both[0].window
+            # What depends on no penalty and no window is computed once.
+            all_moments = tuple(window_statistics.moments(each) for each in both)
+
+            def of_window(window: masks.Window) -> tuple[jax.Array, jax.Array]:
+                seen, unseen = (
+                    window_statistics.restrict_moments(each, largest, window) for each in all_moments
+                )
+
+                def of_penalty(penalty: jax.Array) -> tuple[jax.Array, jax.Array]:
+                    params = window_ridge.solve(seen, window, num_seen, penalty, penalize_bias=penalize_bias)
+                    assert params.solved is not None
+                    error = window_ridge.squared_error(unseen, window, num_unseen, params)
+                    return error.mean(axis=0) / num_unseen, params.solved.all(axis=0)
+
+                return jax.lax.map(of_penalty, penalties)
+
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(of_window, windows))
+
+        def of_fold(fold: WindowStatistics) -> jax.Array:
+            both = window_statistics.subtract(whole, fold), fold
+            errors, solved = _map_groups(of_group, both, fold.num_pairs)
+            return jnp.where(solved.all(axis=0), errors.mean(axis=0), jnp.nan)
+
+        return jax.lax.map(of_fold, stacked)
+
+    in_channels = folds.whole.input_centre.shape[-3] // len(masks.views(folds.whole.window)[0])
+    largest = masks.join(*sorted(windows, key=lambda window: len(window.offsets), reverse=True))
+    plan = window_ridge.plan(largest, in_channels, width)
+    return values, strips.map_rows(of_strip, height, plan)
 
 
 def _map_groups(function: Callable[..., Any], argument: Any, num_pairs: jax.Array) -> Any:

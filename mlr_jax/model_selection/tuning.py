@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from mlr_jax import checks, masks, window_statistics
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,
+    Folds,
     as_window,
     folds_of_statistics,
     held_out_error,
@@ -80,21 +81,46 @@ def tune(
       InputError: as for `cross_validate`, or there are fewer than three folds.
     """
     where = "model_selection.tune"
-    folds = folds_of_statistics(where, fold_statistics, 3)
+    folds = stack(tuple(folds_of_statistics(where, fold_statistics, 3)))
+    return tune_folds(
+        where,
+        folds,
+        window,
+        penalty,
+        per_pixel=per_pixel,
+        per_offset=per_offset,
+        penalize_bias=penalize_bias,
+        smoothing=smoothing,
+        num_steps=num_steps,
+        learning_rate=learning_rate,
+    )
+
+
+def tune_folds(
+    where: str,
+    folds: Folds,
+    window: int | masks.Window,
+    penalty: ArrayLike,
+    *,
+    per_pixel: bool = True,
+    per_offset: bool = True,
+    penalize_bias: bool = True,
+    smoothing: float = SMOOTHING,
+    num_steps: int = 60,
+    learning_rate: float = 0.1,
+) -> Tuned:
+    """`tune` for folds that are stacked."""
     window = as_window(where, window)
-    window_statistics.check_inside(where, window, folds[0])
-    size = folds[0].input_centre.shape[-2:]
-    start = jnp.asarray(penalty, folds[0].num_pairs.dtype)
+    window_statistics.check_inside(where, window, folds.whole)
+    size = folds.whole.input_centre.shape[-2:]
+    start = jnp.asarray(penalty, folds.num_pairs.dtype)
     if start.shape not in ((), size):
         raise checks.InputError(f"{where}: penalty must be a scalar or {size}, not {start.shape}")
     checks.positive(where, "penalty", start)
     checks.not_negative(where, "smoothing", smoothing)
     checks.positive_integer(where, "num_steps", num_steps)
-    whole, stacked, num_pairs = stack(folds)
     return _tune(
-        whole,
-        stacked,
-        num_pairs,
+        *folds,
         jnp.broadcast_to(start, size),
         jnp.asarray(learning_rate, start.dtype),
         window=window,

@@ -2,10 +2,10 @@
 
 On a CPU, XLA fuses whatever is computed elementwise, slices included, into the loop that reads it. Two things
 come of that which cost a multiple of the time. A slice whose start is only known at run time, fused into a
-loop over several axes, keeps LLVM from vectorising this loop: an update of rank 4 takes six times as long. And
-a chain of sums of products is computed anew for every element that depends on it. `optimization_barrier` does
-not help, since this compiler removes it before it fuses (jaxlib 0.8.2 to 0.10.2). The branch of a conditional
-is compiled on its own.
+loop over several axes, keeps LLVM from vectorising this loop: an update of rank 4 takes six times as long.
+And a chain of sums of products is computed anew for every element that depends on it. `optimization_barrier`
+does not help, since this compiler removes it before it fuses (jaxlib 0.10.2). The branch of a conditional is
+compiled on its own.
 """
 
 from collections.abc import Callable

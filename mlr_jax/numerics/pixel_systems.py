@@ -49,7 +49,7 @@ def _where_finite(solutions: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _solve(gram: jax.Array, right: jax.Array) -> jax.Array:
     """Elimination by panels of rows, the right sides with them; then back substitution."""
-    size, num_rights, _ = right.shape
+    size = len(right)
     least = cholesky.least_pivots(jnp.moveaxis(jnp.diagonal(gram), -1, 0))
     # What is left of the systems, and the right sides: (rows, columns + num_rights, pixels).
     rest = jnp.concatenate([gram, right], axis=1)
