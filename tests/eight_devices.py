@@ -1,6 +1,7 @@
 """Tests that need eight devices, and so a process of their own: `test_sharding` runs them."""
 
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -213,6 +214,18 @@ def test_jit_alone_is_right_too(spec):
     placed = [jax.device_put(each, NamedSharding(mesh((8,)), spec)) for each in pictures]
     found = jax.jit(partial(synthesis.fit, window=WINDOW))(*placed)
     assert_same_model(found, synthesis.fit(*pictures, window=WINDOW), 1e-5)
+
+
+@pytest.mark.parametrize(("num_devices", "num_pairs", "side"), [(2, 4, 3), (4, 8, 5), (8, 8, 5)])
+@pytest.mark.parametrize("penalize_bias", [True, False])
+@pytest.mark.parametrize("solver", get_args(synthesis.Solver))
+def test_jit_alone_is_right_with_every_solver(solver, penalize_bias, num_devices, num_pairs, side):
+    """The dual has one example more than pairs where the bias is penalised: they split unevenly."""
+    pictures = faces(num_pairs, 6, 5, dtype=np.float32)
+    few = Mesh(np.array(jax.devices()[:num_devices]), ("i",))
+    placed = [jax.device_put(each, NamedSharding(few, P("i"))) for each in pictures]
+    fit = partial(synthesis.fit, window=side, solver=solver, penalize_bias=penalize_bias)
+    assert_same_model(fit(*placed), fit(*pictures), 1e-5)
 
 
 def test_pixels_that_cannot_be_solved_are_named():
