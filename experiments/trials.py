@@ -137,7 +137,7 @@ def choose(
     """
     parts = _folds(train, seed, num_folds)
     tried = cross_validation.possible(method, grid, parts)
-    problem = memory_problem(method, tried, train)
+    problem = memory_problem(method, tried, train, parts)
     if problem:
         raise checks.InputError(f"{name} {problem}")
     return cross_validation.select(name, method, tried, parts)
@@ -168,8 +168,17 @@ def words(choice: Choice) -> str:
     return " ".join(f"{key}={_text(value)}" for key, value in choice.items())
 
 
-def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str | None:
-    """Says so if a method would not fit into memory: it would be killed in the middle of its work."""
+def memory_problem(
+    method: Method, tried: Sequence[Choice], train: Pairs, parts: Sequence[cross_validation.Fold] = ()
+) -> str | None:
+    """Says so if a method would not fit into memory: it would be killed in the middle of its work.
+
+    Args:
+      method: that is to be fitted.
+      tried: the candidates.
+      train: the pairs.
+      parts: the folds on which the candidates will be compared, if they will.
+    """
     height, width, _ = train.neutral.shape[1:]
     available = memory.available_bytes()
     if available is None or train.neutral.size < _MANY_NUMBERS:
@@ -179,9 +188,13 @@ def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str
     static, traced = cross_validation.static_and_traced(cross_validation.largest(tried))
     compiled, _ = timing.compile_ahead(_fit, (method, static), traced, *arrays)
     needed = memory.compiled_bytes(compiled)
-    if method.fit_path is not None and len(tried) > 1:
-        path = partial(method.fit_path, **cross_validation.columns(tried))
-        needed = max(needed, memory.needed_bytes(path, *arrays))
+    if method.errors is not None and parts and len(tried) > 1:
+        shared, _ = timing.compile_ahead(
+            cross_validation.shared_errors,
+            (method, cross_validation.distinct(tried)),
+            cross_validation.gather(parts),
+        )
+        needed = max(needed, memory.compiled_bytes(shared))
     if needed <= available:
         return None
     return (

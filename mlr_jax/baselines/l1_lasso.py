@@ -207,25 +207,21 @@ def _fit_path(
     standardize: bool,
     batch_size: int | None,
 ) -> L1Lasso:
-    num_examples, num_inputs = inputs.shape
-    num_outputs, slots = targets.shape[1], min(inputs.shape)
+    num_examples, num_outputs = targets.shape
     input_mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
     scale = sparse_linear.input_scale(inputs, standardize=standardize)
     features = ((inputs - input_mean[None]) / scale[None]).T
     centred = (targets - target_mean[None]).T
     levels = num_examples * alphas
-    if batch_size is None:
-        numbers = 4 * num_inputs + 2 * slots * (slots + num_examples)
-        # The inputs themselves are read for every batch and step.
-        batch_size = batching.default_batch_size(num_outputs, numbers, inputs.dtype, at_least=64)
-    batch_size = min(batch_size, num_outputs)
+    batch_size = min(batch_size or default_batch_size(features, num_outputs), num_outputs)
 
     # The walk finds the support, which has no derivative; what has one is the solution on it.
-    found = _walk_all(
-        *jax.lax.stop_gradient((features, centred, levels)), tolerance, max_iterations, batch_size
+    taken, signs, weights, gap, iterations = walk(
+        *jax.lax.stop_gradient((features, centred, levels)),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        batch_size=batch_size,
     )
-    # (num_outputs, num_alphas, ...) -> (num_alphas, num_outputs, ...)
-    taken, signs, weights, gap, iterations = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found)
 
     def at_level(solutions: tuple[jax.Array, ...]) -> jax.Array:
         level, *outputs = solutions
@@ -244,6 +240,69 @@ def _fit_path(
     return L1Lasso(linear, gap, iterations)
 
 
+class Solutions(NamedTuple):
+    """Of all outputs at all levels, each `(num_levels, num_outputs, ...)`.
+
+    Attributes:
+      features: int32 `(..., slots)`, the inputs of the support.
+      signs: `(..., slots)`, of their weights, 0 in empty slots.
+      weights: `(..., slots)`, of inputs that are scaled, 0 in empty slots.
+      gap: as in `L1Lasso`; 0 where none was asked for.
+      iterations: int32, kinks that were passed.
+    """
+
+    features: jax.Array
+    signs: jax.Array
+    weights: jax.Array
+    gap: jax.Array
+    iterations: jax.Array
+
+
+def walk(
+    features: jax.Array,
+    targets: jax.Array,
+    levels: jax.Array,
+    *,
+    tolerance: ArrayLike,
+    max_iterations: ArrayLike | None = None,
+    batch_size: int | None = None,
+    certified: bool = True,
+) -> Solutions:
+    """Walks along the paths of all outputs.
+
+    Args:
+      features: `(num_inputs, num_examples)`, centred and scaled. Examples that are not to count are 0.
+      targets: `(num_outputs, num_examples)`, centred.
+      levels: `(num_levels,)`, alpha times the number of examples, from the largest to the smallest.
+      tolerance: as in `fit`.
+      max_iterations: as in `fit`.
+      batch_size: as in `fit`.
+      certified: whether solutions are freed of the rounding on their way, and their gaps are computed.
+        Without, which is what a comparison of penalties needs, the walk takes two thirds of the time.
+
+    Returns:
+      The solutions.
+    """
+    slots, num_outputs = min(features.shape), len(targets)
+    if batch_size is None:
+        batch_size = default_batch_size(features, num_outputs)
+    if max_iterations is None:
+        max_iterations = 20 * slots
+    found = _walk_all(
+        features, targets, levels, tolerance, max_iterations, min(batch_size, num_outputs), certified
+    )
+    # (num_outputs, num_levels, ...) -> (num_levels, num_outputs, ...)
+    return Solutions(*(jnp.swapaxes(leaf, 0, 1) for leaf in found))
+
+
+def default_batch_size(features: jax.Array, num_outputs: int) -> int:
+    """Returns how many outputs to walk with at once, all on the same features."""
+    slots = min(features.shape)
+    numbers = 4 * features.shape[0] + 2 * slots * (slots + features.shape[1])
+    # The inputs themselves are read for every batch and step.
+    return batching.default_batch_size(num_outputs, numbers, features.dtype, at_least=64)
+
+
 class _Lane(NamedTuple):
     """One of the outputs that are walked side by side.
 
@@ -260,34 +319,27 @@ class _Lane(NamedTuple):
     walk: _Walk
 
 
-class _Solutions(NamedTuple):
-    """What was found, each `(num_outputs, num_levels, ...)`: as in `_Walk`, and the gap."""
-
-    features: jax.Array
-    signs: jax.Array
-    weights: jax.Array
-    gap: jax.Array
-    iterations: jax.Array
-
-
 def _walk_all(
     features: jax.Array,
     targets: jax.Array,
     levels: jax.Array,
-    tolerance: jax.Array,
-    max_iterations: jax.Array,
+    tolerance: ArrayLike,
+    max_iterations: ArrayLike,
     num_lanes: int,
-) -> _Solutions:
+    certified: bool,
+) -> Solutions:
     """All outputs' paths. Their lengths differ widely, so a lane that is done takes the next output."""
     (num_outputs, num_examples), num_levels, slots = targets.shape, len(levels), min(features.shape)
     dtype = features.dtype
     tiny = jnp.finfo(dtype).tiny
+    bounds = _bounds(features)
 
-    def start(target: jax.Array) -> _Walk:
-        products = matmul(features, target)
-        return _Walk(
-            level=jnp.max(jnp.abs(products) / bounds),
-            products=products,
+    def start(output: jax.Array) -> _Lane:
+        """A lane before its first step; level and products follow from the residual."""
+        target = targets[jnp.minimum(output, num_outputs - 1)]
+        state = _Walk(
+            level=jnp.zeros((), dtype),
+            products=jnp.zeros(len(features), dtype),
             residual=target,
             status=jnp.full(len(features), _FREE, jnp.int8),
             weights=jnp.zeros(slots, dtype),
@@ -298,8 +350,13 @@ def _walk_all(
             left=jnp.int32(-1),
             iterations=jnp.int32(0),
         )
+        return _Lane(output, target, jnp.int32(0), state)
 
-    bounds = _bounds(features)
+    def begin(lane: _Lane, is_new: jax.Array) -> _Lane:
+        """The lane with the products of its residual, and where they begin, its level."""
+        products = matmul(features, lane.walk.residual)
+        level = jnp.where(is_new, jnp.max(jnp.abs(products) / bounds), lane.walk.level)
+        return lane._replace(walk=lane.walk._replace(products=products, level=level))
 
     def goal_of(lane: _Lane) -> jax.Array:
         return levels[jnp.minimum(lane.goal, num_levels - 1)]
@@ -319,56 +376,75 @@ def _walk_all(
             & (gap_of(lane, lane.walk.level) > enough)
             & (lane.walk.iterations < max_iterations)
             & (lane.output < num_outputs)
+            & (lane.goal < num_levels)
         )
 
-    def advance(lane: _Lane) -> _Lane:
+    def advance(lane: _Lane, active: jax.Array) -> _Lane:
         walk, moved = lane.walk, _step(features, bounds, goal_of(lane), lane.walk)
-        active = goes_on(lane)
         return lane._replace(walk=jax.tree.map(lambda new, old: jnp.where(active, new, old), moved, walk))
 
-    def certify(lane: _Lane) -> tuple[_Lane, jax.Array, jax.Array]:
-        """The lane without the rounding on its way; the weights to return, and their gap."""
-        walk = lane.walk
-        weights, residual = _correct(walk, lane.target, walk.signs * bounds[walk.features])
-        walk = walk._replace(weights=weights, residual=residual, products=matmul(features, residual))
-        weights, residual = _correct(walk, lane.target, walk.signs)
-        lane = lane._replace(walk=walk)
-        exact = lane._replace(walk=walk._replace(weights=weights, residual=residual))
+    def keep(solutions: Solutions, lanes: _Lane, there: jax.Array, found: Solutions) -> Solutions:
+        place = jnp.where(there, lanes.output, num_outputs), lanes.goal
+        return jax.tree.map(lambda whole, part: whole.at[place].set(part, mode="drop"), solutions, found)
+
+    def pass_goals(_: int, state: tuple[_Lane, Solutions]) -> tuple[_Lane, Solutions]:
+        """A step, after what is at its goal is kept as it is, and goes on to the next one."""
+        lanes, solutions = state
+        there = ~jax.vmap(goes_on)(lanes)
+        walks = lanes.walk
+        gap = jnp.zeros(num_lanes, dtype)
+        found = Solutions(walks.features, walks.signs, walks.weights, gap, walks.iterations)
+        solutions = keep(solutions, lanes, there & (lanes.goal < num_levels), found)
+        lanes = lanes._replace(goal=jnp.minimum(lanes.goal + there, num_levels))
+        return jax.vmap(lambda lane, on: advance(lane, on | goes_on(lane)))(lanes, ~there), solutions
+
+    def stop_at_goals(_: int, lanes: _Lane) -> _Lane:
+        return jax.vmap(lambda lane: advance(lane, goes_on(lane)))(lanes)
+
+    def certify(lane: _Lane) -> tuple[jax.Array, jax.Array]:
+        """The weights to return, and their gap."""
+        weights, residual = _correct(lane.walk, lane.target, lane.walk.signs)
+        exact = lane._replace(walk=lane.walk._replace(weights=weights, residual=residual))
         largest = jnp.max(jnp.abs(matmul(features, residual)))
         gap = jnp.maximum(gap_of(exact, largest), 0)
-        return lane, weights, gap / jnp.maximum(jnp.sum(lane.target**2) / 2, tiny)
+        return weights, gap / jnp.maximum(jnp.sum(lane.target**2) / 2, tiny)
 
-    def renew(lane: _Lane, finished: jax.Array, output: jax.Array) -> _Lane:
-        """The lane itself, or one that starts with another output."""
-        target = targets[jnp.minimum(output, num_outputs - 1)]
-        other = _Lane(output, target, jnp.int32(0), start(target))
-        return jax.tree.map(lambda new, old: jnp.where(finished, new, old), other, lane)
+    def correct(lane: _Lane) -> _Lane:
+        """The lane without the rounding on its way, but for its products."""
+        walk = lane.walk
+        weights, residual = _correct(walk, lane.target, walk.signs * bounds[walk.features])
+        return lane._replace(walk=walk._replace(weights=weights, residual=residual))
 
-    def run(
-        state: tuple[_Lane, jax.Array, _Solutions],
-    ) -> tuple[_Lane, jax.Array, _Solutions]:
+    def run(state: tuple[_Lane, jax.Array, Solutions]) -> tuple[_Lane, jax.Array, Solutions]:
         lanes, upcoming, solutions = state
-        before = lanes.walk.iterations
-        lanes = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, lambda _, each: jax.vmap(advance)(each), lanes)
-        # Not `goes_on` once more: compiled apart, it may round to another answer, and neither would move on.
-        done = lanes.walk.iterations - before < _STEPS_BETWEEN_CHECKS
-        lanes, weights, gap = jax.vmap(certify)(lanes)
-        walks = lanes.walk
-        found = _Solutions(walks.features, walks.signs, weights, gap, walks.iterations)
-        place = jnp.where(done, lanes.output, num_outputs), lanes.goal
-        solutions = jax.tree.map(lambda whole, part: whole.at[place].set(part, mode="drop"), solutions, found)
-        lanes = lanes._replace(goal=lanes.goal + done)
-        finished = done & (lanes.goal >= num_levels)
+        if certified:
+            before = lanes.walk.iterations
+            lanes = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, stop_at_goals, lanes)
+            # Not `goes_on` once more: compiled apart, it may round to another answer, and neither would move.
+            done = lanes.walk.iterations - before < _STEPS_BETWEEN_CHECKS
+            lanes = jax.vmap(correct)(lanes)
+            weights, gap = jax.vmap(certify)(lanes)
+            walks = lanes.walk
+            found = Solutions(walks.features, walks.signs, weights, gap, walks.iterations)
+            solutions = keep(solutions, lanes, done, found)
+            lanes = lanes._replace(goal=lanes.goal + done)
+        else:
+            lanes, solutions = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, pass_goals, (lanes, solutions))
+            lanes = jax.vmap(correct)(lanes)
+        finished = lanes.goal >= num_levels
         outputs = upcoming + jnp.cumsum(finished, dtype=jnp.int32) - 1
-        lanes = jax.vmap(renew)(lanes, finished, outputs)
+        others = jax.vmap(start)(jnp.minimum(outputs, num_outputs))
+
+        def renew(lane: _Lane, other: _Lane, is_new: jax.Array) -> _Lane:
+            return begin(jax.tree.map(lambda new, old: jnp.where(is_new, new, old), other, lane), is_new)
+
+        lanes = jax.vmap(renew)(lanes, others, finished)
         return lanes, upcoming + jnp.sum(finished, dtype=jnp.int32), solutions
 
     first = jnp.arange(num_lanes, dtype=jnp.int32)
-    lanes = jax.vmap(lambda output: _Lane(output, targets[output], jnp.int32(0), start(targets[output])))(
-        first
-    )
+    lanes = jax.vmap(lambda output: begin(start(output), jnp.bool_(True)))(first)
     shape = (num_outputs, num_levels)
-    solutions = _Solutions(
+    solutions = Solutions(
         jnp.zeros((*shape, slots), jnp.int32),
         jnp.zeros((*shape, slots), dtype),
         jnp.zeros((*shape, slots), dtype),
