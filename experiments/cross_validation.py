@@ -80,8 +80,8 @@ def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> li
     if method.errors is not None:
         values = distinct(tried)
         table = np.asarray(shared_errors(method, values, gather(folds)), np.float64)
-        places = [tuple(each.index(choice[name]) for name, each in values) for choice in tried]
-        totals = np.array([table[:, *place] for place in places])
+        places = [[each.index(choice[name]) for choice in tried] for name, each in values]
+        totals = np.moveaxis(table, 0, -1)[tuple(places)]
     else:
         # Dispatched one after the other, and waited for in the end.
         found = []
@@ -144,9 +144,9 @@ def gather(folds: Sequence[Fold]) -> Folds:
             found.append(places[digest])
         return found
 
-    def rows(indices: Sequence[Sequence[int]]) -> Rows:
+    def rows(indices: list[list[int]]) -> Rows:
         longest = max(len(each) for each in indices)
-        filled = [[*each, *each[:1] * (longest - len(each))] for each in indices]
+        filled = [each + each[:1] * (longest - len(each)) for each in indices]
         weights = [[float(place < len(each)) for place in range(longest)] for each in indices]
         return Rows(jnp.asarray(filled, jnp.int32), jnp.asarray(weights, pairs[0][0].dtype))
 

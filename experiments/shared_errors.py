@@ -30,11 +30,11 @@ class Rows(NamedTuple):
     """Some of the pairs, for each fold.
 
     Attributes:
-      index: int32 `(num_folds, num_rows)`, which pairs.
+      pairs: int32 `(num_folds, num_rows)`, which pairs.
       weight: `(num_folds, num_rows)`, 1, or 0 where a row only fills up.
     """
 
-    index: jax.Array
+    pairs: jax.Array
     weight: jax.Array
 
 
@@ -103,11 +103,11 @@ def of_planes(errors: Callable[..., jax.Array], folds: Folds, **values: Sequence
         def of_channel(both: tuple[jax.Array, jax.Array]) -> jax.Array:
             inputs, targets = both
             plane = Plane(
-                inputs[train.index],
-                targets[train.index],
+                inputs[train.pairs],
+                targets[train.pairs],
                 train.weight,
-                inputs[held_out.index],
-                targets[held_out.index],
+                inputs[held_out.pairs],
+                targets[held_out.pairs],
                 held_out.weight,
             )
             return errors(plane, **values) / (channels * inputs.shape[1])
@@ -169,12 +169,12 @@ def warped_ridge(
 
     def of_fold(rows: tuple[Rows, Rows]) -> jax.Array:
         train, held_out = rows
-        field = _fit_fields(neutral[train.index], fields[train.index], train.weight, square, field_penalty)
+        field = _fit_fields(neutral[train.pairs], fields[train.pairs], train.weight, square, field_penalty)
         moved = displacement.warp(neutral, warped.predict_fields(field, square, neutral).fields)
-        seen, wanted = moved[train.index], expressive[train.index]
+        seen, wanted = moved[train.pairs], expressive[train.pairs]
         begin = synthesis.init_statistics(seen, wanted, window=window, channels=channels)
         statistics = _statistics(begin, seen, wanted, train.weight)
-        unseen, truth = moved[held_out.index], expressive[held_out.index]
+        unseen, truth = moved[held_out.pairs], expressive[held_out.pairs]
 
         def of_penalty(penalty: jax.Array) -> jax.Array:
             change = synthesis.solve(statistics, penalty=penalty)

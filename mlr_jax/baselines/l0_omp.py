@@ -181,7 +181,7 @@ def pursue(atoms: jax.Array, allowed: jax.Array, target: jax.Array, num_nonzeros
     return pursuit._replace(triangle=pursuit.triangle.T)
 
 
-def solve(pursuit: Pursuit, num_nonzeros: int) -> jax.Array:
+def solve(pursuit: Pursuit, num_nonzeros: int | jax.Array) -> jax.Array:
     """Returns the weights `(steps,)` of the least squares problem on the first `num_nonzeros` steps."""
     steps = jnp.arange(len(pursuit.products))
 

@@ -354,7 +354,7 @@ def _walk_all(
 
     def begin(lane: _Lane, is_new: jax.Array) -> _Lane:
         """The lane with the products of its residual, and where they begin, its level."""
-        products = matmul(features, lane.walk.residual)
+        products = matmul(lane.walk.residual, features.T)
         level = jnp.where(is_new, jnp.max(jnp.abs(products) / bounds), lane.walk.level)
         return lane._replace(walk=lane.walk._replace(products=products, level=level))
 
@@ -380,8 +380,7 @@ def _walk_all(
         )
 
     def advance(lane: _Lane, active: jax.Array) -> _Lane:
-        walk, moved = lane.walk, _step(features, bounds, goal_of(lane), lane.walk)
-        return lane._replace(walk=jax.tree.map(lambda new, old: jnp.where(active, new, old), moved, walk))
+        return lane._replace(walk=_step(features, bounds, goal_of(lane), lane.walk, active))
 
     def keep(solutions: Solutions, lanes: _Lane, there: jax.Array, found: Solutions) -> Solutions:
         place = jnp.where(there, lanes.output, num_outputs), lanes.goal
@@ -405,7 +404,7 @@ def _walk_all(
         """The weights to return, and their gap."""
         weights, residual = _correct(lane.walk, lane.target, lane.walk.signs)
         exact = lane._replace(walk=lane.walk._replace(weights=weights, residual=residual))
-        largest = jnp.max(jnp.abs(matmul(features, residual)))
+        largest = jnp.max(jnp.abs(matmul(residual, features.T)))
         gap = jnp.maximum(gap_of(exact, largest), 0)
         return weights, gap / jnp.maximum(jnp.sum(lane.target**2) / 2, tiny)
 
@@ -478,8 +477,11 @@ def _correct(state: _Walk, target: jax.Array, bounds: jax.Array) -> tuple[jax.Ar
     return weights, target - matmul(weights, state.atoms)
 
 
-def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
-    """Lowers the level to the next kink, where an input enters or leaves the support, or to `end`."""
+def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk, active: jax.Array) -> _Walk:
+    """Lowers the level to the next kink, where an input enters or leaves the support, or to `end`.
+
+    Nothing changes unless `active`.
+    """
     eps = jnp.finfo(features.dtype).eps
     places, slots = jnp.arange(len(features)), jnp.arange(len(state.weights))
     filled = state.signs != 0
@@ -488,7 +490,8 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     direction = _solve_gram(state, state.signs * bounds[state.features])
     direction = jnp.where(filled, direction, 0)
     fitted = matmul(direction, state.atoms)
-    rates = matmul(features, fitted)
+    # The long axis last: as a product of the inputs with all lanes, it would be transposed afterwards.
+    rates = matmul(fitted, features.T)
 
     # How far until the product of a free input is at its bound,
     upper, lower, bound = bounds - rates, bounds + rates, state.level * bounds
@@ -499,7 +502,8 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     until_upper = jnp.where(has_left & (state.products > 0), jnp.inf, until_upper)
     until_lower = jnp.where(has_left & (state.products < 0), jnp.inf, until_lower)
     until = jnp.maximum(jnp.minimum(until_upper, until_lower), 0)
-    until = jnp.where(state.status == _FREE, until, jnp.inf)
+    # Written out once, instead of anew for each of its readers.
+    until = jax.lax.optimization_barrier(jnp.where(state.status == _FREE, until, jnp.inf))
     entering = search.argmin(until)
     # or a weight is 0 on its way to the other sign; at once, if several inputs came at the same level.
     turns = state.signs * direction < 0
@@ -509,10 +513,14 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     until_end = state.level - jnp.minimum(end, state.level)
     length = jnp.minimum(jnp.minimum(until[entering], until_zero[leaving]), until_end)
     ends = until_end <= length
-    leaves = ~ends & (until_zero[leaving] <= length)
-    enters = ~ends & ~leaves
-    products = state.products - length * rates
-    weights = state.weights + length * direction
+    leaves = active & ~ends & (until_zero[leaving] <= length)
+    enters = active & ~ends & ~leaves
+
+    def moved(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(active, new, old)
+
+    products = moved(state.products - length * rates, state.products)
+    weights = moved(state.weights + length * direction, state.weights)
 
     # The inverse loses a row and column, or gains one by its Schur complement.
     out = leaves & (slots == leaving)
@@ -535,17 +543,17 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     entered = jnp.where(independent, jnp.int8(_TAKEN), jnp.int8(_DEPENDENT))
     status = jnp.where(enters & (places == entering), entered, status)
     return _Walk(
-        level=jnp.where(ends, jnp.minimum(end, state.level), state.level - length),
+        level=moved(jnp.where(ends, jnp.minimum(end, state.level), state.level - length), state.level),
         products=products,
-        residual=state.residual - length * fitted,
+        residual=moved(state.residual - length * fitted, state.residual),
         status=status,
         weights=jnp.where(kept, weights, 0),
         signs=jnp.where(into, jnp.sign(products[entering]), jnp.where(kept, state.signs, 0)),
         features=jnp.where(into, entering, state.features),
         atoms=jnp.where(into[:, None], atom[None], jnp.where(kept[:, None], state.atoms, 0)),
         inverse=jnp.where(kept[:, None] & kept[None], inverse, 0),
-        left=jnp.where(leaves, left, -1),
-        iterations=state.iterations + 1,
+        left=moved(jnp.where(leaves, left, -1), state.left),
+        iterations=state.iterations + active,
     )
 
 
