@@ -310,12 +310,16 @@ class _Lane(NamedTuple):
       output: int32 (), which one; `num_outputs` or more in a lane that is out of work.
       target: `(num_examples,)`.
       goal: int32 (), which of the levels it is on its way to.
+      goes_on: bool (), whether it has not come there yet. Kept, since what is computed where it is used, in
+        several places, may be rounded to several answers, and a lane that is neither there nor goes on stays
+        for ever.
       walk: where it is.
     """
 
     output: jax.Array
     target: jax.Array
     goal: jax.Array
+    goes_on: jax.Array
     walk: _Walk
 
 
@@ -350,13 +354,14 @@ def _walk_all(
             left=jnp.int32(-1),
             iterations=jnp.int32(0),
         )
-        return _Lane(output, target, jnp.int32(0), state)
+        return _Lane(output, target, jnp.int32(0), jnp.bool_(True), state)
 
     def begin(lane: _Lane, is_new: jax.Array) -> _Lane:
         """The lane with the products of its residual, and where they begin, its level."""
         products = matmul(lane.walk.residual, features.T)
         level = jnp.where(is_new, jnp.max(jnp.abs(products) / bounds), lane.walk.level)
-        return lane._replace(walk=lane.walk._replace(products=products, level=level))
+        lane = lane._replace(walk=lane.walk._replace(products=products, level=level))
+        return lane._replace(goes_on=goes_on(lane))
 
     def goal_of(lane: _Lane) -> jax.Array:
         return levels[jnp.minimum(lane.goal, num_levels - 1)]
@@ -380,7 +385,8 @@ def _walk_all(
         )
 
     def advance(lane: _Lane, active: jax.Array) -> _Lane:
-        return lane._replace(walk=_step(features, bounds, goal_of(lane), lane.walk, active))
+        lane = lane._replace(walk=_step(features, bounds, goal_of(lane), lane.walk, active))
+        return lane._replace(goes_on=goes_on(lane))
 
     def keep(solutions: Solutions, lanes: _Lane, there: jax.Array, found: Solutions) -> Solutions:
         place = jnp.where(there, lanes.output, num_outputs), lanes.goal
@@ -389,16 +395,16 @@ def _walk_all(
     def pass_goals(_: int, state: tuple[_Lane, Solutions]) -> tuple[_Lane, Solutions]:
         """A step, after what is at its goal is kept as it is, and goes on to the next one."""
         lanes, solutions = state
-        there = ~jax.vmap(goes_on)(lanes)
+        there = ~lanes.goes_on
         walks = lanes.walk
         gap = jnp.zeros(num_lanes, dtype)
         found = Solutions(walks.features, walks.signs, walks.weights, gap, walks.iterations)
         solutions = keep(solutions, lanes, there & (lanes.goal < num_levels), found)
         lanes = lanes._replace(goal=jnp.minimum(lanes.goal + there, num_levels))
-        return jax.vmap(lambda lane, on: advance(lane, on | goes_on(lane)))(lanes, ~there), solutions
+        return jax.vmap(lambda lane: advance(lane, lane.goal < num_levels))(lanes), solutions
 
     def stop_at_goals(_: int, lanes: _Lane) -> _Lane:
-        return jax.vmap(lambda lane: advance(lane, goes_on(lane)))(lanes)
+        return jax.vmap(lambda lane: advance(lane, lane.goes_on))(lanes)
 
     def certify(lane: _Lane) -> tuple[jax.Array, jax.Array]:
         """The weights to return, and their gap."""
@@ -417,10 +423,8 @@ def _walk_all(
     def run(state: tuple[_Lane, jax.Array, Solutions]) -> tuple[_Lane, jax.Array, Solutions]:
         lanes, upcoming, solutions = state
         if certified:
-            before = lanes.walk.iterations
             lanes = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, stop_at_goals, lanes)
-            # Not `goes_on` once more: compiled apart, it may round to another answer, and neither would move.
-            done = lanes.walk.iterations - before < _STEPS_BETWEEN_CHECKS
+            done = ~lanes.goes_on
             lanes = jax.vmap(correct)(lanes)
             weights, gap = jax.vmap(certify)(lanes)
             walks = lanes.walk
