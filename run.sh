@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets everything up, compares the methods on synthetic faces, and takes the smile off a photograph. With flags,
+# Sets everything up, takes the smile off a photograph, and compares the methods on synthetic faces. With flags,
 # they are passed on to the comparison, and that is all:
 #   bash run.sh --dataset=london --data_dir=FOLDER
 set -euo pipefail
@@ -7,9 +7,10 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 (cd "$here"; source ./environment.sh run)
 # From the caller's folder, so that paths in flags mean what they say.
 export PYTHONPATH="$here"
-"$here/.venv/bin/python" -m experiments.compare_baselines "$@"
 if [ $# -eq 0 ]; then
-  echo
   echo "A pretrained model takes the smile off a photograph:"
   "$here/.venv/bin/python" -m experiments.synthesize --model=unsmile --input=astronaut
+  echo
+  echo "All methods on synthetic faces, the quick ones first:"
 fi
+"$here/.venv/bin/python" -m experiments.compare_baselines "$@"

@@ -8,7 +8,8 @@ Trains every method on the same pairs of faces, and tests it on people that it h
 Every method's hyper-parameters are chosen by cross-validation over people on the training pairs, from the
 grids in hyperparameters.py (--select=cv), or are fixed (--select=fixed). Several splits in one run
 (--num_seeds) give means, standard errors and paired tests. A run that was stopped goes on where it was, with
-the same command; one with more methods or splits computes only these.
+the same command; one with more methods or splits computes only these. The quick methods come first, and each
+row of the table is shown as soon as it is there, on standard error; the whole table follows in the end.
 
 Writes into --output_dir: config.json; results.csv, a row for each method and split; summary.csv, a row for
 each method; selection.csv, the error of every candidate; errors.csv, the error of every test picture;
@@ -52,7 +53,13 @@ def compare() -> None:
             cross_validation.possible(method, comparison.grid("masked_ridge", given), [(train, train)])
 
     done = comparison.run(
-        "compare_baselines", [Point(grids=grids)], names, figures=FIGURES, check=check, on_pairs=_draw_faces
+        "compare_baselines",
+        [Point(grids=grids)],
+        names,
+        figures=FIGURES,
+        check=check,
+        on_pairs=_draw_faces,
+        show_rows=True,
     )
     tried = done.outcomes[0].trials
     run_folder.write_bytes(done.output_dir / "summary.png", summary.draw(tried, done.title))

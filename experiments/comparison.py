@@ -25,6 +25,9 @@ from mlr_jax.datasets.pairs import Pairs, take
 TABLES = ("results.csv", "summary.csv", "selection.csv", "errors.csv")
 REFERENCE = "masked_ridge"
 
+# Those that take longest, the quicker first: they are tried last, so that there is something to see.
+_SLOW = ("l0_omp", "masked_lsrf", "warped_ridge", "l1_lasso", *VARIANTS, *GANS)
+
 # Heading -> how a row is shown in it.
 _Columns = Mapping[str, Callable[[Mapping[str, Any]], str]]
 
@@ -298,10 +301,12 @@ def run(
     check: Callable[[Pairs], None] = lambda train: None,
     on_pairs: Callable[[Run], None] = lambda begun: None,
     about: str | None = None,
+    show_rows: bool = False,
 ) -> Run:
-    """Tries every method at every point on every split, and writes the tables.
+    """Tries every method at every point on every split, the quick ones first, and writes the tables.
 
     A method that cannot be tried somewhere is left out there; standard error and config.json say why.
+    Tables and figures have the methods in the order of `names`.
 
     Args:
       experiment: its name.
@@ -311,6 +316,7 @@ def run(
       check: raises InputError if flags do not suit the training pairs; called before anything is replaced.
       on_pairs: draws what can be drawn when the first split is through.
       about: what is learned, for the title, where it is not what the flags say.
+      show_rows: whether a row of the table is shown as soon as a method is through, on standard error.
 
     Returns:
       What came out.
@@ -328,6 +334,7 @@ def run(
     done = Run(begun.output_dir, [Outcome(each.columns, {}) for each in points], begun.title, [])
     skipped: dict[str, str] = {}
     notes: list[str] = []
+    shown = False
     total = len(begun.seeds) * sum(len(point.methods or names) for point in points)
     with tqdm(total=total, unit="trial", delay=2, leave=False) as progress:
         for seed in begun.seeds:
@@ -335,7 +342,7 @@ def run(
                 train, test = point.subset(*begun.load(seed, point.options), seed)
                 if seed == begun.seeds[0]:
                     done.tests.append(test)
-                for name in point.methods or names:
+                for name in _quick_first(point.methods or names):
                     where = ", ".join([name, *_pieces(point.columns), f"seed {seed}"])
                     progress.set_description(where, refresh=False)
                     try:
@@ -349,6 +356,10 @@ def run(
                     else:
                         people = [data.person(subject, seed) for subject in test.subjects]
                         outcome.trials.setdefault(name, []).append(trial._replace(people=people))
+                        _put_in_order(outcome.trials, names)
+                        if show_rows:
+                            _show_row(trial, is_first=not shown)
+                            shown = True
                         if trial.shortfall is not None:
                             notes.append(f"{where}: {trial.shortfall}")
                         _write_tables(done)
@@ -385,6 +396,17 @@ def first_pairs(num_pairs: int, train: Pairs, test: Pairs, seed: int) -> tuple[P
 def pictures(trial: Trial) -> np.ndarray:
     """The test pictures that a trial has kept, float32 in [0, 1]."""
     return trial.pictures.astype(np.float32) / 255
+
+
+def _quick_first(names: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: _SLOW.index(name) + 1 if name in _SLOW else 0)
+
+
+def _put_in_order(tried: dict[str, list[Trial]], names: Sequence[str]) -> None:
+    """Sorts the methods of an outcome as they are named."""
+    for name in names:
+        if name in tried:
+            tried[name] = tried.pop(name)
 
 
 def _loader(cache_dir: Path) -> Callable[[int, Mapping[str, Any]], tuple[Pairs, Pairs]]:
@@ -510,6 +532,19 @@ _SUMMARY_COLUMNS: _Columns = {
     ),
     "p": lambda row: "" if row["p_value"] == "" else f"{row['p_value']:.2g}",
 }
+
+
+def _show_row(trial: Trial, *, is_first: bool) -> None:
+    """Writes a row above the progress bar, of fixed widths, since what comes later is not known yet."""
+    widths = {"method": max(map(len, METHODS)), "choice": 0}
+    lines = [{heading: heading for heading in _RESULT_COLUMNS}] if is_first else []
+    lines.append({heading: show(trial.row) for heading, show in _RESULT_COLUMNS.items()})
+    for line in lines:
+        cells = [
+            cell.ljust(widths[heading]) if heading in widths else cell.rjust(max(len(heading), 10))
+            for heading, cell in line.items()
+        ]
+        tqdm.write("  ".join(cells).rstrip(), file=sys.stderr)
 
 
 def _table(columns: _Columns, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,5 +1,6 @@
 """Hyper-parameters by k-fold cross-validation over people, on the training pairs alone."""
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.methods import Method
+from experiments.shared_errors import Folds, Rows
 from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
 
@@ -18,6 +20,8 @@ Grid = Mapping[str, Sequence[Any]]
 Fold = tuple[Pairs, Pairs]
 # Hyper-parameters that a program is compiled for, name and value.
 Static = tuple[tuple[str, Any], ...]
+# Hyper-parameters and the values of each.
+Values = tuple[tuple[str, tuple[Any, ...]], ...]
 
 
 class Selection(NamedTuple):
@@ -73,16 +77,20 @@ def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> li
     Returns:
       (candidate, mean squared error over the pictures of all folds); infinite where a picture is not finite.
     """
-    # Dispatched one after the other, and waited for in the end.
-    totals: list[jax.Array] = []
-    for train, held_out in folds:
-        arrays = tuple(jnp.asarray(each) for each in (*train[:2], *held_out[:2]))
-        if method.fit_path is not None:
-            totals.append(_path_errors(method, tuple(columns(tried).items()), *arrays))
-        else:
-            totals.append(jnp.stack([_error(method, *static_and_traced(each), *arrays) for each in tried]))
+    if method.errors is not None:
+        values = distinct(tried)
+        table = np.asarray(shared_errors(method, values, gather(folds)), np.float64)
+        places = [[each.index(choice[name]) for choice in tried] for name, each in values]
+        totals = np.moveaxis(table, 0, -1)[tuple(places)]
+    else:
+        # Dispatched one after the other, and waited for in the end.
+        found = []
+        for train, held_out in folds:
+            arrays = [jnp.asarray(each) for each in (*train[:2], *held_out[:2])]
+            found.append([_error(method, *static_and_traced(each), *arrays) for each in tried])
+        totals = np.array(found, np.float64).T
     num_pictures = sum(len(held_out.subjects) for _, held_out in folds)
-    means = np.sum([np.asarray(total, np.float64) for total in totals], axis=0) / num_pictures
+    means = np.sum(totals, axis=1) / num_pictures
     means = np.where(np.isfinite(means), means, np.inf)
     return [(choice, float(error)) for choice, error in zip(tried, means, strict=True)]
 
@@ -116,9 +124,35 @@ def largest(candidates: Sequence[Choice]) -> Choice:
     return max(candidates, key=lambda choice: tuple(v for v in choice.values() if isinstance(v, int)))
 
 
-def columns(choices: Sequence[Choice]) -> dict[str, tuple[Any, ...]]:
-    """Hyper-parameter -> its value in each of the choices."""
-    return {name: tuple(choice[name] for choice in choices) for name in choices[0]}
+def distinct(choices: Sequence[Choice]) -> Values:
+    """The values that hyper-parameters have in the choices, each once."""
+    return tuple((name, tuple(dict.fromkeys(each[name] for each in choices))) for name in choices[0])
+
+
+def gather(folds: Sequence[Fold]) -> Folds:
+    """The pairs of all folds, each once, and which of them every fold fits and measures on."""
+    places: dict[bytes, int] = {}
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def index(part: Pairs) -> list[int]:
+        found = []
+        for pair in zip(*part[:2], strict=True):
+            digest = hashlib.blake2b(b"".join(each.tobytes() for each in pair)).digest()
+            if digest not in places:
+                places[digest] = len(pairs)
+                pairs.append(pair)
+            found.append(places[digest])
+        return found
+
+    def rows(indices: list[list[int]]) -> Rows:
+        longest = max(len(each) for each in indices)
+        filled = [each + each[:1] * (longest - len(each)) for each in indices]
+        weights = [[float(place < len(each)) for place in range(longest)] for each in indices]
+        return Rows(jnp.asarray(filled, jnp.int32), jnp.asarray(weights, pairs[0][0].dtype))
+
+    train, held_out = (rows([index(fold[side]) for fold in folds]) for side in (0, 1))
+    neutral, expressive = (jnp.asarray(np.stack(each)) for each in zip(*pairs, strict=True))
+    return Folds(neutral, expressive, train, held_out)
 
 
 def static_and_traced(choice: Choice) -> tuple[Static, dict[str, float]]:
@@ -143,19 +177,7 @@ def _error(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _path_errors(
-    method: Method,
-    values: tuple[tuple[str, tuple[Any, ...]], ...],
-    neutral: jax.Array,
-    expressive: jax.Array,
-    held_out: jax.Array,
-    truth: jax.Array,
-) -> jax.Array:
-    """The same for all values of a path."""
-    assert method.fit_path is not None
-    path = method.fit_path(neutral, expressive, **dict(values))
-
-    def error(params: Any) -> jax.Array:
-        return jnp.mean((method.predict(params, held_out) - truth) ** 2) * len(truth)
-
-    return jax.lax.map(error, path)
+def shared_errors(method: Method, values: Values, folds: Folds) -> jax.Array:
+    """The same for all combinations of values, of each fold, by `Method.errors`."""
+    assert method.errors is not None
+    return method.errors(folds, **dict(values))

@@ -25,7 +25,7 @@ _KIND = "finished piece of an experiment"
 _VERSION = 2
 
 # The modules beside this one that determine results. What a script computes itself, it adds to `what`.
-_MODULES = ("cross_validation", "kept", "memory", "methods", "timing", "trials")
+_MODULES = ("cross_validation", "kept", "memory", "methods", "shared_errors", "timing", "trials")
 
 
 def recall_or_compute(

@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax import checks, displacement, masks, synthesis, warped_ridge as warped
+from experiments import shared_errors
+from experiments.shared_errors import Folds, planes
+from mlr_jax import checks, masks, synthesis, warped_ridge as warped
 from mlr_jax.baselines import (
     kernel_ridge as kernel,
     l0_omp as omp,
@@ -35,6 +37,8 @@ Learn = Literal["expression", "change"]
 _FOVEATED = tuple(masks.foveated(dilation=step, blur=step / 2) for step in (2, 3, 4))
 # Relative, at which the lasso is stopped.
 _DUALITY_GAP = 1e-4
+# Of warped ridge, besides its penalty.
+_WARPED = {"window": 5, "field_window": 9, "field_penalty": 1000.0}
 
 
 class GanSettings(NamedTuple):
@@ -77,8 +81,9 @@ class Method(NamedTuple):
       fit: (neutral, expressive, **hyper-parameters) -> params, a pytree of arrays; pure and jittable.
       predict: (params, neutral) -> predicted expressive pictures; pure and jittable.
       num_parameters: params -> how many numbers were learned.
-      fit_path: where one fit gives those for all values of the only hyper-parameter:
-        (neutral, expressive, its values as a tuple, by name) -> params, stacked along a new first axis.
+      errors: where candidates share work: (folds, **a tuple of values of each hyper-parameter) -> the errors
+        of all combinations, `(num_folds, *numbers of values)`, see `shared_errors`; pure and jittable. They
+        are those of one candidate fitted after the other, which is what is done where this is None.
       shortfall: params -> how they fall short of what was asked for, or None.
       render: (params, neutral, intensity, smoothing) -> pictures, for a method that moves pixels, so that an
         intensity does more than fade; see `render`.
@@ -89,7 +94,7 @@ class Method(NamedTuple):
     fit: Callable[..., Params]
     predict: Callable[[Params, jax.Array], jax.Array]
     num_parameters: Callable[[Params], int]
-    fit_path: Callable[..., Params] | None = None
+    errors: Callable[..., jax.Array] | None = None
     shortfall: Callable[[Params], str | None] = lambda params: None
     render: Callable[[Params, jax.Array, jax.Array, float], jax.Array] | None = None
     train: Callable[[Pairs, int, Path], tuple[Params, float]] | None = None
@@ -121,6 +126,7 @@ def masked_ridge(settings: Settings) -> Method:
         fit=partial(synthesis.fit, channels=settings.channel_mode),
         predict=synthesis.synthesize,
         num_parameters=_num_masked_parameters,
+        errors=partial(shared_errors.masked_ridge, channels=settings.channel_mode),
         shortfall=_unsolved,
     )
     return _learning(settings.learn, method)
@@ -176,15 +182,9 @@ def warped_ridge(settings: Settings) -> Method:
 
     It learns the expressive picture, whatever the other regressions learn.
     """
-    fit = partial(warped.fit, channels=settings.channel_mode)
-
-    def fit_path(neutral: jax.Array, expressive: jax.Array, *, penalty: tuple[float, ...]) -> Params:
-        fields = displacement.register(expressive, neutral)
-
-        def fit_one(penalty: jax.Array) -> Params:
-            return fit(neutral, expressive, fields=fields, penalty=penalty)
-
-        return jax.lax.map(fit_one, jnp.asarray(penalty, neutral.dtype))
+    options: dict[str, Any] = {"channels": settings.channel_mode, **_WARPED}
+    fit = partial(warped.fit, **options)
+    errors = partial(shared_errors.warped_ridge, **options)
 
     def render(params: Params, neutral: jax.Array, intensity: jax.Array, smoothing: float) -> jax.Array:
         return warped.synthesize(params, neutral, intensity=intensity, smoothing=smoothing)
@@ -195,7 +195,7 @@ def warped_ridge(settings: Settings) -> Method:
         num_field = len(params.field.bias) * int(np.sum(field.valid)) + params.field.bias.size
         return num_field + _num_masked_parameters(params.change) + params.tint.size
 
-    return Method(fit, warped.synthesize, num_parameters, fit_path, render=render)
+    return Method(fit, warped.synthesize, num_parameters, errors, render=render)
 
 
 def masked_lsrf(settings: Settings) -> Method:
@@ -210,7 +210,12 @@ def masked_lsrf(settings: Settings) -> Method:
 
         return _each_channel(fit_plane, neutral, expressive)
 
-    method = Method(fit, partial(_predict, lsrf), _num_sparse_parameters)
+    def errors(folds: Folds, **values: Any) -> jax.Array:
+        height, width = folds.neutral.shape[1:3]
+        of_plane = partial(shared_errors.masked_lsrf, height=height, width=width)
+        return shared_errors.of_planes(of_plane, folds, **values)
+
+    method = Method(fit, partial(_predict, lsrf), _num_sparse_parameters, errors)
     return _learning(settings.learn, method)
 
 
@@ -219,22 +224,12 @@ def l0_omp(settings: Settings) -> Method:
 
     Inputs are standardised, as for the lasso: both do much better so.
     """
-
-    def fit_path(neutral: jax.Array, expressive: jax.Array, *, num_nonzeros: tuple[int, ...]) -> Params:
-        fit = partial(omp.fit_path, num_nonzeros=num_nonzeros, standardize=True)
-        return _each_channel_path(fit, neutral, expressive)
-
     fit = partial(omp.fit, standardize=True)
-    return _of_planes(settings, omp, _num_sparse_parameters, fit=fit, fit_path=fit_path)
+    return _of_planes(settings, omp, _num_sparse_parameters, shared_errors.l0_omp, fit=fit)
 
 
 def l1_lasso(settings: Settings) -> Method:
     """Every output pixel from all input pixels, with a penalty that leaves few weights."""
-
-    def fit_path(neutral: jax.Array, expressive: jax.Array, *, alpha: tuple[float, ...]) -> Params:
-        alphas = np.asarray(alpha)
-        fit = partial(lasso.fit_path, alphas=alphas, standardize=True, tolerance=_DUALITY_GAP)
-        return _each_channel_path(fit, neutral, expressive)
 
     def num_parameters(params: lasso.L1Lasso) -> int:
         return _num_sparse_parameters(params.map)
@@ -248,7 +243,8 @@ def l1_lasso(settings: Settings) -> Method:
         return f"{outputs} have a duality gap above {_DUALITY_GAP:g}, up to {above.max():.1e}"
 
     fit = partial(lasso.fit, standardize=True, tolerance=_DUALITY_GAP)
-    method = _of_planes(settings, lasso, num_parameters, fit=fit, fit_path=fit_path)
+    errors = partial(shared_errors.l1_lasso, tolerance=_DUALITY_GAP)
+    method = _of_planes(settings, lasso, num_parameters, errors, fit=fit)
     return method._replace(shortfall=shortfall)
 
 
@@ -260,7 +256,7 @@ def l2_ridge(settings: Settings) -> Method:
         channels, num_outputs = params.intercept.shape
         return channels * num_outputs * (params.input_mean.shape[1] + 1)
 
-    return _of_planes(settings, ridge, num_parameters)
+    return _of_planes(settings, ridge, num_parameters, shared_errors.l2_ridge)
 
 
 def kernel_ridge(settings: Settings) -> Method:
@@ -271,15 +267,17 @@ def kernel_ridge(settings: Settings) -> Method:
     faces are centred first.
     """
 
+    def make(shape: str, width: float | jax.Array, variance: jax.Array) -> kernel.Kernel:
+        scale = jnp.maximum(width**2 * variance, jnp.finfo(variance.dtype).tiny)
+        return kernel.rbf(1 / (4 * scale)) if shape == "rbf" else kernel.polynomial(2, 1 / scale)
+
     def fit(neutral: jax.Array, expressive: jax.Array, *, shape: str, width: float, penalty: float) -> Params:
         def fit_plane(inputs: jax.Array, targets: jax.Array) -> Params:
             mean = inputs.mean(axis=0)
             centred = inputs - mean[None]
             # Two faces differ by twice the variance of one.
             variance = jnp.mean(jnp.sum(centred**2, axis=1))
-            scale = jnp.maximum(width**2 * variance, jnp.finfo(inputs.dtype).tiny)
-            function = kernel.rbf(1 / (4 * scale)) if shape == "rbf" else kernel.polynomial(2, 1 / scale)
-            return mean, kernel.fit(centred, targets, function, penalty)
+            return mean, kernel.fit(centred, targets, make(shape, width, variance), penalty)
 
         return _each_channel(fit_plane, neutral, expressive)
 
@@ -295,17 +293,19 @@ def kernel_ridge(settings: Settings) -> Method:
         arrays = (mean, regression.examples, regression.coefficients, regression.intercept)
         return sum(array.size for array in arrays)
 
-    return _learning(settings.learn, Method(fit, predict, num_parameters))
+    errors = partial(shared_errors.of_planes, partial(shared_errors.kernel_ridge, make=make))
+    return _learning(settings.learn, Method(fit, predict, num_parameters, errors))
 
 
 def reduced_rank(settings: Settings) -> Method:
     """Ridge regression of all pixels on all pixels by a matrix of low rank."""
-    return _of_planes(settings, low_rank, _num_factored_parameters)
+    return _of_planes(settings, low_rank, _num_factored_parameters, shared_errors.reduced_rank)
 
 
 def pca_ridge(settings: Settings) -> Method:
     """Ridge regression between principal components of the inputs and of the outputs."""
-    return _of_planes(settings, low_rank, _num_factored_parameters, fit=low_rank.fit_pca)
+    errors = shared_errors.pca_ridge
+    return _of_planes(settings, low_rank, _num_factored_parameters, errors, fit=low_rank.fit_pca)
 
 
 def pix2pix(settings: Settings) -> Method:
@@ -388,16 +388,17 @@ def _of_planes(
     settings: Settings,
     module: ModuleType,
     num_parameters: Callable[[Params], int],
+    plane_errors: Callable[..., jax.Array],
     *,
     fit: Callable[..., Params] | None = None,
-    fit_path: Callable[..., Params] | None = None,
 ) -> Method:
     """A regression of flattened pictures, used on each colour channel on its own."""
 
     def fit_pictures(neutral: jax.Array, expressive: jax.Array, **choice: Any) -> Params:
         return _each_channel(partial(fit or module.fit, **choice), neutral, expressive)
 
-    method = Method(fit_pictures, partial(_predict, module), num_parameters, fit_path)
+    errors = partial(shared_errors.of_planes, plane_errors)
+    method = Method(fit_pictures, partial(_predict, module), num_parameters, errors)
     return _learning(settings.learn, method)
 
 
@@ -445,31 +446,25 @@ def _learning(learn: Learn, method: Method) -> Method:
     def fit(neutral: jax.Array, expressive: jax.Array, **choice: Any) -> Params:
         return method.fit(neutral, expressive - neutral, **choice)
 
-    def fit_path(neutral: jax.Array, expressive: jax.Array, **values: Any) -> Params:
-        assert method.fit_path is not None
-        return method.fit_path(neutral, expressive - neutral, **values)
+    def errors(folds: Folds, **values: Any) -> jax.Array:
+        assert method.errors is not None
+        return method.errors(folds._replace(expressive=folds.expressive - folds.neutral), **values)
 
     def predict(params: Params, neutral: jax.Array) -> jax.Array:
         return neutral + method.predict(params, neutral)
 
-    return method._replace(fit=fit, predict=predict, fit_path=method.fit_path and fit_path)
+    return method._replace(fit=fit, predict=predict, errors=method.errors and errors)
 
 
 def _each_channel(fit: Callable[..., Params], neutral: jax.Array, expressive: jax.Array) -> Params:
     """Fits one channel after the other: the data of a single one may be all that memory holds."""
-    return jax.lax.map(lambda planes: fit(*planes), (_planes(neutral), _planes(expressive)))
-
-
-def _each_channel_path(fit: Callable[..., Params], neutral: jax.Array, expressive: jax.Array) -> Params:
-    """The same for a path: its axis comes first, then the channels."""
-    paths = _each_channel(fit, neutral, expressive)
-    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), paths)
+    return jax.lax.map(lambda both: fit(*both), (planes(neutral), planes(expressive)))
 
 
 def _predict_each_channel(
     predict: Callable[[Params, jax.Array], jax.Array], params: Params, neutral: jax.Array
 ) -> jax.Array:
-    outputs = jax.lax.map(lambda each: predict(*each), (params, _planes(neutral)))
+    outputs = jax.lax.map(lambda each: predict(*each), (params, planes(neutral)))
     return jnp.moveaxis(outputs, 0, -1).reshape(neutral.shape)
 
 
@@ -501,13 +496,8 @@ def _unsolved(model: synthesis.ExpressionModel) -> str | None:
 
 
 def _num_sparse_parameters(params: SparseLinear) -> int:
-    return int(jnp.sum(params.mask.valid)) + params.linear.bias.size
+    return int(np.sum(params.mask.valid)) + params.linear.bias.size
 
 
 def _num_factored_parameters(params: FactoredLinear) -> int:
     return params.input_mean.size + params.intercept.size + sum(factor.size for factor in params.factors)
-
-
-def _planes(pictures: jax.Array) -> jax.Array:
-    """(num, height, width, channels) -> (channels, num, height * width)."""
-    return jnp.moveaxis(pictures, -1, 0).reshape(pictures.shape[-1], len(pictures), -1)

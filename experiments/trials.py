@@ -32,8 +32,9 @@ HEADER = (
     "choice",
 )
 
-# Below so many numbers in the training pictures no method needs a gigabyte, and asking takes time.
-_MANY_NUMBERS = 2**20
+# Below so many numbers in the training pictures no method needs a gigabyte (the lasso takes most, 50 bytes for
+# each number), and asking takes a compilation of what may never be run.
+_MANY_NUMBERS = 2**23
 
 
 class Trial(NamedTuple):
@@ -137,7 +138,7 @@ def choose(
     """
     parts = _folds(train, seed, num_folds)
     tried = cross_validation.possible(method, grid, parts)
-    problem = memory_problem(method, tried, train)
+    problem = memory_problem(method, tried, train, parts)
     if problem:
         raise checks.InputError(f"{name} {problem}")
     return cross_validation.select(name, method, tried, parts)
@@ -168,8 +169,17 @@ def words(choice: Choice) -> str:
     return " ".join(f"{key}={_text(value)}" for key, value in choice.items())
 
 
-def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str | None:
-    """Says so if a method would not fit into memory: it would be killed in the middle of its work."""
+def memory_problem(
+    method: Method, tried: Sequence[Choice], train: Pairs, parts: Sequence[cross_validation.Fold] = ()
+) -> str | None:
+    """Says so if a method would not fit into memory: it would be killed in the middle of its work.
+
+    Args:
+      method: that is to be fitted.
+      tried: the candidates.
+      train: the pairs.
+      parts: the folds on which the candidates will be compared, if they will.
+    """
     height, width, _ = train.neutral.shape[1:]
     available = memory.available_bytes()
     if available is None or train.neutral.size < _MANY_NUMBERS:
@@ -179,9 +189,13 @@ def memory_problem(method: Method, tried: Sequence[Choice], train: Pairs) -> str
     static, traced = cross_validation.static_and_traced(cross_validation.largest(tried))
     compiled, _ = timing.compile_ahead(_fit, (method, static), traced, *arrays)
     needed = memory.compiled_bytes(compiled)
-    if method.fit_path is not None and len(tried) > 1:
-        path = partial(method.fit_path, **cross_validation.columns(tried))
-        needed = max(needed, memory.needed_bytes(path, *arrays))
+    if method.errors is not None and parts and len(tried) > 1:
+        shared, _ = timing.compile_ahead(
+            cross_validation.shared_errors,
+            (method, cross_validation.distinct(tried)),
+            cross_validation.gather(parts),
+        )
+        needed = max(needed, memory.compiled_bytes(shared))
     if needed <= available:
         return None
     return (
@@ -240,24 +254,24 @@ def _measure(name: str, method: Method, params: Params, test: Pairs, num_picture
     shown = params, jnp.asarray(test.neutral)
     predict, predict_compile = timing.compile_ahead(_predict, (method,), *shown)
     pictures, predict_seconds = timing.run(predict, *shown)
-    if not np.isfinite(pictures).all():
+    if not np.isfinite(np.asarray(pictures)).all():
         raise checks.InputError(
             f"{name} has no finite solution on these pairs in {pictures.dtype}; its systems are singular, "
             "or a number is too large for it; more regularisation may help"
         )
-    truth = jnp.asarray(test.expressive)
-    errors = np.asarray(metrics.mse(pictures, truth))
+    measured = {key: np.asarray(each) for key, each in _measures(pictures, test.expressive).items()}
+    errors = measured["mse"]
     row = {
         "method": name,
         "mse": float(errors.mean()),
-        "psnr": float(metrics.psnr(pictures, truth).mean()),
-        "ssim": float(metrics.ssim(pictures, truth).mean()),
-        "sharpness": float(np.median(metrics.sharpness(pictures, truth))),
+        "psnr": float(measured["psnr"].mean()),
+        "ssim": float(measured["ssim"].mean()),
+        "sharpness": float(np.median(measured["sharpness"])),
         "num_parameters": method.num_parameters(params),
         "predict_seconds": predict_seconds,
         "compile_seconds": predict_compile,
     }
-    shown = np.clip(np.asarray(pictures[:num_pictures]), 0, 1)
+    shown = np.clip(np.asarray(pictures)[:num_pictures], 0, 1)
     return Trial(
         row,
         test.subjects,
@@ -281,6 +295,13 @@ def _fit(
 @partial(jax.jit, static_argnums=0)
 def _predict(method: Method, params: Params, neutral: jax.Array) -> jax.Array:
     return method.predict(params, neutral)
+
+
+@jax.jit
+def _measures(pictures: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+    """One program for all measures, and for all methods."""
+    measures = (metrics.mse, metrics.psnr, metrics.ssim, metrics.sharpness)
+    return {measure.__name__: measure(pictures, truth) for measure in measures}
 
 
 def _as_file(trial: Trial) -> ArrayFile:

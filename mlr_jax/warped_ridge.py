@@ -215,12 +215,7 @@ def fit_fields(
     Returns:
       For `predict_fields`; see `WarpedModel`.
     """
-    neutral = jnp.asarray(neutral)
-    inputs = small_faces(neutral)
-    targets = displacement.resize(fields, (FIELD_SIZE, FIELD_SIZE)) / FIELD_SIZE
-    if mirrored:
-        inputs = jnp.concatenate([inputs, small_faces(neutral[:, :, ::-1])])
-        targets = jnp.concatenate([targets, displacement.mirror(targets)])
+    inputs, targets = field_examples(neutral, fields, mirrored=mirrored)
     if len(window.offsets) > len(inputs):
         return window_dual.fit(inputs, targets, window, penalty, penalize_bias=False)
     statistics = window_statistics.init(
@@ -234,6 +229,23 @@ def fit_fields(
     )
     statistics = window_statistics.update(statistics, inputs, targets)
     return window_statistics.solve(statistics, window, penalty, penalize_bias=False)
+
+
+def field_examples(
+    neutral: ArrayLike, fields: ArrayLike, *, mirrored: bool = True
+) -> tuple[jax.Array, jax.Array]:
+    """What `fit_fields` learns from; arguments as there.
+
+    Returns:
+      `(inputs, targets)`, small grey faces and fields in parts of the side, mirrored ones after all others.
+    """
+    neutral = jnp.asarray(neutral)
+    inputs = small_faces(neutral)
+    targets = displacement.resize(fields, (FIELD_SIZE, FIELD_SIZE)) / FIELD_SIZE
+    if mirrored:
+        inputs = jnp.concatenate([inputs, small_faces(neutral[:, :, ::-1])])
+        targets = jnp.concatenate([targets, displacement.mirror(targets)])
+    return inputs, targets
 
 
 def fit_change(

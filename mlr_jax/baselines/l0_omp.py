@@ -181,7 +181,7 @@ def pursue(atoms: jax.Array, allowed: jax.Array, target: jax.Array, num_nonzeros
     return pursuit._replace(triangle=pursuit.triangle.T)
 
 
-def solve(pursuit: Pursuit, num_nonzeros: int) -> jax.Array:
+def solve(pursuit: Pursuit, num_nonzeros: int | jax.Array) -> jax.Array:
     """Returns the weights `(steps,)` of the least squares problem on the first `num_nonzeros` steps."""
     steps = jnp.arange(len(pursuit.products))
 
@@ -191,6 +191,12 @@ def solve(pursuit: Pursuit, num_nonzeros: int) -> jax.Array:
         return jnp.where(steps == k, weight, weights), None
 
     return jax.lax.scan(substitute, jnp.zeros_like(pursuit.products), steps, reverse=True)[0]
+
+
+def default_batch_size(atoms: jax.Array, num_outputs: int, num_nonzeros: int) -> int:
+    """Returns how many outputs to pursue at once, all from the same atoms `(num_atoms, num_examples)`."""
+    numbers = 3 * atoms.shape[0] + 3 * num_nonzeros * atoms.shape[1]
+    return batching.default_batch_size(num_outputs, numbers, atoms.dtype, at_least=32)
 
 
 @partial(jax.jit, static_argnames=("num_nonzeros", "standardize", "batch_size"))
@@ -205,19 +211,17 @@ def _fit_path(
     input_mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
     scale = sparse_linear.input_scale(inputs, standardize=standardize)
     atoms = (sparse_linear.centre(inputs) / scale[None]).T
-    num_atoms, num_examples = atoms.shape
     longest = max(num_nonzeros)
 
     # Rematerialised, so that a gradient too needs the memory of one batch only.
     @partial(jax.checkpoint, prevent_cse=False)
     def fit_output(target: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        pursuit = pursue(atoms, jnp.ones(num_atoms, bool), target, longest)
+        pursuit = pursue(atoms, jnp.ones(len(atoms), bool), target, longest)
         weights = jnp.stack([solve(pursuit, number) for number in num_nonzeros])
         return pursuit.taken, pursuit.valid, weights
 
     if batch_size is None:
-        numbers = 3 * num_atoms + 3 * longest * num_examples
-        batch_size = batching.default_batch_size(targets.shape[1], numbers, atoms.dtype, at_least=32)
+        batch_size = default_batch_size(atoms, targets.shape[1], longest)
     centred = sparse_linear.centre(targets).T
     indices, valid, weights = jax.lax.map(fit_output, centred, batch_size=batch_size)
 

@@ -207,25 +207,21 @@ def _fit_path(
     standardize: bool,
     batch_size: int | None,
 ) -> L1Lasso:
-    num_examples, num_inputs = inputs.shape
-    num_outputs, slots = targets.shape[1], min(inputs.shape)
+    num_examples, num_outputs = targets.shape
     input_mean, target_mean = inputs.mean(axis=0), targets.mean(axis=0)
     scale = sparse_linear.input_scale(inputs, standardize=standardize)
     features = ((inputs - input_mean[None]) / scale[None]).T
     centred = (targets - target_mean[None]).T
     levels = num_examples * alphas
-    if batch_size is None:
-        numbers = 4 * num_inputs + 2 * slots * (slots + num_examples)
-        # The inputs themselves are read for every batch and step.
-        batch_size = batching.default_batch_size(num_outputs, numbers, inputs.dtype, at_least=64)
-    batch_size = min(batch_size, num_outputs)
+    batch_size = min(batch_size or default_batch_size(features, num_outputs), num_outputs)
 
     # The walk finds the support, which has no derivative; what has one is the solution on it.
-    found = _walk_all(
-        *jax.lax.stop_gradient((features, centred, levels)), tolerance, max_iterations, batch_size
+    taken, signs, weights, gap, iterations = walk(
+        *jax.lax.stop_gradient((features, centred, levels)),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        batch_size=batch_size,
     )
-    # (num_outputs, num_alphas, ...) -> (num_alphas, num_outputs, ...)
-    taken, signs, weights, gap, iterations = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), found)
 
     def at_level(solutions: tuple[jax.Array, ...]) -> jax.Array:
         level, *outputs = solutions
@@ -244,24 +240,16 @@ def _fit_path(
     return L1Lasso(linear, gap, iterations)
 
 
-class _Lane(NamedTuple):
-    """One of the outputs that are walked side by side.
+class Solutions(NamedTuple):
+    """Of all outputs at all levels, each `(num_levels, num_outputs, ...)`.
 
     Attributes:
-      output: int32 (), which one; `num_outputs` or more in a lane that is out of work.
-      target: `(num_examples,)`.
-      goal: int32 (), which of the levels it is on its way to.
-      walk: where it is.
+      features: int32 `(..., slots)`, the inputs of the support.
+      signs: `(..., slots)`, of their weights, 0 in empty slots.
+      weights: `(..., slots)`, of inputs that are scaled, 0 in empty slots.
+      gap: as in `L1Lasso`; 0 where none was asked for.
+      iterations: int32, kinks that were passed.
     """
-
-    output: jax.Array
-    target: jax.Array
-    goal: jax.Array
-    walk: _Walk
-
-
-class _Solutions(NamedTuple):
-    """What was found, each `(num_outputs, num_levels, ...)`: as in `_Walk`, and the gap."""
 
     features: jax.Array
     signs: jax.Array
@@ -270,24 +258,92 @@ class _Solutions(NamedTuple):
     iterations: jax.Array
 
 
+def walk(
+    features: jax.Array,
+    targets: jax.Array,
+    levels: jax.Array,
+    *,
+    tolerance: ArrayLike,
+    max_iterations: ArrayLike | None = None,
+    batch_size: int | None = None,
+    certified: bool = True,
+) -> Solutions:
+    """Walks along the paths of all outputs.
+
+    Args:
+      features: `(num_inputs, num_examples)`, centred and scaled. Examples that are not to count are 0.
+      targets: `(num_outputs, num_examples)`, centred.
+      levels: `(num_levels,)`, alpha times the number of examples, from the largest to the smallest.
+      tolerance: as in `fit`.
+      max_iterations: as in `fit`.
+      batch_size: as in `fit`.
+      certified: whether solutions are freed of the rounding on their way, and their gaps are computed.
+        Without, which is what a comparison of penalties needs, the walk takes two thirds of the time.
+
+    Returns:
+      The solutions.
+    """
+    slots, num_outputs = min(features.shape), len(targets)
+    if batch_size is None:
+        batch_size = default_batch_size(features, num_outputs)
+    if max_iterations is None:
+        max_iterations = 20 * slots
+    found = _walk_all(
+        features, targets, levels, tolerance, max_iterations, min(batch_size, num_outputs), certified
+    )
+    # (num_outputs, num_levels, ...) -> (num_levels, num_outputs, ...)
+    return Solutions(*(jnp.swapaxes(leaf, 0, 1) for leaf in found))
+
+
+def default_batch_size(features: jax.Array, num_outputs: int) -> int:
+    """Returns how many outputs to walk with at once, all on the same features."""
+    slots = min(features.shape)
+    numbers = 4 * features.shape[0] + 2 * slots * (slots + features.shape[1])
+    # The inputs themselves are read for every batch and step.
+    return batching.default_batch_size(num_outputs, numbers, features.dtype, at_least=64)
+
+
+class _Lane(NamedTuple):
+    """One of the outputs that are walked side by side.
+
+    Attributes:
+      output: int32 (), which one; `num_outputs` or more in a lane that is out of work.
+      target: `(num_examples,)`.
+      goal: int32 (), which of the levels it is on its way to.
+      goes_on: bool (), whether it has not come there yet. Kept, since what is computed where it is used, in
+        several places, may be rounded to several answers, and a lane that is neither there nor goes on stays
+        for ever.
+      walk: where it is.
+    """
+
+    output: jax.Array
+    target: jax.Array
+    goal: jax.Array
+    goes_on: jax.Array
+    walk: _Walk
+
+
 def _walk_all(
     features: jax.Array,
     targets: jax.Array,
     levels: jax.Array,
-    tolerance: jax.Array,
-    max_iterations: jax.Array,
+    tolerance: ArrayLike,
+    max_iterations: ArrayLike,
     num_lanes: int,
-) -> _Solutions:
+    certified: bool,
+) -> Solutions:
     """All outputs' paths. Their lengths differ widely, so a lane that is done takes the next output."""
     (num_outputs, num_examples), num_levels, slots = targets.shape, len(levels), min(features.shape)
     dtype = features.dtype
     tiny = jnp.finfo(dtype).tiny
+    bounds = _bounds(features)
 
-    def start(target: jax.Array) -> _Walk:
-        products = matmul(features, target)
-        return _Walk(
-            level=jnp.max(jnp.abs(products) / bounds),
-            products=products,
+    def start(output: jax.Array) -> _Lane:
+        """A lane before its first step; level and products follow from the residual."""
+        target = targets[jnp.minimum(output, num_outputs - 1)]
+        state = _Walk(
+            level=jnp.zeros((), dtype),
+            products=jnp.zeros(len(features), dtype),
             residual=target,
             status=jnp.full(len(features), _FREE, jnp.int8),
             weights=jnp.zeros(slots, dtype),
@@ -298,8 +354,14 @@ def _walk_all(
             left=jnp.int32(-1),
             iterations=jnp.int32(0),
         )
+        return _Lane(output, target, jnp.int32(0), jnp.bool_(True), state)
 
-    bounds = _bounds(features)
+    def begin(lane: _Lane, is_new: jax.Array) -> _Lane:
+        """The lane with the products of its residual, and where they begin, its level."""
+        products = matmul(lane.walk.residual, features.T)
+        level = jnp.where(is_new, jnp.max(jnp.abs(products) / bounds), lane.walk.level)
+        lane = lane._replace(walk=lane.walk._replace(products=products, level=level))
+        return lane._replace(goes_on=goes_on(lane))
 
     def goal_of(lane: _Lane) -> jax.Array:
         return levels[jnp.minimum(lane.goal, num_levels - 1)]
@@ -319,56 +381,73 @@ def _walk_all(
             & (gap_of(lane, lane.walk.level) > enough)
             & (lane.walk.iterations < max_iterations)
             & (lane.output < num_outputs)
+            & (lane.goal < num_levels)
         )
 
-    def advance(lane: _Lane) -> _Lane:
-        walk, moved = lane.walk, _step(features, bounds, goal_of(lane), lane.walk)
-        active = goes_on(lane)
-        return lane._replace(walk=jax.tree.map(lambda new, old: jnp.where(active, new, old), moved, walk))
+    def advance(lane: _Lane, active: jax.Array) -> _Lane:
+        lane = lane._replace(walk=_step(features, bounds, goal_of(lane), lane.walk, active))
+        return lane._replace(goes_on=goes_on(lane))
 
-    def certify(lane: _Lane) -> tuple[_Lane, jax.Array, jax.Array]:
-        """The lane without the rounding on its way; the weights to return, and their gap."""
+    def keep(solutions: Solutions, lanes: _Lane, there: jax.Array, found: Solutions) -> Solutions:
+        place = jnp.where(there, lanes.output, num_outputs), lanes.goal
+        return jax.tree.map(lambda whole, part: whole.at[place].set(part, mode="drop"), solutions, found)
+
+    def pass_goals(_: int, state: tuple[_Lane, Solutions]) -> tuple[_Lane, Solutions]:
+        """A step, after what is at its goal is kept as it is, and goes on to the next one."""
+        lanes, solutions = state
+        there = ~lanes.goes_on
+        walks = lanes.walk
+        gap = jnp.zeros(num_lanes, dtype)
+        found = Solutions(walks.features, walks.signs, walks.weights, gap, walks.iterations)
+        solutions = keep(solutions, lanes, there & (lanes.goal < num_levels), found)
+        lanes = lanes._replace(goal=jnp.minimum(lanes.goal + there, num_levels))
+        return jax.vmap(lambda lane: advance(lane, lane.goal < num_levels))(lanes), solutions
+
+    def stop_at_goals(_: int, lanes: _Lane) -> _Lane:
+        return jax.vmap(lambda lane: advance(lane, lane.goes_on))(lanes)
+
+    def certify(lane: _Lane) -> tuple[jax.Array, jax.Array]:
+        """The weights to return, and their gap."""
+        weights, residual = _correct(lane.walk, lane.target, lane.walk.signs)
+        exact = lane._replace(walk=lane.walk._replace(weights=weights, residual=residual))
+        largest = jnp.max(jnp.abs(matmul(residual, features.T)))
+        gap = jnp.maximum(gap_of(exact, largest), 0)
+        return weights, gap / jnp.maximum(jnp.sum(lane.target**2) / 2, tiny)
+
+    def correct(lane: _Lane) -> _Lane:
+        """The lane without the rounding on its way, but for its products."""
         walk = lane.walk
         weights, residual = _correct(walk, lane.target, walk.signs * bounds[walk.features])
-        walk = walk._replace(weights=weights, residual=residual, products=matmul(features, residual))
-        weights, residual = _correct(walk, lane.target, walk.signs)
-        lane = lane._replace(walk=walk)
-        exact = lane._replace(walk=walk._replace(weights=weights, residual=residual))
-        largest = jnp.max(jnp.abs(matmul(features, residual)))
-        gap = jnp.maximum(gap_of(exact, largest), 0)
-        return lane, weights, gap / jnp.maximum(jnp.sum(lane.target**2) / 2, tiny)
+        return lane._replace(walk=walk._replace(weights=weights, residual=residual))
 
-    def renew(lane: _Lane, finished: jax.Array, output: jax.Array) -> _Lane:
-        """The lane itself, or one that starts with another output."""
-        target = targets[jnp.minimum(output, num_outputs - 1)]
-        other = _Lane(output, target, jnp.int32(0), start(target))
-        return jax.tree.map(lambda new, old: jnp.where(finished, new, old), other, lane)
-
-    def run(
-        state: tuple[_Lane, jax.Array, _Solutions],
-    ) -> tuple[_Lane, jax.Array, _Solutions]:
+    def run(state: tuple[_Lane, jax.Array, Solutions]) -> tuple[_Lane, jax.Array, Solutions]:
         lanes, upcoming, solutions = state
-        before = lanes.walk.iterations
-        lanes = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, lambda _, each: jax.vmap(advance)(each), lanes)
-        # Not `goes_on` once more: compiled apart, it may round to another answer, and neither would move on.
-        done = lanes.walk.iterations - before < _STEPS_BETWEEN_CHECKS
-        lanes, weights, gap = jax.vmap(certify)(lanes)
-        walks = lanes.walk
-        found = _Solutions(walks.features, walks.signs, weights, gap, walks.iterations)
-        place = jnp.where(done, lanes.output, num_outputs), lanes.goal
-        solutions = jax.tree.map(lambda whole, part: whole.at[place].set(part, mode="drop"), solutions, found)
-        lanes = lanes._replace(goal=lanes.goal + done)
-        finished = done & (lanes.goal >= num_levels)
+        if certified:
+            lanes = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, stop_at_goals, lanes)
+            done = ~lanes.goes_on
+            lanes = jax.vmap(correct)(lanes)
+            weights, gap = jax.vmap(certify)(lanes)
+            walks = lanes.walk
+            found = Solutions(walks.features, walks.signs, weights, gap, walks.iterations)
+            solutions = keep(solutions, lanes, done, found)
+            lanes = lanes._replace(goal=lanes.goal + done)
+        else:
+            lanes, solutions = jax.lax.fori_loop(0, _STEPS_BETWEEN_CHECKS, pass_goals, (lanes, solutions))
+            lanes = jax.vmap(correct)(lanes)
+        finished = lanes.goal >= num_levels
         outputs = upcoming + jnp.cumsum(finished, dtype=jnp.int32) - 1
-        lanes = jax.vmap(renew)(lanes, finished, outputs)
+        others = jax.vmap(start)(jnp.minimum(outputs, num_outputs))
+
+        def renew(lane: _Lane, other: _Lane, is_new: jax.Array) -> _Lane:
+            return begin(jax.tree.map(lambda new, old: jnp.where(is_new, new, old), other, lane), is_new)
+
+        lanes = jax.vmap(renew)(lanes, others, finished)
         return lanes, upcoming + jnp.sum(finished, dtype=jnp.int32), solutions
 
     first = jnp.arange(num_lanes, dtype=jnp.int32)
-    lanes = jax.vmap(lambda output: _Lane(output, targets[output], jnp.int32(0), start(targets[output])))(
-        first
-    )
+    lanes = jax.vmap(lambda output: begin(start(output), jnp.bool_(True)))(first)
     shape = (num_outputs, num_levels)
-    solutions = _Solutions(
+    solutions = Solutions(
         jnp.zeros((*shape, slots), jnp.int32),
         jnp.zeros((*shape, slots), dtype),
         jnp.zeros((*shape, slots), dtype),
@@ -402,8 +481,11 @@ def _correct(state: _Walk, target: jax.Array, bounds: jax.Array) -> tuple[jax.Ar
     return weights, target - matmul(weights, state.atoms)
 
 
-def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) -> _Walk:
-    """Lowers the level to the next kink, where an input enters or leaves the support, or to `end`."""
+def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk, active: jax.Array) -> _Walk:
+    """Lowers the level to the next kink, where an input enters or leaves the support, or to `end`.
+
+    Nothing changes unless `active`.
+    """
     eps = jnp.finfo(features.dtype).eps
     places, slots = jnp.arange(len(features)), jnp.arange(len(state.weights))
     filled = state.signs != 0
@@ -412,7 +494,8 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     direction = _solve_gram(state, state.signs * bounds[state.features])
     direction = jnp.where(filled, direction, 0)
     fitted = matmul(direction, state.atoms)
-    rates = matmul(features, fitted)
+    # The long axis last: as a product of the inputs with all lanes, it would be transposed afterwards.
+    rates = matmul(fitted, features.T)
 
     # How far until the product of a free input is at its bound,
     upper, lower, bound = bounds - rates, bounds + rates, state.level * bounds
@@ -423,7 +506,8 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     until_upper = jnp.where(has_left & (state.products > 0), jnp.inf, until_upper)
     until_lower = jnp.where(has_left & (state.products < 0), jnp.inf, until_lower)
     until = jnp.maximum(jnp.minimum(until_upper, until_lower), 0)
-    until = jnp.where(state.status == _FREE, until, jnp.inf)
+    # Written out once, instead of anew for each of its readers.
+    until = jax.lax.optimization_barrier(jnp.where(state.status == _FREE, until, jnp.inf))
     entering = search.argmin(until)
     # or a weight is 0 on its way to the other sign; at once, if several inputs came at the same level.
     turns = state.signs * direction < 0
@@ -433,10 +517,14 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     until_end = state.level - jnp.minimum(end, state.level)
     length = jnp.minimum(jnp.minimum(until[entering], until_zero[leaving]), until_end)
     ends = until_end <= length
-    leaves = ~ends & (until_zero[leaving] <= length)
-    enters = ~ends & ~leaves
-    products = state.products - length * rates
-    weights = state.weights + length * direction
+    leaves = active & ~ends & (until_zero[leaving] <= length)
+    enters = active & ~ends & ~leaves
+
+    def moved(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(active, new, old)
+
+    products = moved(state.products - length * rates, state.products)
+    weights = moved(state.weights + length * direction, state.weights)
 
     # The inverse loses a row and column, or gains one by its Schur complement.
     out = leaves & (slots == leaving)
@@ -459,17 +547,17 @@ def _step(features: jax.Array, bounds: jax.Array, end: jax.Array, state: _Walk) 
     entered = jnp.where(independent, jnp.int8(_TAKEN), jnp.int8(_DEPENDENT))
     status = jnp.where(enters & (places == entering), entered, status)
     return _Walk(
-        level=jnp.where(ends, jnp.minimum(end, state.level), state.level - length),
+        level=moved(jnp.where(ends, jnp.minimum(end, state.level), state.level - length), state.level),
         products=products,
-        residual=state.residual - length * fitted,
+        residual=moved(state.residual - length * fitted, state.residual),
         status=status,
         weights=jnp.where(kept, weights, 0),
         signs=jnp.where(into, jnp.sign(products[entering]), jnp.where(kept, state.signs, 0)),
         features=jnp.where(into, entering, state.features),
         atoms=jnp.where(into[:, None], atom[None], jnp.where(kept[:, None], state.atoms, 0)),
         inverse=jnp.where(kept[:, None] & kept[None], inverse, 0),
-        left=jnp.where(leaves, left, -1),
-        iterations=state.iterations + 1,
+        left=moved(jnp.where(leaves, left, -1), state.left),
+        iterations=state.iterations + active,
     )
 
 

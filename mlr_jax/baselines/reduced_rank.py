@@ -93,12 +93,12 @@ def _check_rank(where: str, name: str, rank: int, limit: int) -> None:
 @partial(jax.jit, static_argnames=("rank",))
 def _fit(inputs: jax.Array, targets: jax.Array, penalty: jax.Array, *, rank: int) -> FactoredLinear:
     input_mean, intercept = inputs.mean(axis=0), targets.mean(axis=0)
-    left, values, right = _svd(inputs - input_mean[None])
+    left, values, right = thin_svd(inputs - input_mean[None])
     # W = V (S^2 + lambda)^-1 S U^T T; its fitted values, and the penalty's, are those of `shrunk`.
     squares = values**2 + penalty
     coordinates = matmul(left.T, targets - intercept[None])
     shrunk = (values / jnp.sqrt(squares))[:, None] * coordinates
-    basis = _svd(shrunk)[2][:rank]
+    basis = thin_svd(shrunk)[2][:rank]
     encoder = matmul(right.T, (values / squares)[:, None] * matmul(coordinates, basis.T))
     return FactoredLinear(input_mean, (encoder, basis), intercept)
 
@@ -108,23 +108,26 @@ def _fit_pca(
     inputs: jax.Array, targets: jax.Array, penalty: jax.Array, *, input_rank: int, output_rank: int
 ) -> FactoredLinear:
     input_mean, intercept = inputs.mean(axis=0), targets.mean(axis=0)
-    left, values, right = _svd(inputs - input_mean[None])
+    left, values, right = thin_svd(inputs - input_mean[None])
     left, values, right = left[:, :input_rank], values[:input_rank], right[:input_rank]
     centred = targets - intercept[None]
-    basis = _svd(centred)[2][:output_rank]
+    basis = thin_svd(centred)[2][:output_rank]
     scores = matmul(left.T, matmul(centred, basis.T))
     between = (values / (values**2 + penalty))[:, None] * scores
     return FactoredLinear(input_mean, (right.T, between, basis), intercept)
 
 
-def _svd(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def thin_svd(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The thin singular value decomposition of a matrix whose sides differ much, as faces by pixels do.
 
     By the eigenvectors of the smaller Gram matrix, in a tenth of the time. That cannot tell singular values
     below the root of the precision, over the largest, from 0, so these are 0, and so are their right vectors.
+
+    Returns:
+      `(left, values, right)`, of which the matrix is the product; the values fall.
     """
     if matrix.shape[0] > matrix.shape[1]:
-        right, values, left = _svd(matrix.T)
+        right, values, left = thin_svd(matrix.T)
         return left.T, values, right.T
     left = jnp.linalg.eigh(matmul(matrix, matrix.T))[1][:, ::-1]
     scores = matmul(left.T, matrix)

@@ -31,30 +31,47 @@ def predict(params: SparseLinear, inputs: ArrayLike) -> jax.Array:
     return masked_ridge.predict(params.linear, inputs, params.mask)
 
 
-def input_scale(inputs: jax.Array, *, standardize: bool) -> jax.Array:
+def input_scale(inputs: jax.Array, *, standardize: bool, weights: jax.Array | None = None) -> jax.Array:
     """What to divide inputs by before they are compared: their standard deviation, or 1.
 
     Args:
       inputs: `(num_examples, num_inputs)`.
       standardize: whether they are scaled at all. An input that is constant but for rounding never is.
+      weights: as in `mean`.
 
     Returns:
       `(num_inputs,)`.
     """
     if not standardize:
         return jnp.ones_like(inputs[0])
-    variance = jnp.var(inputs, axis=0)
+    variance = mean((inputs - mean(inputs, weights)[None]) ** 2, weights)
     rounding = 10 * jnp.finfo(inputs.dtype).eps * jnp.max(jnp.abs(inputs), axis=0)
     varies = variance > rounding**2
     return jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1)), 1)
 
 
-def centre(values: jax.Array) -> jax.Array:
+def mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """Returns the means `(num,)` of `(num_examples, num)` values.
+
+    Args:
+      values: of all examples.
+      weights: `(num_examples,)`, 0 for an example that is not to count, and 1 for all others, so that sets
+        of examples of different sizes share one shape. All count if None.
+    """
+    if weights is None:
+        return values.mean(axis=0)
+    return jnp.sum(weights[:, None] * values, axis=0) / jnp.sum(weights)
+
+
+def centre(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     """Returns `(num_examples, num)` values minus their means; 0 where they are constant but for rounding.
 
     What is left of a constant by rounding would otherwise be explained, or explain, like anything else.
+    Examples of weight 0 become 0.
     """
-    centred = values - values.mean(axis=0)[None]
+    centred = values - mean(values, weights)[None]
+    if weights is not None:
+        centred = weights[:, None] * centred
     rounding = 10 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=0)
     varies = jnp.max(jnp.abs(centred), axis=0) > rounding
     return jnp.where(varies[None], centred, 0)

@@ -36,16 +36,16 @@ def results(folder: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def small_run(tmp_path_factory) -> tuple[Path, str]:
-    """A run on a few small synthetic faces, with the published values: its folder and its output."""
+def small_run(tmp_path_factory) -> tuple[Path, str, str]:
+    """A run on a few small synthetic faces, with the published values: its folder, and what was printed."""
     folder = tmp_path_factory.mktemp("run") / "made" / "here"
     done = run("--num_subjects=44", "--image_size=16", f"--output_dir={folder}", "--seed=3", "--select=fixed")
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    return folder, done.stdout, done.stderr
 
 
 def test_writes_the_table(small_run):
-    folder, output = small_run
+    folder, output, _ = small_run
     assert (folder / "results.csv").read_text().startswith(HEADER + ",")
     rows = results(folder)
     assert list(rows) == USUAL
@@ -56,6 +56,22 @@ def test_writes_the_table(small_run):
         assert float(row["fit_seconds"]) >= 0
         assert name in output
     assert rows["copy_input"]["num_parameters"] == "0"
+
+
+def test_rows_appear_the_quick_methods_first(small_run):
+    """Above the progress bar; the tables have the methods in the usual order, nevertheless."""
+    folder, output, errors = small_run
+    shown, tabulated = (
+        [line.split() for line in text.replace("\r", "\n").splitlines() if line.split(" ")[0] in USUAL]
+        for text in (errors, output)
+    )
+    rows = results(folder)
+    for name, error, *_ in shown:
+        assert error == f"{1e3 * float(rows[name]['mse']):.3f}"
+    slow = ["l0_omp", "masked_lsrf", "warped_ridge", "l1_lasso"]
+    quick = [name for name in USUAL if name not in slow]
+    assert [words[0] for words in shown] == [*quick, *slow]
+    assert [words[0] for words in tabulated] == USUAL
 
 
 def test_the_table_is_what_the_library_says(small_run):
@@ -247,7 +263,7 @@ def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
 
 @pytest.mark.long
 def test_a_mistake_costs_no_results(small_run):
-    folder, _ = small_run
+    folder, _, _ = small_run
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     written = {"config.json", *comparison.TABLES, *compare_baselines.FIGURES}
     assert {".gitignore", ".lock", *written} == set(before)

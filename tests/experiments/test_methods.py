@@ -136,20 +136,6 @@ def test_learns_the_change(regression, faces):
     np.testing.assert_allclose(pictures, test + change, atol=1e-5)
 
 
-def test_a_path_is_its_fits(name, method, faces):
-    if method.fit_path is None:
-        pytest.skip("fits one candidate at a time")
-    neutral, expressive, test = single(faces)
-    plain = METHODS[name](Settings())
-    ((key, _),) = SMALL[name].items()
-    values = {"num_nonzeros": (1, 2, 4), "alpha": (0.05, 0.01, 0.004), "penalty": (10.0, 2.0, 0.5)}[key]
-    path = method.fit_path(neutral, expressive, **{key: values})
-    for i, value in enumerate(values):
-        params = jax.tree.map(lambda leaf, i=i: leaf[i], path)
-        expected = method.predict(plain.fit(neutral, expressive, **{key: value}), test)
-        np.testing.assert_allclose(method.predict(params, test), expected, atol=2e-3)
-
-
 def test_learns_what_can_be_learned(name, method, faces):
     """All but the copy must halve the error of a change that is the same for everyone."""
     neutral, _, test = single(faces)
