@@ -350,4 +350,4 @@ def _product_rate() -> float:
 
 
 if __name__ == "__main__":
-    script.run(benchmark)
+    script.run(benchmark, is_compiling_measured=True)
