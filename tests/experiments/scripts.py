@@ -80,6 +80,11 @@ def cached() -> str:
     return f"--cache_dir={folder.name}"
 
 
+def compiled() -> str:
+    """A flag for scripts that measure compiling, and by themselves use no cache: that of all others."""
+    return f"--compilation_cache={os.environ['MLR_JAX_COMPILATION_CACHE']}"
+
+
 @functools.cache
 def _server() -> subprocess.Popen:
     server = subprocess.Popen(
