@@ -5,6 +5,7 @@
 #   bash test.sh --matrix
 # or, after --mutants, to the question what the tests would not notice:
 #   bash test.sh --mutants
+# It compiles everything anew; MLR_JAX_COMPILATION_CACHE=FOLDER keeps what scripts have compiled for the next time.
 # Set MLR_JAX_DATA to a folder that holds `london` to run the tests on real people too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

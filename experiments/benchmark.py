@@ -18,7 +18,10 @@ a prediction the time to read pictures and weights and to write the result.
 
 The parts: "fit" and "predict" beside their peers; "select", a cross-validation of 40 candidates over 5 folds;
 "solver", all solvers of synthesis.fit, whichever it would choose; "stream", training from a disk
-(experiments/train.py) in a process of its own.
+(experiments/train.py) in a process of its own; "first", first calls, each in a new process that has nothing
+compiled, from its start to the result, beside peers and beside the project as it was at --baseline_commit
+(first_calls.py): seconds, the processors' seconds, programs that were compiled, the compiler's seconds, and
+those of a second call.
 
 Writes benchmark.json, benchmark.csv, benchmark.md (the table), benchmark.png and config.json into
 --output_dir.
@@ -36,7 +39,15 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import benchmark_table, peers, run_folder, script, streaming_benchmark, timing
+from experiments import (
+    benchmark_table,
+    first_calls,
+    peers,
+    run_folder,
+    script,
+    streaming_benchmark,
+    timing,
+)
 from mlr_jax import checks, masks, model_selection, synthesis, window_statistics
 
 _PENALTY = 0.4
@@ -48,7 +59,18 @@ _FAST = flags.DEFINE_bool("fast", False, "Small pictures and one run each: to se
 _NUM_SAMPLED = flags.DEFINE_integer(
     "num_sampled", 256, "Pixels on which slow peers are timed and errors are measured.", lower_bound=1
 )
-_PARTS = flags.DEFINE_list("parts", ["fit", "predict", "select", "solver", "stream"], "What to measure.")
+_PARTS = flags.DEFINE_list(
+    "parts", ["fit", "predict", "select", "solver", "stream", "first"], "What to measure."
+)
+_FIRST_CALLS = flags.DEFINE_list("first_calls", list(first_calls.CALLS), "Of the part 'first': which.")
+_BASELINE = flags.DEFINE_string(
+    "baseline_commit",
+    "24081ac",
+    "Of the part 'first': the state of the project to compare with; '' for none.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", 3, "Of the part 'first': new processes of each way.", lower_bound=1
+)
 flags.adopt_module_key_flags(run_folder)
 
 
@@ -101,6 +123,7 @@ def benchmark() -> None:
         "select": _selection,
         "solver": _solvers,
         "stream": _streams,
+        "first": _first_calls,
     }
     for name in _PARTS.value:
         if name not in parts:
@@ -128,16 +151,6 @@ def benchmark() -> None:
     print(f"\nTables, figure and configuration: {output_dir}")
 
 
-def _pictures(num: int, size: int, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth noise in [0, 1], and what a wide window of it predicts well: `(num, size, size, channels)`."""
-    rng = np.random.default_rng(0)
-    inputs: np.ndarray = rng.random((num, size, size, channels), np.float32)
-    for axis in (1, 2):
-        inputs = (inputs + np.roll(inputs, 1, axis) + np.roll(inputs, -1, axis)) / 3
-    targets = 0.6 * inputs + 0.3 * np.roll(inputs, 2, 2) + 0.1 * rng.random(inputs.shape, np.float32)
-    return inputs.astype(np.float32), targets.astype(np.float32)
-
-
 def _sampled(mask: masks.Mask) -> np.ndarray:
     num_pixels = len(mask.indices)
     return np.linspace(0, num_pixels - 1, min(_NUM_SAMPLED.value, num_pixels)).astype(int)
@@ -149,7 +162,7 @@ def _fits(machine: Machine) -> Iterator[Row]:
 
 
 def _fit(case: Case, machine: Machine) -> Iterator[Row]:
-    inputs, targets = _pictures(case.num, case.size, case.channels)
+    inputs, targets = peers.smooth_pairs(case.num, case.size, case.channels)
     window = masks.square(case.side)
     mask = masks.offset_window(case.size, case.size, window.offsets)
     sample = _sampled(mask)
@@ -160,7 +173,7 @@ def _fit(case: Case, machine: Machine) -> Iterator[Row]:
     model, timed = _timed(fit, jnp.asarray(inputs), jnp.asarray(targets))
     weights = np.asarray(model.weights)[0, :, 0].reshape(-1, case.size**2).T[sample]
     floor = _floor(case, window, machine)
-    first = _row(str(case), "mlr_jax", timed, error=_error(weights, exact), floor=floor)
+    first = _row(str(case), "mlr_jax", timed, error=peers.relative_error(weights, exact), floor=floor)
     yield first
     for peer in case.peers:
         if peer == "plain_jax":
@@ -173,7 +186,14 @@ def _fit(case: Case, machine: Machine) -> Iterator[Row]:
             scale = case.size**2 / len(sample)
         timed = timed._replace(seconds=[second * scale for second in timed.seconds])
         scaled_from = "" if peer == "plain_jax" else f"{len(sample)} pixels"
-        row = _row(str(case), peer, timed, error=_error(found, exact), floor=floor, scaled_from=scaled_from)
+        row = _row(
+            str(case),
+            peer,
+            timed,
+            error=peers.relative_error(found, exact),
+            floor=floor,
+            scaled_from=scaled_from,
+        )
         yield row | {"times_as_long": row["seconds"] / first["seconds"]}
 
 
@@ -194,7 +214,7 @@ def _floor(case: Case, window: masks.Window, machine: Machine) -> float:
 
 def _predictions(machine: Machine) -> Iterator[Row]:
     size, num = (24, 10) if _FAST.value else (128, 100)
-    inputs, targets = _pictures(num, size)
+    inputs, targets = peers.smooth_pairs(num, size)
     window = masks.square(3)
     model = synthesis.fit(inputs, targets, window=window, penalty=_PENALTY)
     result, timed = _timed(synthesis.synthesize, model, jnp.asarray(inputs))
@@ -210,7 +230,7 @@ def _predictions(machine: Machine) -> Iterator[Row]:
     floor = (2 * inputs.nbytes + weights.nbytes) / machine.bytes_per_second
     name = f"predict {num} of {size} x {size}, r=3"
     found = np.asarray(result).reshape(num, -1)
-    first = _row(name, "mlr_jax", timed, error=_error(found, exact), floor=floor)
+    first = _row(name, "mlr_jax", timed, error=peers.relative_error(found, exact), floor=floor)
     yield first
     ways: dict[str, Callable[[], np.ndarray]] = {
         "scipy_csr": lambda: np.ascontiguousarray((matrix @ flat.T + bias).T),
@@ -218,14 +238,14 @@ def _predictions(machine: Machine) -> Iterator[Row]:
     }
     for way, function in ways.items():
         products, timed = _timed_plainly(function)
-        row = _row(name, way, timed, error=_error(products, exact), floor=floor)
+        row = _row(name, way, timed, error=peers.relative_error(products, exact), floor=floor)
         yield row | {"times_as_long": row["seconds"] / first["seconds"]}
 
 
 def _selection(machine: Machine) -> Iterator[Row]:
     """All fits of a cross-validation over windows and penalties, from the folds' statistics."""
     size, num, sides = (24, 40, (1, 3, 5)) if _FAST.value else (128, 200, (1, 3, 5, 7))
-    inputs, targets = (jnp.asarray(each) for each in _pictures(num, size))
+    inputs, targets = (jnp.asarray(each) for each in peers.smooth_pairs(num, size))
     window = masks.square(max(sides))
     penalties = jnp.geomspace(0.1, 12.8, 10)
     empty = window_statistics.init(window, size, size)
@@ -253,7 +273,7 @@ def _solvers(machine: Machine) -> Iterator[Row]:
     """Where the dual overtakes the primal: every solver on the same problems."""
     size = 16 if _FAST.value else 64
     for num, sides in ((10, (3, 5)),) if _FAST.value else _CROSSOVER:
-        inputs, targets = (jnp.asarray(each) for each in _pictures(num, size))
+        inputs, targets = (jnp.asarray(each) for each in peers.smooth_pairs(num, size))
         for side in sides:
             seconds = {}
             name = f"solver {size} x {size}, N={num}, r={side}"
@@ -270,6 +290,41 @@ def _streams(machine: Machine) -> Iterator[Row]:
     for stream in streaming_benchmark.measure(num_runs=min(3, _num_runs()), fast=_FAST.value):
         row = _row(stream.name, "experiments.train", _Timed(stream.seconds, 0.0, stream.peak_bytes))
         yield row | {"pairs_per_second": stream.num_pairs / row["seconds"]}
+
+
+def _first_calls(machine: Machine) -> Iterator[Row]:
+    measured = first_calls.measure(
+        _FIRST_CALLS.value,
+        commit=_BASELINE.value or None,
+        num_processes=1 if _FAST.value else _NUM_PROCESSES.value,
+        fast=_FAST.value,
+    )
+    ours: dict[str, float] = {}
+    for call in measured:
+        if call.note:
+            yield dict.fromkeys(benchmark_table.HEADER, "") | {
+                "case": call.case,
+                "way": call.way,
+                "note": call.note,
+            }
+            continue
+        error = "" if call.error is None else call.error
+        row = _row(
+            call.case,
+            call.way,
+            _Timed(list(call.seconds), call.compile_seconds, call.peak_bytes),
+            error=error,
+        )
+        row |= {
+            "cpu_seconds": call.cpu_seconds,
+            "programs": call.programs,
+            "warm_seconds": "" if call.warm_seconds is None else call.warm_seconds,
+        }
+        if call.way == first_calls.OURS:
+            ours[call.case] = row["seconds"]
+        elif call.case in ours:
+            row["times_as_long"] = row["seconds"] / ours[call.case]
+        yield row
 
 
 class _Timed(NamedTuple):
@@ -325,13 +380,11 @@ def _row(
         "times_as_long": "",
         "over_floor": "" if floor is None else seconds / floor,
         "pairs_per_second": "",
+        "cpu_seconds": "",
+        "programs": "",
+        "warm_seconds": "",
+        "note": "",
     }
-
-
-def _error(found: np.ndarray, exact: np.ndarray) -> float:
-    """The largest relative error of a row."""
-    difference = np.linalg.norm(found - exact, axis=1)
-    return float((difference / np.maximum(np.linalg.norm(exact, axis=1), np.finfo(np.float32).tiny)).max())
 
 
 def _traffic_rate() -> float:
@@ -350,4 +403,4 @@ def _product_rate() -> float:
 
 
 if __name__ == "__main__":
-    script.run(benchmark)
+    script.run(benchmark, is_compiling_measured=True)

@@ -184,4 +184,4 @@ def _cell(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    script.run(benchmark)
+    script.run(benchmark, is_compiling_measured=True)

@@ -1,14 +1,36 @@
-"""Other ways to fit every pixel's ridge problem and to predict, for the benchmark to measure beside ours."""
+"""Other ways to fit every pixel's ridge problem and to predict, for the benchmark to measure beside ours.
+
+Each imports what it needs when it is called: the first call of one does not pay for the packages of another.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy import sparse
-from sklearn.linear_model import Ridge
 
-from mlr_jax import masks
+if TYPE_CHECKING:
+    import jax
+    from scipy import sparse
+
+    from mlr_jax import masks
+
+
+def smooth_pairs(num: int, size: int, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth noise in [0, 1], and what a wide window of it predicts well: `(num, size, size, channels)`."""
+    rng = np.random.default_rng(0)
+    inputs: np.ndarray = rng.random((num, size, size, channels), np.float32)
+    for axis in (1, 2):
+        inputs = (inputs + np.roll(inputs, 1, axis) + np.roll(inputs, -1, axis)) / 3
+    targets = 0.6 * inputs + 0.3 * np.roll(inputs, 2, 2) + 0.1 * rng.random(inputs.shape, np.float32)
+    return inputs.astype(np.float32), targets.astype(np.float32)
+
+
+def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
+    """The largest of a row: the norm of the difference over that of the exact row."""
+    difference = np.linalg.norm(found - exact, axis=1)
+    return float((difference / np.maximum(np.linalg.norm(exact, axis=1), np.finfo(np.float32).tiny)).max())
 
 
 def loop(
@@ -51,6 +73,8 @@ def solve_numpy(design: np.ndarray, target: np.ndarray, penalty: float) -> np.nd
 
 def solve_scikit_learn(design: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
     """One `Ridge` a pixel."""
+    from sklearn.linear_model import Ridge
+
     return Ridge(alpha=penalty, fit_intercept=False).fit(design, target).coef_
 
 
@@ -59,6 +83,8 @@ def plain_jax(mask: masks.Mask, penalty: float, inputs: jax.Array, targets: jax.
 
     Takes pictures `(num, pixels)`, and returns weights `(pixels, entries)` without the bias.
     """
+    import jax
+    import jax.numpy as jnp
 
     def solve(indices: jax.Array, valid: jax.Array, target: jax.Array) -> jax.Array:
         seen = jnp.where(valid[None], inputs[:, indices], 0)
@@ -71,8 +97,18 @@ def plain_jax(mask: masks.Mask, penalty: float, inputs: jax.Array, targets: jax.
     return jax.vmap(solve)(jnp.asarray(mask.indices), jnp.asarray(mask.valid), targets.T)
 
 
+def plain_jax_prediction(mask: masks.Mask, weights: jax.Array, inputs: jax.Array) -> jax.Array:
+    """Its prediction, without the bias: gather and einsum, from `(num, pixels)` to as many."""
+    import jax.numpy as jnp
+
+    seen = jnp.where(jnp.asarray(mask.valid), jnp.asarray(inputs)[:, jnp.asarray(mask.indices)], 0)
+    return jnp.einsum("pk,npk->np", weights, seen, precision="highest")
+
+
 def sparse_matrix(weights: np.ndarray, mask: masks.Mask, num_inputs: int) -> sparse.csr_matrix:
     """The map with weights `(pixels, entries)` as scipy's compressed rows, without the bias."""
+    from scipy import sparse
+
     rows = np.repeat(np.arange(len(weights)), weights.shape[1]).reshape(weights.shape)
     entries = weights[mask.valid], (rows[mask.valid], mask.indices[mask.valid])
     return sparse.csr_matrix(entries, shape=(len(weights), num_inputs))

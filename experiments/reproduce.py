@@ -87,6 +87,8 @@ _GAN_COLUMNS = {
     "one face, ms": Column("predict_seconds", 1e3, 1),
     "memory, MB": Column("megabytes", 1, 0),
 }
+# Flags that change nothing of what is found.
+_FOLDERS = ("--output_dir=", "--cache_dir=", "--compilation_cache=")
 _LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_width", "--gan_budget", "--gan_batch")
 JOBS = (
     Job(
@@ -294,7 +296,7 @@ def _check_others(output_dir: Path, jobs: Sequence[Job]) -> None:
         try:
             # But for the script and its folders.
             arguments = json.loads(path.read_text())["command"][1:]
-            given = [each for each in arguments if not each.startswith(("--output_dir=", "--cache_dir="))]
+            given = [each for each in arguments if not each.startswith(_FOLDERS)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise checks.InputError(f"{path} is damaged; run {job.name} again") from error
         wanted = [*_command(job)[3:], *_given_flags(job)]

@@ -1,4 +1,5 @@
 import os
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        # The scripts of all workers share what they compile, which begins with nothing. A folder of one's own
+        # saves time when tests are run again and again.
+        folder = tempfile.TemporaryDirectory(prefix="compiled", ignore_cleanup_errors=True)
+        os.environ.setdefault("MLR_JAX_COMPILATION_CACHE", folder.name)
+        config.add_cleanup(folder.cleanup)
     is_thorough = config.getoption("--thorough")
     hypothesis.settings.register_profile(
         "mlr_jax",

@@ -2,7 +2,7 @@
 
 That takes two seconds, and many scripts take less. So they are forks of one process that has imported it. As
 with `python -m`, a script is `__main__`, has its flags in `sys.argv`, and ends as the interpreter ends. What
-one script has compiled, the next one need not.
+one script has compiled, the next one need not, whichever test runs it.
 
 A test that sends signals to a script, or asks how much memory it had, starts it with `start`.
 """
@@ -38,7 +38,6 @@ _IMPORTED = (
     "sklearn.linear_model",
     "tqdm",
 )
-_CACHE = "JAX_COMPILATION_CACHE_DIR"
 _TIMEOUT_SECONDS = 600
 
 
@@ -66,7 +65,7 @@ def start(
     return subprocess.Popen(
         [*through, sys.executable, "-m", module, *flags],
         cwd=ROOT,
-        env={**_environment(), **environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -81,12 +80,16 @@ def cached() -> str:
     return f"--cache_dir={folder.name}"
 
 
+def compiled() -> str:
+    """A flag for scripts that measure compiling, and by themselves use no cache: that of all others."""
+    return f"--compilation_cache={os.environ['MLR_JAX_COMPILATION_CACHE']}"
+
+
 @functools.cache
 def _server() -> subprocess.Popen:
     server = subprocess.Popen(
         [sys.executable, "-m", __name__],
         cwd=ROOT,
-        env=_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -96,19 +99,10 @@ def _server() -> subprocess.Popen:
     return server
 
 
-@functools.cache
-def _environment() -> dict[str, str]:
-    folder = tempfile.TemporaryDirectory(prefix="compiled")
-    atexit.register(folder.cleanup)
-    return os.environ | {_CACHE: folder.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-
-
 def _serve() -> None:
     """Forks for every line of the input, and answers with the exit status."""
     for name in _IMPORTED:
         importlib.import_module(name)
-    # JAX knows by now; processes that a script starts run at the same time, and the cache has no locks.
-    del os.environ[_CACHE]
     # Nobody need look through all that was imported, to free it at the end.
     gc.freeze()
     while line := sys.stdin.readline():

@@ -9,7 +9,14 @@ from tests.experiments import scripts
 @pytest.mark.long
 def test_writes_what_it_measures(tmp_path):
     done = scripts.run(
-        "experiments.benchmark", "--fast", "--num_sampled=32", f"--output_dir={tmp_path}", optimize=False
+        "experiments.benchmark",
+        "--fast",
+        "--num_sampled=32",
+        scripts.compiled(),
+        # First calls are in test_first_calls.py.
+        "--parts=fit,predict,select,solver,stream",
+        f"--output_dir={tmp_path}",
+        optimize=False,
     )
     assert done.returncode == 0, done.stderr
     with (tmp_path / "benchmark.csv").open() as file:
@@ -33,4 +40,4 @@ def test_writes_what_it_measures(tmp_path):
 def test_parts_that_are_not_there(tmp_path):
     done = scripts.run("experiments.benchmark", "--parts=guess", f"--output_dir={tmp_path}")
     assert done.returncode == 1
-    assert "there is no part 'guess'; there are fit, predict, select, solver, stream" in done.stderr
+    assert "there is no part 'guess'; there are fit, predict, select, solver, stream, first" in done.stderr

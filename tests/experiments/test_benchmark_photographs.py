@@ -10,6 +10,7 @@ def test_writes_what_it_measures(tmp_path):
         "experiments.benchmark_photographs",
         "--megapixels=0.3",
         "--num_pairs=2",
+        scripts.compiled(),
         f"--output_dir={tmp_path}",
         optimize=False,
     )

@@ -47,11 +47,9 @@ def run(script: str, *flags: str) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """Scripts share what they compile, one after the other, and find no real people. They compute little."""
+def environment() -> dict[str, str]:
+    """Scripts find no real people, and compute little."""
     return {key: value for key, value in os.environ.items() if key != "MLR_JAX_DATA"} | {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0",
     }
 

@@ -1,0 +1,141 @@
+r"""Is what an accelerator computes right, and how fast is it? One table, within a time that is given.
+
+    bash experiments/device_check.sh
+    python -m experiments.device_check --seconds=480
+    python -m experiments.device_check --fast
+
+Nothing is downloaded, and no pictures are needed. The parts, each in a process of its own:
+
+    checks    weights of every solver beside the float64 solution on the host, which products of fewer digits
+              than float32's would miss; predictions; sums in parts; the same fit twice, whose bits may differ
+              on some devices, by rounding only
+    warm      compilation and warm seconds of fits of 128 x 128 to 1024 x 1024 in colour, 82 pairs, r = 3,
+              with the memory that they plan to take, and of predictions
+    first     the first such fit of a new process, from its start to the weights, and plain JAX's (of one
+              channel)
+    pix2pix   the GAN at full width on drawn faces, for all the time that is left
+
+A part that fails, for want of a package or of memory, or that would take longer than its share of --seconds,
+is ended; what it has found by then is kept, with the reason.
+
+Writes device_check.json and device_check.md, which name the device, into --output_dir. Ends with exit status
+1 if a check has failed. Expected: none does.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import run_folder, script
+from mlr_jax import checks
+
+# Each takes so much of the time at most; what is left of a share goes to those that follow.
+_SHARES = {"checks": 0.25, "warm": 0.3, "first": 0.25, "pix2pix": 1.0}
+# To end a process that does not end by itself, and to write.
+_SPARE_SECONDS = 5.0
+
+_SECONDS = flags.DEFINE_float("seconds", 480.0, "For everything.", lower_bound=10)
+_FAST = flags.DEFINE_bool("fast", False, "On small pictures: to see that everything works.")
+_PARTS = flags.DEFINE_list("parts", list(_SHARES), "What to do.")
+flags.adopt_module_key_flags(run_folder)
+
+
+def check() -> None:
+    """Runs the parts one after the other, and writes what they have found."""
+    deadline = time.monotonic() + _SECONDS.value
+    for part in _PARTS.value:
+        if part not in _SHARES:
+            raise checks.InputError(f"--parts: there is no part {part!r}; there are {', '.join(_SHARES)}")
+    output_dir = run_folder.chosen("device_check")
+    found: dict[str, Any] = {"device": {}, "seconds": _SECONDS.value, "fast": _FAST.value, "parts": {}}
+    for part in _PARTS.value:
+        left = deadline - time.monotonic() - _SPARE_SECONDS
+        lines, reason = _run(part, min(left, _SHARES[part] * _SECONDS.value))
+        for line in lines:
+            found["device"] |= line.pop("device", {})
+        rows = [line for line in lines if line]
+        found["parts"][part] = {"rows": rows, "not_done": reason}
+        run_folder.write_json(output_dir / "device_check.json", found)
+        run_folder.write_bytes(output_dir / "device_check.md", markdown(found).encode())
+        print(_markdown_part(part, rows, reason), flush=True)
+    print(f"{_device(found['device'])}\nTables: {output_dir}")
+    failed = [
+        row["what"] for part in found["parts"].values() for row in part["rows"] if row.get("passed") is False
+    ]
+    if failed:
+        raise checks.InputError(f"the device does not compute as it should: {'; '.join(failed)}")
+
+
+def _run(part: str, seconds: float) -> tuple[list[dict[str, Any]], str]:
+    """What a part found, and why it found no more, if so."""
+    if seconds < 1:
+        return [], "no time was left"
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+        # Several processes may hold memory of the device at a time.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "found"
+        path.touch()
+        task = {"fast": _FAST.value, "seconds": seconds, "found": str(path), "folder": folder}
+        process = subprocess.Popen(_command(part, task), env=environment, stderr=subprocess.PIPE, text=True)
+        try:
+            _, errors = process.communicate(timeout=seconds + _SPARE_SECONDS / 2)
+            said = errors.strip().splitlines()
+            reason = (
+                "" if process.returncode == 0 else said[-1] if said else f"exit status {process.returncode}"
+            )
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            reason = f"ended after its {seconds:.0f} seconds"
+        # What was being written when it ended is not a whole line.
+        lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [json.loads(line) for line in lines], reason
+
+
+def _command(part: str, task: Mapping[str, Any]) -> list[str]:
+    return [sys.executable, "-m", "experiments.device_parts", part, json.dumps(task)]
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """All that was found, as tables."""
+    parts = [_markdown_part(name, part["rows"], part["not_done"]) for name, part in found["parts"].items()]
+    return "\n".join([f"# {_device(found['device'])}\n", *parts])
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    if not device:
+        return "No device answered"
+    return f"{device['count']} x {device['kind']} ({device['platform']}), JAX {device['jax']}"
+
+
+def _markdown_part(name: str, rows: Sequence[Mapping[str, Any]], reason: str) -> str:
+    header = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [f"## {name}", ""]
+    if rows:
+        cells = [header, ["---"] * len(header)]
+        cells += [[_cell(row.get(column, "")) for column in header] for row in rows]
+        lines += ["| " + " | ".join(line) + " |" for line in cells] + [""]
+    if reason:
+        lines += [f"Not all was done: {reason}", ""]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    script.run(check, is_compiling_measured=True)
