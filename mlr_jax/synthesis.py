@@ -567,8 +567,13 @@ def _fit_chosen(
 
 def _model(groups: WindowLinear, window: masks.Window | masks.Mask) -> ExpressionModel:
     """Joins the output channels of all groups, `(groups, channels of one, ...)`."""
-    weights, bias, solved = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), groups)
+    weights, bias, solved = _join_groups(groups)
     return ExpressionModel(weights, bias, window, solved=solved)
+
+
+@jax.jit
+def _join_groups(groups: WindowLinear) -> WindowLinear:
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), groups)
 
 
 def _warn_unsolved(where: str, model: ExpressionModel) -> None:

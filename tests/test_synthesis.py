@@ -242,6 +242,34 @@ def test_pairs_in_parts_in_single_precision(faces):
     chex.assert_trees_all_close(parts, synthesis.fit(*single), rtol=1e-5, atol=1e-5)
 
 
+def programs(records) -> list[str]:
+    """What was compiled, by what `jax.log_compiles` says."""
+    return [record.message for record in records if record.message.startswith("Finished XLA compilation")]
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({"window": 3}, 1), ({"window": 7, "solver": "dual"}, 1), ({"window": "auto", "penalty": "auto"}, 5)],
+)
+def test_a_first_fit_compiles_few_programs_and_a_second_none(options, most, rng, caplog, unoptimized):
+    """Whatever the values; from NumPy's arrays, as files give them."""
+    jax.clear_caches()
+    pictures = [rng.random((2, 6, 9, 7, 1), dtype=np.float32) for _ in range(2)]
+    with jax.log_compiles():
+        model = synthesis.fit(*pictures[0], **options)
+        assert 1 <= len(programs(caplog.records)) <= most
+        synthesis.synthesize(model, pictures[0][0])
+        first = len(programs(caplog.records))
+        assert first <= most + 1
+        if "auto" not in options.values():
+            options |= {"penalty": 0.7}
+            model = synthesis.fit(*pictures[1], **options)
+        else:
+            synthesis.fit(*pictures[0], **options)
+        synthesis.synthesize(model, pictures[1][0], intensity=0.3)
+        assert len(programs(caplog.records)) == first
+
+
 def test_statistics_compile_once_for_each_number_of_pairs(faces):
     statistics = synthesis.init_statistics(*faces)
     statistics = synthesis.update(statistics, *faces)
