@@ -405,6 +405,8 @@ def _fit(
         num_views = len(masks.views(window)[0])
         neutral = window_linear.look(neutral, window)
 
+    penalty = jnp.asarray(penalty)
+
     def fit_rows(neutral: jax.Array, expressive: jax.Array, penalty: jax.Array) -> WindowLinear:
         def fit_one(group: tuple[jax.Array, jax.Array]) -> WindowLinear:
             """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
@@ -651,7 +653,7 @@ def _synthesize(model: ExpressionModel, images: jax.Array, intensity: jax.Array 
         one_channel = jax.tree.map(lambda leaf: leaf[:, None], params)
         planes = jax.lax.map(lambda each: predict(*each), (one_channel, _split(images)))
         prediction = jnp.moveaxis(planes[..., 0], 0, -1)
-    amount = intensity[:, None, None, None]
+    amount = jnp.asarray(intensity)[:, None, None, None]
     return (1 - amount) * images + amount * prediction
 
 

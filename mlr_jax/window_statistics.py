@@ -218,10 +218,15 @@ def add(
     width = inputs.shape[2]
 
     def add_strip(start: jax.Array, size: int, totals: tuple[Sum, Sum, Sum]) -> tuple[Sum, Sum, Sum]:
-        rows = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
-        centres = (rows(each, axis=1) for each in (statistics.input_centre, statistics.target_centre))
-        pairs = rows(inputs, axis=1), rows(targets, axis=1)
-        part = of_pairs(statistics.window, *pairs, *centres, is_counted)
+        rows = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size, axis=1)
+        part = of_pairs(
+            statistics.window,
+            rows(inputs),
+            rows(targets),
+            rows(statistics.input_centre),
+            rows(statistics.target_centre),
+            is_counted,
+        )
         input_sum, target_sum, products = map(compensated.join, totals, part[4:])
         return input_sum, target_sum, products
 

@@ -79,7 +79,8 @@ def choose(
         raise checks.InputError(f"{where}: rule must be minimum or one_standard_error, not {rule!r}")
     if scores.penalties.ndim != 1:
         raise checks.InputError(f"{where}: penalties must be the same for all pixels")
-    return Selection(*_choose(scores, per_pixel=per_pixel, rule=rule, smoothing=float(smoothing)), scores)
+    window_index, penalty = _choose(scores, per_pixel=per_pixel, rule=rule, smoothing=float(smoothing))
+    return Selection(window_index, penalty, scores)
 
 
 @partial(jax.jit, static_argnames=("per_pixel", "rule", "smoothing"))
