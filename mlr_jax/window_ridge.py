@@ -24,7 +24,7 @@ from mlr_jax.numerics.materialized import materialized
 from mlr_jax.window_linear import WindowLinear
 
 # Pixels whose statistics stay in a CPU's cache, or nearly so, while their systems are solved.
-_STRIP_PIXELS = 2**15
+_STRIP_PIXELS = 2**14
 # Inputs of systems that are small.
 _SMALL = 10
 # Systems that are solved side by side: so many that loops over them are worth starting, and so few that they

@@ -13,7 +13,7 @@ is solved from the same ones.
 
 Numerics: pictures are centred at given ones before they are multiplied, so that the Gram matrices are about
 covariances; a bias needs no column of its own then (`window_ridge`). Sums are `compensated`, so that in
-float32 those over millions of pairs are as good as those over a few. Only up to twenty pairs at a time are
+float32 those over millions of pairs are as good as those over a few. Only up to fourteen pairs at a time are
 summed plainly.
 """
 
@@ -33,7 +33,7 @@ from mlr_jax.window_linear import WindowLinear
 
 # Summed plainly, in one loop over the pixels. Fewer pairs at a time write the sums too often; more are read
 # from too many places at once.
-_BLOCK = 20
+_BLOCK = 14
 # Pixels whose sums and pictures stay in a CPU's cache.
 _STRIP_PIXELS = 2**15
 
