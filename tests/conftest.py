@@ -1,3 +1,6 @@
+import contextlib
+import ctypes
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -48,6 +51,32 @@ def pytest_configure(config: pytest.Config) -> None:
         database=None,
     )
     hypothesis.settings.load_profile("mlr_jax")
+
+
+# Beyond which a worker forgets what it has compiled, a megabyte or more for each program: after a file, and
+# within one, whose tests share more.
+_MOST_BYTES_AFTER_A_FILE = 2**30
+_MOST_BYTES_AFTER_A_TEST = 2**31
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    is_last = nextitem is None or nextitem.path != item.path
+    if _resident_bytes() > (_MOST_BYTES_AFTER_A_FILE if is_last else _MOST_BYTES_AFTER_A_TEST):
+        jax.clear_caches()
+        gc.collect()
+        # The C library keeps what is freed for itself; not every one can be asked for it.
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    """What this process holds; 0 where the system does not tell, as only Linux does."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+    except (OSError, StopIteration):
+        return 0
 
 
 @pytest.fixture(scope="module")
