@@ -32,8 +32,8 @@ HEADER = (
     "choice",
 )
 
-# Below so many numbers in the training pictures no method needs a gigabyte: the lasso takes most, 50 bytes for
-# each. Asking takes a compilation of what may never be run.
+# Below so many numbers in the training pictures no method needs a gigabyte: the lasso takes most, 50 bytes or
+# so for each. Asking takes a compilation of what may never be run.
 _MANY_NUMBERS = 2**23
 
 
