@@ -79,11 +79,12 @@ def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> li
     """
     if method.errors is not None:
         values = distinct(tried)
-        table = np.asarray(shared_errors(method, values, gather(folds)), np.float64)
+        # Dispatched one after the other, and waited for in the end: most of it keeps a single core busy.
+        tables = [shared_errors(method, values, each) for each in gather(method, folds)]
         places = [[each.index(choice[name]) for choice in tried] for name, each in values]
-        totals = np.moveaxis(table, 0, -1)[tuple(places)]
+        totals = np.moveaxis(np.concatenate(tables, dtype=np.float64), 0, -1)[tuple(places)]
     else:
-        # Dispatched one after the other, and waited for in the end.
+        # Dispatched one after the other here, too.
         found = []
         for train, held_out in folds:
             arrays = [jnp.asarray(each) for each in (*train[:2], *held_out[:2])]
@@ -129,8 +130,8 @@ def distinct(choices: Sequence[Choice]) -> Values:
     return tuple((name, tuple(dict.fromkeys(each[name] for each in choices))) for name in choices[0])
 
 
-def gather(folds: Sequence[Fold]) -> Folds:
-    """The pairs of all folds, each once, and which of them every fold fits and measures on."""
+def gather(method: Method, folds: Sequence[Fold]) -> list[Folds]:
+    """Each fold for `Method.errors`, all of the same shapes, and with the same pairs, which they share."""
     places: dict[bytes, int] = {}
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -144,15 +145,17 @@ def gather(folds: Sequence[Fold]) -> Folds:
             found.append(places[digest])
         return found
 
-    def rows(indices: list[list[int]]) -> Rows:
+    def rows(indices: list[list[int]]) -> list[Rows]:
         longest = max(len(each) for each in indices)
         filled = [each + each[:1] * (longest - len(each)) for each in indices]
         weights = [[float(place < len(each)) for place in range(longest)] for each in indices]
-        return Rows(jnp.asarray(filled, jnp.int32), jnp.asarray(weights, pairs[0][0].dtype))
+        arrays = np.array(filled, np.int32), np.array(weights, pairs[0][0].dtype)
+        return [Rows(*(jnp.asarray(each[None]) for each in row)) for row in zip(*arrays, strict=True)]
 
     train, held_out = (rows([index(fold[side]) for fold in folds]) for side in (0, 1))
     neutral, expressive = (jnp.asarray(np.stack(each)) for each in zip(*pairs, strict=True))
-    return Folds(neutral, expressive, train, held_out)
+    prepared = None if method.prepare is None else method.prepare(neutral, expressive)
+    return [Folds(neutral, expressive, *each, prepared) for each in zip(train, held_out, strict=True)]
 
 
 def static_and_traced(choice: Choice) -> tuple[Static, dict[str, float]]:

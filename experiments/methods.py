@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import shared_errors
 from experiments.shared_errors import Folds, planes
-from mlr_jax import checks, masks, synthesis, warped_ridge as warped
+from mlr_jax import checks, displacement, masks, synthesis, warped_ridge as warped
 from mlr_jax.baselines import (
     kernel_ridge as kernel,
     l0_omp as omp,
@@ -84,6 +84,8 @@ class Method(NamedTuple):
       errors: where candidates share work: (folds, **a tuple of values of each hyper-parameter) -> the errors
         of all combinations, `(num_folds, *numbers of values)`, see `shared_errors`; pure and jittable. They
         are those of one candidate fitted after the other, which is what is done where this is None.
+      prepare: (neutral, expressive) -> what `errors` finds in `folds.prepared`: what can be made of all pairs
+        once, a pytree of arrays with an axis of pairs.
       shortfall: params -> how they fall short of what was asked for, or None.
       render: (params, neutral, intensity, smoothing) -> pictures, for a method that moves pixels, so that an
         intensity does more than fade; see `render`.
@@ -95,6 +97,7 @@ class Method(NamedTuple):
     predict: Callable[[Params, jax.Array], jax.Array]
     num_parameters: Callable[[Params], int]
     errors: Callable[..., jax.Array] | None = None
+    prepare: Callable[[jax.Array, jax.Array], Any] | None = None
     shortfall: Callable[[Params], str | None] = lambda params: None
     render: Callable[[Params, jax.Array, jax.Array, float], jax.Array] | None = None
     train: Callable[[Pairs, int, Path], tuple[Params, float]] | None = None
@@ -195,7 +198,10 @@ def warped_ridge(settings: Settings) -> Method:
         num_field = len(params.field.bias) * int(np.sum(field.valid)) + params.field.bias.size
         return num_field + _num_masked_parameters(params.change) + params.tint.size
 
-    return Method(fit, warped.synthesize, num_parameters, errors, render=render)
+    def prepare(neutral: jax.Array, expressive: jax.Array) -> jax.Array:
+        return displacement.register(expressive, neutral)
+
+    return Method(fit, warped.synthesize, num_parameters, errors, prepare, render=render)
 
 
 def masked_lsrf(settings: Settings) -> Method:

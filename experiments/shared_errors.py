@@ -5,7 +5,7 @@ same pursuit for every number of non-zeros. Here each method has a function that
 and reads off the errors of all its candidates. They are those of fitting one by one, up to rounding; the
 tests say so for every method.
 
-All folds go through one program, one after the other. Those of fewer pairs are filled up with pairs of weight
+All folds go through one program. Those of fewer pairs are filled up with pairs of weight
 0, so that they need no program of their own.
 
 A function takes folds, or one channel of one of them, and for every hyper-parameter the values that are
@@ -14,7 +14,7 @@ tried. It returns the errors of all combinations, with an axis for each hyper-pa
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,12 +46,14 @@ class Folds(NamedTuple):
       expressive: the same shape.
       train: the rows that a fold is fitted on.
       held_out: the rows that it is measured on.
+      prepared: what a method has made of all pairs beforehand.
     """
 
     neutral: jax.Array
     expressive: jax.Array
     train: Rows
     held_out: Rows
+    prepared: Any = None
 
 
 class Plane(NamedTuple):
@@ -161,9 +163,8 @@ def warped_ridge(
     field_penalty: float,
     penalty: Sequence[float],
 ) -> jax.Array:
-    """Pairs are registered once for all folds, and a fold's faces are moved once for all penalties."""
-    neutral, expressive = folds.neutral, folds.expressive
-    fields = displacement.register(expressive, neutral)
+    """Pairs are registered beforehand, and a fold's faces are moved once for all penalties."""
+    neutral, expressive, fields = folds.neutral, folds.expressive, folds.prepared
     penalties = jnp.asarray(penalty, neutral.dtype)
     square = masks.square(field_window)
 

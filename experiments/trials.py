@@ -32,8 +32,8 @@ HEADER = (
     "choice",
 )
 
-# Below so many numbers in the training pictures no method needs a gigabyte (the lasso takes most, 50 bytes
-# for each number), and asking takes a compilation of what may never be run.
+# Below so many numbers in the training pictures no method needs a gigabyte: the lasso takes most, 50 bytes or
+# so for each. Asking takes a compilation of what may never be run.
 _MANY_NUMBERS = 2**23
 
 
@@ -193,7 +193,7 @@ def memory_problem(
         shared, _ = timing.compile_ahead(
             cross_validation.shared_errors,
             (method, cross_validation.distinct(tried)),
-            cross_validation.gather(parts),
+            cross_validation.gather(method, parts)[0],
         )
         needed = max(needed, memory.compiled_bytes(shared))
     if needed <= available:
