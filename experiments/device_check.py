@@ -22,25 +22,17 @@ Writes device_check.json and device_check.md, which name the device, into --outp
 1 if a check has failed. Expected: none does.
 """
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from experiments import run_folder, script
+from experiments import device_processes, run_folder, script
 from mlr_jax import checks
 
 # Each takes so much of the time at most; what is left of a share goes to those that follow.
 _SHARES = {"checks": 0.25, "warm": 0.3, "first": 0.25, "pix2pix": 1.0}
-# To end a process that does not end by itself, and to write.
-_SPARE_SECONDS = 5.0
 
 _SECONDS = flags.DEFINE_float("seconds", 480.0, "For everything.", lower_bound=10)
 _FAST = flags.DEFINE_bool("fast", False, "On small pictures: to see that everything works.")
@@ -57,8 +49,9 @@ def check() -> None:
     output_dir = run_folder.chosen("device_check")
     found: dict[str, Any] = {"device": {}, "seconds": _SECONDS.value, "fast": _FAST.value, "parts": {}}
     for part in _PARTS.value:
-        left = deadline - time.monotonic() - _SPARE_SECONDS
-        lines, reason = _run(part, min(left, _SHARES[part] * _SECONDS.value))
+        left = deadline - time.monotonic() - device_processes.SPARE_SECONDS
+        seconds = min(left, _SHARES[part] * _SECONDS.value)
+        lines, reason = device_processes.run(part, seconds, fast=_FAST.value)
         for line in lines:
             found["device"] |= line.pop("device", {})
         rows = [line for line in lines if line]
@@ -72,39 +65,6 @@ def check() -> None:
     ]
     if failed:
         raise checks.InputError(f"the device does not compute as it should: {'; '.join(failed)}")
-
-
-def _run(part: str, seconds: float) -> tuple[list[dict[str, Any]], str]:
-    """What a part found, and why it found no more, if so."""
-    if seconds < 1:
-        return [], "no time was left"
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
-        # Several processes may hold memory of the device at a time.
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "found"
-        path.touch()
-        task = {"fast": _FAST.value, "seconds": seconds, "found": str(path), "folder": folder}
-        process = subprocess.Popen(_command(part, task), env=environment, stderr=subprocess.PIPE, text=True)
-        try:
-            _, errors = process.communicate(timeout=seconds + _SPARE_SECONDS / 2)
-            said = errors.strip().splitlines()
-            reason = (
-                "" if process.returncode == 0 else said[-1] if said else f"exit status {process.returncode}"
-            )
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            reason = f"ended after its {seconds:.0f} seconds"
-        # What was being written when it ended is not a whole line.
-        lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [json.loads(line) for line in lines], reason
-
-
-def _command(part: str, task: Mapping[str, Any]) -> list[str]:
-    return [sys.executable, "-m", "experiments.device_parts", part, json.dumps(task)]
 
 
 def markdown(found: Mapping[str, Any]) -> str:

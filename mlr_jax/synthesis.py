@@ -522,7 +522,8 @@ def _sum_up_folds(
             # Of shared channels, all pictures of one come after those of another.
             shifts = len(neutral) * jnp.arange(num_channels)
             own = (shifts[:, None] + indices[None]).reshape(-1)
-            return window_statistics.add(empty, inputs[own], targets[own], jnp.tile(is_counted, num_channels))
+            is_counted_own = jnp.tile(is_counted, num_channels)
+            return window_statistics.add(empty, inputs[own], targets[own], is_counted=is_counted_own)
 
         return jax.lax.map(of_group, groups)
 

@@ -212,6 +212,7 @@ def add(
     statistics: WindowStatistics,
     inputs: jax.Array,
     targets: jax.Array,
+    *,
     is_counted: jax.Array | None = None,
 ) -> WindowStatistics:
     """`update` without checks, and of the pairs that count: `(num,)` bool."""
@@ -225,7 +226,7 @@ def add(
             rows(targets),
             rows(statistics.input_centre),
             rows(statistics.target_centre),
-            is_counted,
+            is_counted=is_counted,
         )
         input_sum, target_sum, products = map(compensated.join, totals, part[4:])
         return input_sum, target_sum, products
@@ -246,6 +247,7 @@ def of_pairs(
     targets: jax.Array,
     input_centre: jax.Array,
     target_centre: jax.Array,
+    *,
     is_counted: jax.Array | None = None,
 ) -> WindowStatistics:
     """The statistics of pairs that all fit into the cache, or are a strip of pictures. Nothing is checked.

@@ -63,7 +63,7 @@ def mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     return jnp.sum(weights[:, None] * values, axis=0) / jnp.sum(weights)
 
 
-def centre(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def centre(values: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     """Returns `(num_examples, num)` values minus their means; 0 where they are constant but for rounding.
 
     What is left of a constant by rounding would otherwise be explained, or explain, like anything else.

@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from experiments import device_check, device_parts, first_calls
+from experiments import device_parts, device_processes, first_calls
 from mlr_jax import checks
 from tests.experiments import scripts
 
@@ -41,9 +41,10 @@ def test_checks_and_measures_what_there_is(tmp_path):
 
 def run(monkeypatch, code: str, seconds: float) -> tuple[list[dict], str]:
     """A part that is not as it should be."""
-    monkeypatch.setattr(device_check, "_FAST", type("Flag", (), {"value": True}))
-    monkeypatch.setattr(device_check, "_command", lambda part, task: ["python3", "-c", code, task["found"]])
-    return device_check._run("checks", seconds)
+    monkeypatch.setattr(
+        device_processes, "_command", lambda part, task: ["python3", "-c", code, task["found"]]
+    )
+    return device_processes.run("checks", seconds, fast=True)
 
 
 WRITE = "import sys, time; file = open(sys.argv[1], 'w'); file.write('{\"what\": 1}\\n{\"wh'); file.flush(); "
@@ -56,7 +57,7 @@ def test_a_part_that_fails_keeps_what_it_found(monkeypatch):
 
 
 def test_a_part_that_takes_too_long_is_ended(monkeypatch):
-    monkeypatch.setattr(device_check, "_SPARE_SECONDS", 0.0)
+    monkeypatch.setattr(device_processes, "SPARE_SECONDS", 0.0)
     lines, reason = run(monkeypatch, WRITE + "time.sleep(600)", 2)
     assert lines == [{"what": 1}]
     assert reason == "ended after its 2 seconds"
