@@ -50,7 +50,7 @@ def input_scale(inputs: jax.Array, *, standardize: bool, weights: jax.Array | No
     return jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1)), 1)
 
 
-def mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def mean(values: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     """Returns the means `(num,)` of `(num_examples, num)` values.
 
     Args:
@@ -69,7 +69,7 @@ def centre(values: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     What is left of a constant by rounding would otherwise be explained, or explain, like anything else.
     Examples of weight 0 become 0.
     """
-    centred = values - mean(values, weights)[None]
+    centred = values - mean(values, weights=weights)[None]
     if weights is not None:
         centred = weights[:, None] * centred
     rounding = 10 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axis=0)
