@@ -44,7 +44,8 @@ def input_scale(inputs: jax.Array, *, standardize: bool, weights: jax.Array | No
     """
     if not standardize:
         return jnp.ones_like(inputs[0])
-    variance = mean((inputs - mean(inputs, weights)[None]) ** 2, weights)
+    offsets = inputs - mean(inputs, weights=weights)[None]
+    variance = mean(offsets**2, weights=weights)
     rounding = 10 * jnp.finfo(inputs.dtype).eps * jnp.max(jnp.abs(inputs), axis=0)
     varies = variance > rounding**2
     return jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1)), 1)
