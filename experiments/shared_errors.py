@@ -5,8 +5,8 @@ same pursuit for every number of non-zeros. Here each method has a function that
 and reads off the errors of all its candidates. They are those of fitting one by one, up to rounding; the
 tests say so for every method.
 
-All folds go through one program. Those of fewer pairs are filled up with pairs of weight
-0, so that they need no program of their own.
+All folds go through one program. Those of fewer pairs are filled up with pairs of weight 0, so that they need
+no program of their own.
 
 A function takes folds, or one channel of one of them, and for every hyper-parameter the values that are
 tried. It returns the errors of all combinations, with an axis for each hyper-parameter, in this order.

@@ -80,7 +80,7 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
 
 
 def _as_array(array: ArrayLike) -> jax.Array:
-    """`jnp.asarray`, which compiles a program for every shape of NumPy arrays, without that."""
+    """Like `jnp.asarray`, but compiles no program, as that does for every shape of NumPy's arrays."""
     if isinstance(array, jax.Array):
         return array
     # A copy, as the caller may go on to write to it.
@@ -93,10 +93,7 @@ def as_dtype(array: jax.Array, dtype: DTypeLike) -> jax.Array:
 
 
 def as_plane(value: ArrayLike, size: tuple[int, ...], dtype: DTypeLike) -> jax.Array | np.ndarray:
-    """A number for all pixels, or one for each, as `size`; by NumPy, where it is no array of JAX.
-
-    JAX would compile a program for it.
-    """
+    """Broadcasts a number to `size`: by NumPy, unless it is JAX's, which would compile a program for that."""
     if isinstance(value, jax.Array):
         return jnp.broadcast_to(as_dtype(value, dtype), size)
     return np.broadcast_to(np.asarray(value, dtype), size)

@@ -24,8 +24,8 @@ from mlr_jax import (
     window_ridge,
     window_statistics,
 )
-from mlr_jax.model_selection import Selection, choosing
-from mlr_jax.model_selection.held_out import Folds, of_stacked
+from mlr_jax.model_selection import FoldStatistics, Selection
+from mlr_jax.model_selection.held_out import of_stacked
 from mlr_jax.numerics import strips
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.window_statistics import WindowStatistics
@@ -497,7 +497,7 @@ def _sum_up_folds(
     *,
     window: masks.Window,
     channels: Channels,
-) -> Folds:
+) -> FoldStatistics:
     """The statistics of folds, all with the same centres.
 
     Args:
@@ -547,8 +547,7 @@ def _fit_chosen(
     largest_first = sorted(windows, key=lambda each: len(each.offsets), reverse=True)
     members = [np.flatnonzero(fold_of == fold) for fold in range(fold_of.max() + 1)]
     most = max(map(len, members))
-    params, window, selection = choosing.fit_folds(
-        where,
+    params, window, selection = model_selection.fit(
         _sum_up_folds(
             neutral,
             expressive,

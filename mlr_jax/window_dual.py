@@ -148,7 +148,7 @@ def _solve_kernels(
     identity = jnp.eye(size, dtype=examples.dtype)
     centred = jnp.arange(size) < num
     both = (centred[:, None] & centred[None]).astype(examples.dtype)
-
+    # Of the rows of a band and those around it, which each row's window sees.
     window_rows = np.arange(rows)[:, None] + np.arange(span_y + 1)
 
     def solve_band(start: jax.Array) -> tuple[jax.Array, jax.Array]:

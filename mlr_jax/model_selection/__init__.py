@@ -35,6 +35,7 @@ from mlr_jax.model_selection.choosing import (
 from mlr_jax.model_selection.hat_matrix import leave_one_out
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,
+    FoldStatistics,
     Scores,
     as_window,
     cross_validate,
@@ -48,6 +49,7 @@ __all__ = [
     "PENALTIES",
     "SMOOTHING",
     "WINDOWS",
+    "FoldStatistics",
     "Rule",
     "Scores",
     "Selection",

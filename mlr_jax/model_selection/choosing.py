@@ -13,14 +13,13 @@ from jax.typing import ArrayLike
 from mlr_jax import checks, masks, window_statistics
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,
-    Folds,
+    FoldStatistics,
     Scores,
+    as_folds,
     as_window,
-    folds_of_statistics,
-    score,
-    stack,
+    cross_validate,
 )
-from mlr_jax.model_selection.tuning import Tuned, tune_folds
+from mlr_jax.model_selection.tuning import Tuned, tune
 from mlr_jax.numerics.blurring import blur
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.window_statistics import WindowStatistics
@@ -126,7 +125,7 @@ def solve(
 
 
 def fit(
-    fold_statistics: Sequence[WindowStatistics],
+    fold_statistics: Sequence[WindowStatistics] | FoldStatistics,
     windows: Sequence[masks.Window],
     penalties: ArrayLike,
     *,
@@ -153,26 +152,8 @@ def fit(
         pixel.
     """
     where = "model_selection.fit"
-    folds = stack(tuple(folds_of_statistics(where, fold_statistics, 3 if tuned else 2)))
-    return fit_folds(
-        where, folds, windows, penalties, per_pixel=per_pixel, tuned=tuned, penalize_bias=penalize_bias
-    )
-
-
-def fit_folds(
-    where: str,
-    folds: Folds,
-    windows: Sequence[masks.Window],
-    penalties: ArrayLike,
-    *,
-    per_pixel: bool,
-    tuned: bool,
-    penalize_bias: bool,
-) -> tuple[WindowLinear, masks.Window, Selection]:
-    """`fit` for folds that are stacked."""
-    if tuned and len(folds.num_pairs) < 3:
-        raise checks.InputError(f"{where}: there must be three folds at least, not {len(folds.num_pairs)}")
-    scores = score(where, folds, windows, penalties, penalize_bias=penalize_bias)
+    folds = as_folds(where, fold_statistics, 3 if tuned else 2)
+    scores = cross_validate(folds, windows, penalties, penalize_bias=penalize_bias)
     selection = choose(scores, per_pixel=per_pixel)
     whole = folds.whole
     if not tuned:
@@ -184,7 +165,7 @@ def fit_folds(
     index = selection.window_index
 
     def tune_one(window: masks.Window) -> tuple[WindowLinear, Tuned]:
-        found = tune_folds(where, folds, window, selection.penalty, penalize_bias=penalize_bias)
+        found = tune(folds, window, selection.penalty, penalize_bias=penalize_bias)
         params = _solve(whole, window, found.penalty, found.factors, penalize_bias=penalize_bias)
         return params, found
 

@@ -34,7 +34,7 @@ class Scores(NamedTuple):
     errors: jax.Array
 
 
-class Folds(NamedTuple):
+class FoldStatistics(NamedTuple):
     """The statistics from which folds are left out.
 
     Attributes:
@@ -106,7 +106,7 @@ def folds_of_pairs(
 
 
 def cross_validate(
-    fold_statistics: Sequence[Any],
+    fold_statistics: Sequence[Any] | FoldStatistics,
     windows: Sequence[int | masks.Window],
     penalties: ArrayLike,
     *,
@@ -120,7 +120,7 @@ def cross_validate(
     Args:
       fold_statistics: for each fold a `WindowStatistics` of its pairs, or several along a first axis of all
         arrays, such as those of colour channels; or a `synthesis.ExpressionStatistics`. Of one window and
-        with the same centres.
+        with the same centres. Or all of them as `FoldStatistics`.
       windows: sides of square windows, odd, or a `masks.Window` each, inside that of the statistics.
       penalties: `(num_penalties,)`, each lambda >= 0; or `(num_penalties, height, width)`.
       penalize_bias: whether the penalty includes the bias, as published.
@@ -130,19 +130,7 @@ def cross_validate(
         inside theirs, or a penalty is negative.
     """
     where = "model_selection.cross_validate"
-    folds = folds_of_statistics(where, fold_statistics, 2)
-    return score(where, stack(tuple(folds)), windows, penalties, penalize_bias=penalize_bias)
-
-
-def score(
-    where: str,
-    folds: Folds,
-    windows: Sequence[int | masks.Window],
-    penalties: ArrayLike,
-    *,
-    penalize_bias: bool,
-) -> Scores:
-    """`cross_validate` for folds that are stacked."""
+    folds = as_folds(where, fold_statistics, 2)
     sides = [as_window(where, window) for window in windows]
     if not sides:
         raise checks.InputError(f"{where}: there must be one window at least")
@@ -195,27 +183,32 @@ def held_out_error(
     return errors.mean(axis=0), solved.all(axis=0)
 
 
-def folds_of_statistics(where: str, fold_statistics: Sequence[Any], fewest: int) -> list[WindowStatistics]:
-    """The statistics of each fold, after checking that there are enough folds, and pairs in each."""
-    folds: list[WindowStatistics] = [getattr(fold, "groups", fold) for fold in fold_statistics]
-    if len(folds) < fewest:
+def as_folds(where: str, fold_statistics: Sequence[Any] | FoldStatistics, fewest: int) -> FoldStatistics:
+    """The statistics of the folds, stacked, after checking that there are enough folds, and pairs in each."""
+    if isinstance(fold_statistics, FoldStatistics):
+        num_folds = len(fold_statistics.num_pairs)
+    else:
+        num_folds = len(fold_statistics)
+    if num_folds < fewest:
         number = {2: "two", 3: "three"}[fewest]
-        raise checks.InputError(f"{where}: there must be {number} folds at least, not {len(folds)}")
+        raise checks.InputError(f"{where}: there must be {number} folds at least, not {num_folds}")
+    if isinstance(fold_statistics, FoldStatistics):
+        return fold_statistics
+    given: Sequence[Any] = fold_statistics
+    folds: list[WindowStatistics] = [getattr(fold, "groups", fold) for fold in given]
     for place, fold in enumerate(folds):
         if checks.is_concrete(fold.num_pairs) and not (np.asarray(fold.num_pairs) > 0).all():
             raise checks.InputError(f"{where}: fold {place} has no pairs")
-    return folds
+    return _stack(tuple(folds))
 
 
 @jax.jit
-def stack(folds: tuple[WindowStatistics, ...]) -> Folds:
-    """The statistics of all pairs, and those of the folds along a first axis."""
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds)
-    return of_stacked(stacked)
+def _stack(folds: tuple[WindowStatistics, ...]) -> FoldStatistics:
+    return of_stacked(jax.tree.map(lambda *leaves: jnp.stack(leaves), *folds))
 
 
-def of_stacked(stacked: WindowStatistics) -> Folds:
-    """The same from statistics that are stacked already: one fold is added after the other."""
+def of_stacked(stacked: WindowStatistics) -> FoldStatistics:
+    """From the statistics of each fold along a first axis: one fold is added to the whole after the other."""
     num_folds = len(stacked.num_pairs)
     first, others = (
         jax.tree.map(lambda leaf, part=part: leaf[part], stacked) for part in (0, slice(1, num_folds))
@@ -225,7 +218,7 @@ def of_stacked(stacked: WindowStatistics) -> Folds:
         return window_statistics.merge(total, fold), None
 
     whole, _ = jax.lax.scan(add, first, others)
-    return Folds(whole, stacked, stacked.num_pairs.reshape(num_folds, -1)[:, 0])
+    return FoldStatistics(whole, stacked, stacked.num_pairs.reshape(num_folds, -1)[:, 0])
 
 
 def as_window(where: str, window: int | masks.Window) -> masks.Window:
@@ -238,7 +231,7 @@ def as_window(where: str, window: int | masks.Window) -> masks.Window:
 
 @partial(jax.jit, static_argnames=("windows", "penalize_bias"))
 def _cross_validate(
-    folds: Folds, windows: tuple[masks.Window, ...], penalties: ArrayLike, *, penalize_bias: bool
+    folds: FoldStatistics, windows: tuple[masks.Window, ...], penalties: ArrayLike, *, penalize_bias: bool
 ) -> tuple[jax.Array, jax.Array]:
     """The penalties, and the errors `(num_folds, num_windows, num_penalties, height, width)`."""
     values = jnp.asarray(penalties)

@@ -11,11 +11,10 @@ from jax.typing import ArrayLike
 from mlr_jax import checks, masks, window_statistics
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,
-    Folds,
+    FoldStatistics,
+    as_folds,
     as_window,
-    folds_of_statistics,
     held_out_error,
-    stack,
 )
 from mlr_jax.numerics.blurring import blur
 from mlr_jax.window_statistics import WindowStatistics
@@ -41,7 +40,7 @@ class Tuned(NamedTuple):
 
 
 def tune(
-    fold_statistics: Sequence[Any],
+    fold_statistics: Sequence[Any] | FoldStatistics,
     window: int | masks.Window,
     penalty: ArrayLike,
     *,
@@ -81,35 +80,7 @@ def tune(
       InputError: as for `cross_validate`, or there are fewer than three folds.
     """
     where = "model_selection.tune"
-    folds = stack(tuple(folds_of_statistics(where, fold_statistics, 3)))
-    return tune_folds(
-        where,
-        folds,
-        window,
-        penalty,
-        per_pixel=per_pixel,
-        per_offset=per_offset,
-        penalize_bias=penalize_bias,
-        smoothing=smoothing,
-        num_steps=num_steps,
-        learning_rate=learning_rate,
-    )
-
-
-def tune_folds(
-    where: str,
-    folds: Folds,
-    window: int | masks.Window,
-    penalty: ArrayLike,
-    *,
-    per_pixel: bool = True,
-    per_offset: bool = True,
-    penalize_bias: bool = True,
-    smoothing: float = SMOOTHING,
-    num_steps: int = 60,
-    learning_rate: float = 0.1,
-) -> Tuned:
-    """`tune` for folds that are stacked."""
+    folds = as_folds(where, fold_statistics, 3)
     window = as_window(where, window)
     window_statistics.check_inside(where, window, folds.whole)
     size = folds.whole.input_centre.shape[-2:]

@@ -2,9 +2,9 @@
 
 Every number of the elimination is a row over pixels, so that each loop runs along contiguous memory whatever
 the size of the systems, and neither LAPACK calls nor their overhead come into it (`cholesky` says why not).
-The matrix is cut into at most four panels of rows. A panel's diagonal block is inverted by a loop over its
-rows, the same compiled code for each; all else is sums of products of whole panels. So a system of any size
-compiles in about a second, which experiments/BENCHMARKS.md compares with other ways.
+The matrix is cut into at most four panels of rows, which bounds what is to be compiled. A panel's diagonal
+block is inverted by a loop over its rows; all else is sums of products of whole panels.
+experiments/BENCHMARKS.md has other ways that were tried.
 Derivatives pass through the solution, not through the elimination.
 """
 
