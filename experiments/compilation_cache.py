@@ -2,11 +2,11 @@
 
 Only scripts keep compiled programs: the library leaves the choice to the program that imports it.
 
-A cache must never be felt but by its speed. Programs of another kind of processor would be loaded with a page
-of complaints, and may end the process: each kind has a folder of its own. A spoiled entry, such as an
-interrupted run may leave, would be complained about at every run, and never replaced: all entries are removed
-and compiled again. Where nothing can be written or locked, scripts go on without. What other versions of JAX
-have compiled is never found, and goes when there is no more room for it.
+The cache may change nothing but the time. JAX loads programs of another kind of processor with a page of
+warnings, and they may end the process: each kind has a folder of its own. JAX warns of a spoiled entry, which
+an interrupted run may leave, at every run, and never replaces it: all entries are then removed and compiled
+again. Where nothing can be written or locked, scripts go on without. What other versions of JAX have compiled
+is never found, and goes when there is no more room for it.
 """
 
 import contextlib

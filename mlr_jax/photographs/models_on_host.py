@@ -1,7 +1,7 @@
 """What models make of one face, in NumPy.
 
-The same as `synthesis.synthesize` and `warped_ridge.apply`, to rounding. For a single face these take a
-hundred times as long to compile as NumPy takes to compute.
+The same as `synthesis.synthesize` and `warped_ridge.apply`, to rounding. For a single face NumPy takes less
+time to compute than these take to compile.
 """
 
 from typing import NamedTuple
