@@ -2,7 +2,8 @@
 
 The modules, from the mathematics to the pictures:
 
-    masks         what each output pixel may see: static index tensors
+    windows       what each output pixel may see, the same around every pixel: offsets
+    masks         the same for any pattern: static index tensors
     masked_ridge  the model on flattened arrays: fit, predict
     synthesis     the model on images with channels: fit, or init_statistics, update, solve; synthesize
     model_selection   window and penalty by the error on held-out people, from statistics alone
@@ -14,7 +15,7 @@ The modules, from the mathematics to the pictures:
     datasets      pairs of pictures: synthetic, london, folder
     baselines     the regressions that it is compared with
     window_statistics, window_dual, window_linear   what windows' neighbouring pixels share
-    numerics, checks, array_file, atomic_file   what the others stand on
+    numerics, checks, array_file, atomic_file   what the others stand on; _windows, what all windows share
 
 `import mlr_jax` brings the model; the others are imported by name, such as `from mlr_jax import metrics`.
 """

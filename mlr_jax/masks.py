@@ -1,23 +1,73 @@
-"""What each output pixel may see, as static index tensors.
+"""Index masks: what each output pixel may see, as static index tensors.
 
 A `Mask` says, for every output pixel i, which input pixels form its local receptive field Omega_i. It
 is data, made with NumPy before anything is traced, so that one solver serves windows of any shape and
 arbitrary sparsity patterns alike. Pixels are counted row by row: pixel (y, x) of an image of the given
 width is y * width + x.
 
-Windows keep their offsets in place: entry k of every output pixel is the same offset, and where the
-border cuts it off the entry is invalid. `masked_ridge` weights can so be read as one image per offset.
-A `Window` is those offsets alone: it needs no tensor, suits pictures of any size, and lets neighbouring
-pixels share their work (`window_statistics`).
+A mask of a window keeps the window's offsets in place: entry k of every output pixel is the same offset, and
+where the border cuts it off the entry is invalid. `masked_ridge` weights can so be read as one image per
+offset. Where the field is the same around every pixel, a `windows.Window` is faster and needs no tensor.
+
+Functions named `..._mask` return a `Mask`; `square_window` and the like are their earlier names. The
+functions of `windows` are here, too, as earlier: `window` is `windows.from_offsets`,
+and `check_window` is `windows.check`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from mlr_jax import checks
+from mlr_jax import checks, windows
+from mlr_jax.windows import (
+    Entry,
+    View,
+    Window,
+    check as check_window,
+    dilated,
+    disk,
+    foveated,
+    from_offsets as window,
+    join,
+    mirrored,
+    square,
+)
+
+__all__ = [
+    "Entry",
+    "Mask",
+    "View",
+    "Window",
+    "across_channels",
+    "as_mask",
+    "check",
+    "check_window",
+    "dilated",
+    "dilated_mask",
+    "dilated_window",
+    "disk",
+    "disk_mask",
+    "disk_window",
+    "entries",
+    "foveated",
+    "foveated_mask",
+    "foveated_window",
+    "from_dense",
+    "join",
+    "mirrored",
+    "offset_mask",
+    "offset_window",
+    "reach",
+    "square",
+    "square_mask",
+    "square_window",
+    "to_dense",
+    "union",
+    "views",
+    "window",
+]
 
 
 class Mask(NamedTuple):
@@ -33,183 +83,7 @@ class Mask(NamedTuple):
     valid: np.ndarray | jax.Array
 
 
-class View(NamedTuple):
-    """What is made of a picture before a window looks at it.
-
-    Attributes:
-      mirrored: whether left and right change places, about the middle of the picture.
-      blur: standard deviation in pixels of the Gaussian by which it is blurred; 0 leaves it as it is.
-    """
-
-    mirrored: bool = False
-    blur: float = 0.0
-
-
-@jax.tree_util.register_static
-class Window(NamedTuple):
-    """A receptive field that is the same around every pixel, and cut at the border.
-
-    Static: it has no arrays, and a function that is compiled for one window is not compiled for another.
-
-    Attributes:
-      offsets: `(dy, dx)` in pixels.
-      views: what each offset looks at, distinct together with it; empty if all look at the picture itself.
-    """
-
-    offsets: tuple[tuple[int, int], ...]
-    views: tuple[View, ...] = ()
-
-
-def window(offsets: Iterable[tuple[int, int]], *, views: Iterable[View] = ()) -> Window:
-    """Any window, from its offsets.
-
-    Args:
-      offsets: `(dy, dx)` in pixels.
-      views: as many, what each offset looks at; by default the picture itself.
-
-    Raises:
-      InputError: there is no offset, one occurs twice in a view, there are not as many views, or a blur is
-        negative.
-    """
-    steps = tuple((int(dy), int(dx)) for dy, dx in offsets)
-    seen = tuple(View(bool(view.mirrored), float(view.blur)) for view in views)
-    if seen and len(seen) != len(steps):
-        raise checks.InputError(f"masks: there are {len(steps)} offsets, but {len(seen)} views")
-    for view in seen:
-        checks.not_negative("masks", "blur", view.blur)
-    if not steps or len(set(zip(steps, seen or (View(),) * len(steps), strict=True))) != len(steps):
-        raise checks.InputError("masks: offsets must be distinct, and at least one")
-    return Window(steps, seen if any(view != View() for view in seen) else ())
-
-
-def square(size: int) -> Window:
-    """The published receptive field: `size` x `size` pixels.
-
-    Raises:
-      InputError: the size is even or not positive.
-
-    >>> square(3).offsets[:4]
-    ((-1, -1), (-1, 0), (-1, 1), (0, -1))
-    """
-    return dilated(size, 1)
-
-
-def dilated(size: int, dilation: int) -> Window:
-    """`size` x `size` pixels that stand `dilation` pixels apart.
-
-    Raises:
-      InputError: the size is even or not positive, or the dilation is less than 1.
-    """
-    if size < 1 or size % 2 == 0:
-        raise checks.InputError(
-            f"masks: size must be odd and positive, so that a window has a middle, not {size}"
-        )
-    if dilation < 1:
-        raise checks.InputError(f"masks: dilation must be 1 or more, not {dilation}")
-    steps = range(-(size // 2) * dilation, size // 2 * dilation + 1, dilation)
-    return window((dy, dx) for dy in steps for dx in steps)
-
-
-def disk(radius: float) -> Window:
-    """All pixels at most `radius` pixels away; the radius need not be whole.
-
-    Raises:
-      InputError: the radius is negative.
-    """
-    checks.not_negative("masks", "radius", radius)
-    reach = range(-int(radius), int(radius) + 1)
-    return window((dy, dx) for dy in reach for dx in reach if dy**2 + dx**2 <= radius**2)
-
-
-def foveated(*, size: int = 3, outer_size: int = 3, dilation: int = 3, blur: float = 1.5) -> Window:
-    """A dense centre, and around it few pixels that stand apart, of a blurred copy of the picture.
-
-    As on a retina, what is far away is seen coarsely: 18 inputs reach 3 pixels far, and the blur further.
-
-    Args:
-      size: of the centre, odd.
-      outer_size: pixels along a side of what is around it, odd.
-      dilation: step between those.
-      blur: standard deviation in pixels of the Gaussian by which they are blurred; about half the step.
-
-    Raises:
-      InputError: a size is even or not positive, the dilation is less than 1, or the blur is negative.
-    """
-    return join(square(size), _viewed(dilated(outer_size, dilation), View(blur=blur)))
-
-
-def mirrored(window: Window, *, size: int = 1) -> Window:
-    """The window and, across the vertical axis in the middle of the picture, the mirror pixel.
-
-    Faces are nearly symmetric: what a pixel does not show, its mirror pixel may.
-
-    Args:
-      window: to which it is added.
-      size: of a square window around the mirror pixel, odd; 1 is the pixel alone.
-
-    Raises:
-      InputError: the size is even or not positive.
-    """
-    return join(window, _viewed(square(size), View(mirrored=True)))
-
-
-def join(*windows: Window) -> Window:
-    """All that any of the windows sees, each once, in the order in which it comes first."""
-    distinct = dict.fromkeys(entry for each in windows for entry in entries(each))
-    return window([entry.offset for entry in distinct], views=[entry.view for entry in distinct])
-
-
-class Entry(NamedTuple):
-    """One entry of a window.
-
-    Attributes:
-      offset: `(dy, dx)` in pixels.
-      view: of the picture that it looks at.
-    """
-
-    offset: tuple[int, int]
-    view: View
-
-
-def entries(window: Window) -> tuple[Entry, ...]:
-    """What a window sees, in its order."""
-    seen = window.views or (View(),) * len(window.offsets)
-    return tuple(map(Entry, window.offsets, seen))
-
-
-def views(window: Window) -> tuple[tuple[View, ...], tuple[int, ...]]:
-    """The distinct views of a window, in ascending order, and for each offset the place of its own."""
-    if not window.views:
-        return (View(),), (0,) * len(window.offsets)
-    distinct = tuple(sorted(set(window.views)))
-    return distinct, tuple(distinct.index(view) for view in window.views)
-
-
-def _viewed(window: Window, view: View) -> Window:
-    return Window(window.offsets, (view,) * len(window.offsets) if view != View() else ())
-
-
-def reach(window: Window) -> tuple[int, int]:
-    """How far a window goes at most: `(vertically, horizontally)`, in pixels from its middle."""
-    return max(abs(dy) for dy, _ in window.offsets), max(abs(dx) for _, dx in window.offsets)
-
-
-def check_window(window: Window, where: str, height: int, width: int) -> None:
-    """Raises unless `window` is a `Window` that fits into a picture of `height` x `width`."""
-    if not isinstance(window, Window):
-        raise TypeError(f"{where}: window must be a masks.Window, not a {type(window).__name__}")
-    if height < 1 or width < 1:
-        raise checks.InputError(f"{where}: a picture of {height} x {width} has no pixel")
-    steps = np.asarray(window.offsets)
-    extent = steps.max(axis=0) - steps.min(axis=0) + 1
-    if extent[0] > height or extent[1] > width:
-        raise checks.InputError(
-            f"{where}: a window of {extent[0]} x {extent[1]} pixels is larger than the picture of "
-            f"{height} x {width}"
-        )
-
-
-def square_window(height: int, width: int, size: int) -> Mask:
+def square_mask(height: int, width: int, size: int) -> Mask:
     """The published receptive field: `size` x `size` pixels around each pixel, cut at the border.
 
     Args:
@@ -223,21 +97,21 @@ def square_window(height: int, width: int, size: int) -> Mask:
     Raises:
       InputError: the size is even, not positive, or larger than the picture.
 
-    >>> mask = square_window(4, 4, 3)
+    >>> mask = square_mask(4, 4, 3)
     >>> mask.indices.shape, int(mask.valid[0].sum()), int(mask.valid[5].sum())
     ((16, 9), 4, 9)
     """
-    return dilated_window(height, width, size, 1)
+    return dilated_mask(height, width, size, 1)
 
 
-def dilated_window(height: int, width: int, size: int, dilation: int) -> Mask:
+def dilated_mask(height: int, width: int, size: int, dilation: int) -> Mask:
     """`size` x `size` pixels that stand `dilation` pixels apart, cut at the border.
 
     Args:
       height: of the image, in pixels.
       width: of the image, in pixels.
       size: pixels along a side, odd.
-      dilation: step between neighbouring entries, 1 or more; 1 is `square_window`.
+      dilation: step between neighbouring entries, 1 or more; 1 is `square_mask`.
 
     Returns:
       A mask with `height * width` outputs of `size ** 2` entries.
@@ -246,10 +120,10 @@ def dilated_window(height: int, width: int, size: int, dilation: int) -> Mask:
       InputError: the size is even or not positive, the dilation is less than 1, or the window reaches
         over more than the image.
     """
-    return offset_window(height, width, dilated(size, dilation).offsets)
+    return offset_mask(height, width, windows.dilated(size, dilation).offsets)
 
 
-def disk_window(height: int, width: int, radius: float) -> Mask:
+def disk_mask(height: int, width: int, radius: float) -> Mask:
     """All pixels at most `radius` pixels away, cut at the border.
 
     Args:
@@ -263,10 +137,10 @@ def disk_window(height: int, width: int, radius: float) -> Mask:
     Raises:
       InputError: the radius is negative, or the disk is larger than the picture.
     """
-    return offset_window(height, width, disk(radius).offsets)
+    return offset_mask(height, width, windows.disk(radius).offsets)
 
 
-def offset_window(height: int, width: int, offsets: Sequence[tuple[int, int]]) -> Mask:
+def offset_mask(height: int, width: int, offsets: Sequence[tuple[int, int]]) -> Mask:
     """Any window that is the same around every pixel: a list of offsets, cut at the border.
 
     Args:
@@ -281,10 +155,10 @@ def offset_window(height: int, width: int, offsets: Sequence[tuple[int, int]]) -
       InputError: there is no offset, one occurs twice, or together they reach over more than the
         image.
     """
-    return as_mask(window(offsets), height, width)
+    return as_mask(windows.from_offsets(offsets), height, width)
 
 
-def foveated_window(
+def foveated_mask(
     height: int,
     width: int,
     *,
@@ -293,12 +167,12 @@ def foveated_window(
     dilation: int = 3,
     blur: float = 1.5,
 ) -> Mask:
-    """`foveated`, as index tensors: over the pixels of a picture and, after them, those of its blurred copy.
+    """`windows.foveated` as a mask over the pixels of a picture and, after them, those of its blurred copy.
 
     Args:
       height: of the image, in pixels.
       width: of the image, in pixels.
-      size: see `foveated`, as for the others.
+      size: see `windows.foveated`, as for the others.
       outer_size: of what is around the centre.
       dilation: step between those pixels.
       blur: of the copy; `window_linear.look` makes both.
@@ -307,9 +181,9 @@ def foveated_window(
       A mask with `height * width` outputs over `2 * height * width` inputs.
 
     Raises:
-      InputError: as for `foveated`, or the window is larger than the picture.
+      InputError: as for `windows.foveated`, or the window is larger than the picture.
     """
-    field = foveated(size=size, outer_size=outer_size, dilation=dilation, blur=blur)
+    field = windows.foveated(size=size, outer_size=outer_size, dilation=dilation, blur=blur)
     return as_mask(field, height, width)
 
 
@@ -322,12 +196,12 @@ def as_mask(window: Window, height: int, width: int) -> Mask:
       width: of the image, in pixels.
 
     Returns:
-      A mask with `height * width` outputs over the pixels of all `views`, one view after the other.
+      A mask with `height * width` outputs over the pixels of all distinct views, one view after the other.
 
     Raises:
       InputError: the window is larger than the picture.
     """
-    check_window(window, "masks", height, width)
+    windows.check(window, "masks", height, width)
     steps = np.asarray(window.offsets, dtype=np.int64)
     # (height, width, offsets): where each entry would lie, then pulled back into the image.
     y, x = np.broadcast_arrays(
@@ -335,7 +209,7 @@ def as_mask(window: Window, height: int, width: int) -> Mask:
     )
     valid = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     indices = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
-    indices = indices + height * width * np.asarray(views(window)[1])
+    indices = indices + height * width * np.asarray(window.view_places)
     shape = (height * width, len(steps))
     return Mask(indices.reshape(shape).astype(np.int32), valid.reshape(shape))
 
@@ -462,3 +336,26 @@ def _from_entries(
     indices[rows, place], valid[rows, place] = inputs, True
     # Padding repeats the row's own first input, which a gather has at hand anyway.
     return Mask(np.where(valid, indices, indices[:, :1]), valid)
+
+
+# Earlier names.
+square_window = square_mask
+dilated_window = dilated_mask
+disk_window = disk_mask
+offset_window = offset_mask
+foveated_window = foveated_mask
+
+
+def entries(window: Window) -> tuple[Entry, ...]:
+    """Earlier name of `Window.entries`."""
+    return window.entries
+
+
+def views(window: Window) -> tuple[tuple[View, ...], tuple[int, ...]]:
+    """Earlier name of `Window.distinct_views` and `Window.view_places`."""
+    return window.distinct_views, window.view_places
+
+
+def reach(window: Window) -> tuple[int, int]:
+    """Earlier name of `Window.reach`."""
+    return window.reach

@@ -21,11 +21,11 @@ from jax.typing import ArrayLike
 from mlr_jax import (
     checks,
     displacement,
-    masks,
     synthesis,
     window_dual,
     window_linear,
     window_statistics,
+    windows,
 )
 from mlr_jax.numerics import resizing
 from mlr_jax.numerics.blurring import blur
@@ -55,7 +55,7 @@ class WarpedModel(NamedTuple):
     """
 
     field: WindowLinear
-    field_window: masks.Window
+    field_window: windows.Window
     change: ExpressionModel
     tint: jax.Array
 
@@ -92,7 +92,7 @@ def fit(
     expressive: ArrayLike,
     *,
     fields: ArrayLike | None = None,
-    window: int | masks.Window = 5,
+    window: int | windows.Window = 5,
     penalty: ArrayLike = 6.4,
     channels: synthesis.Channels = "shared",
     field_window: int = 9,
@@ -131,7 +131,7 @@ def fit(
         raise checks.InputError(f"{where}: fields must be {(*neutral.shape[:3], 2)}, not {fields.shape}")
     checks.finite(where, "fields", fields)
     checks.positive_integer(where, "field_window", field_window)
-    square = masks.square(int(field_window))
+    square = windows.square(int(field_window))
     field = fit_fields(neutral, fields, square, field_penalty, mirrored=mirrored)
     moved = displacement.warp(neutral, predict_fields(field, square, neutral).fields)
     change, tint = fit_change(moved, expressive, window=window, penalty=penalty, channels=channels)
@@ -201,7 +201,12 @@ def check_images(model: WarpedModel, images: jax.Array | np.ndarray, intensity: 
 
 
 def fit_fields(
-    neutral: ArrayLike, fields: ArrayLike, window: masks.Window, penalty: ArrayLike, *, mirrored: bool = True
+    neutral: ArrayLike,
+    fields: ArrayLike,
+    window: windows.Window,
+    penalty: ArrayLike,
+    *,
+    mirrored: bool = True,
 ) -> WindowLinear:
     """Learns to predict displacement fields from small grey faces, all of the same brightness and contrast.
 
@@ -252,7 +257,7 @@ def fit_change(
     moved: ArrayLike,
     expressive: ArrayLike,
     *,
-    window: int | masks.Window,
+    window: int | windows.Window,
     penalty: ArrayLike,
     channels: synthesis.Channels,
 ) -> tuple[ExpressionModel, jax.Array]:
@@ -266,7 +271,7 @@ def fit_change(
     return change, jnp.moveaxis(missing, -1, 0)
 
 
-def predict_fields(field: WindowLinear, window: masks.Window, images: ArrayLike) -> displacement.Unfolded:
+def predict_fields(field: WindowLinear, window: windows.Window, images: ArrayLike) -> displacement.Unfolded:
     """The displacement fields of faces, which do not fold and vanish at the border.
 
     Args:
@@ -296,7 +301,7 @@ def enlarge_fields(fields: ArrayLike, height: int, width: int) -> displacement.U
     return displacement.unfold(_enlarge(jnp.asarray(fields), height, width))
 
 
-def _predict_small_fields(field: WindowLinear, window: masks.Window, images: jax.Array) -> jax.Array:
+def _predict_small_fields(field: WindowLinear, window: windows.Window, images: jax.Array) -> jax.Array:
     return FIELD_SIZE * window_linear.predict(field, small_faces(images), window)
 
 

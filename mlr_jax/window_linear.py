@@ -4,81 +4,33 @@ What `masked_ridge.MaskedLinear` is for any mask, for windows: weights are one p
 prediction is a sum of shifted pictures, and nothing is gathered.
 """
 
-from functools import partial
-from typing import NamedTuple
-
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
-from mlr_jax import checks, lag_images, masks
-from mlr_jax.numerics import lines
-from mlr_jax.numerics.blurring import blur
+from mlr_jax import checks
+from mlr_jax._windows import linear
+from mlr_jax._windows.linear import WindowLinear
+from mlr_jax.windows import Window
 
-# Inputs of a pixel up to which a prediction is written out for one picture at a time.
-_UNROLLED = 64
-# Of larger windows: inputs that are added up in one loop over the pixels, and pictures that share them.
-_GROUP = 8
-_BLOCK = 16
+__all__ = ["WindowLinear", "look", "predict"]
 
 
-class WindowLinear(NamedTuple):
-    """The map.
-
-    Attributes:
-      weights: `(out_channels, num_offsets, in_channels, height, width)`; 0 where an offset leaves the
-        picture.
-      bias: `(out_channels, height, width)`.
-      solved: the same shape, 1 where a pixel's system could be solved, and 0 where it could not: there the
-        weights are 0, and the bias is the mean of the targets, as far as the penalty lets it. Floats, so that
-        a map can be differentiated with respect to; None for a map that is not the solution of any system.
-    """
-
-    weights: jax.Array
-    bias: jax.Array
-    solved: jax.Array | None = None
-
-
-def where_solved(weights: jax.Array, bias: jax.Array, solved: jax.Array, mean: jax.Array) -> WindowLinear:
-    """A map that falls back where its systems could not be solved, or have overflowed.
-
-    Args:
-      weights: `(out_channels, num_offsets, in_channels, height, width)`.
-      bias: `(out_channels, height, width)`.
-      solved: booleans, which broadcast with `bias`.
-      mean: the shape of `bias`, which it is where it falls back. What is not finite here comes from pairs
-        that are not, and stays, so that predictions tell.
-
-    Returns:
-      The map.
-    """
-    solved &= jnp.isfinite(bias)
-    weights = jnp.where(solved[:, None, None], weights, 0)
-    return WindowLinear(weights, jnp.where(solved, bias, mean), solved.astype(bias.dtype))
-
-
-def look(images: jax.Array, window: masks.Window) -> jax.Array:
-    """What a window looks at.
+def look(images: jax.Array, window: Window) -> jax.Array:
+    """The copies of pictures that a window reads.
 
     Args:
       images: `(num, height, width, channels)` floating point.
-      window: any; if all its offsets look at the picture itself, the images are returned.
+      window: any; if all its offsets read the picture itself, the images are returned.
 
     Returns:
-      `(num, height, width, channels * num_views)`: all of `masks.views` of the first channel, then of the
+      `(num, height, width, channels * num_views)`: all distinct views of the first channel, then of the
       second, and so on. These are the inputs with `in_channels` of a regression on this window.
     """
-
-    def one(view: masks.View) -> jax.Array:
-        seen = jnp.flip(images, axis=2) if view.mirrored else images
-        return jax.vmap(partial(blur, sigma=view.blur))(seen)
-
-    distinct, _ = masks.views(window)
-    return jnp.stack([one(view) for view in distinct], axis=-1).reshape(*images.shape[:3], -1)
+    return linear.view_images(images, window)
 
 
-def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> jax.Array:
+def predict(params: WindowLinear, images: ArrayLike, window: Window) -> jax.Array:
     """Applies the map.
 
         outputs[n, p, o] = bias[o, p] + sum_{k, c} weights[o, k, c, p] * images[n, p + offsets[k], c]
@@ -99,7 +51,7 @@ def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> ja
     where = "window_linear.predict"
     images = checks.as_floating(where, "images", images, ("num", "height", "width", "in_channels"))
     _, num_offsets, in_channels, height, width = np.shape(params.weights)
-    expected = (height, width, in_channels * len(masks.views(window)[0]))
+    expected = (height, width, in_channels * window.num_views)
     if images.shape[1:] != expected:
         raise checks.InputError(f"{where}: the map is for pictures of {expected}, not {images.shape[1:]}")
     if len(window.offsets) != num_offsets:
@@ -107,77 +59,4 @@ def predict(params: WindowLinear, images: ArrayLike, window: masks.Window) -> ja
             f"{where}: the map has {num_offsets} offsets, but the window {len(window.offsets)}; use the "
             "window that it was fitted with"
         )
-    return _predict(params, images, window)
-
-
-@partial(jax.jit, static_argnames="window")
-def _predict(params: WindowLinear, images: jax.Array, window: masks.Window) -> jax.Array:
-    num_inputs = len(window.offsets) * params.weights.shape[2]
-    dtype = jnp.promote_types(params.weights.dtype, images.dtype)
-    predict = _predict_by_pictures if num_inputs <= _UNROLLED else _predict_by_offsets
-    return predict(params, images, window, dtype)
-
-
-def _predict_by_pictures(
-    params: WindowLinear, images: jax.Array, window: masks.Window, dtype: DTypeLike
-) -> jax.Array:
-    """Small windows: one picture after the other; the weights and all that is added up stay in the cache."""
-    _, height, width, _ = images.shape
-    reach_y, reach_x = masks.reach(window)
-    weights = jnp.moveaxis(params.weights, 0, 2).reshape(-1, *params.bias.shape)
-    inputs = lag_images.inputs(window, images.shape[-1])
-
-    @partial(jax.checkpoint, prevent_cse=False)
-    def predict_one(image: jax.Array) -> jax.Array:
-        padded = jnp.pad(jnp.moveaxis(image, -1, 0), ((0, 0), (reach_y, reach_y), (reach_x, reach_x)))
-        total = params.bias.astype(dtype)
-        for k, (dy, dx, channel) in enumerate(inputs):
-            top, left = reach_y + dy, reach_x + dx
-            plane = padded[channel, top : top + height, left : left + width]
-            total += weights[k] * plane[None]
-        return jnp.moveaxis(total, 0, -1)
-
-    return jax.lax.map(predict_one, images)
-
-
-def _predict_by_offsets(
-    params: WindowLinear, images: jax.Array, window: masks.Window, dtype: DTypeLike
-) -> jax.Array:
-    """Large windows: a few offsets after the other, for some pictures at a time, which read them together."""
-    num, height, width, in_channels = images.shape
-    seen = lag_images.inputs(window, in_channels)
-    out_channels = len(params.bias)
-    layout = lines.Layout(height, width, *masks.reach(window))
-    table = np.array([(channel, layout.shift(dy, dx)) for dy, dx, channel in seen])
-    num_groups = -(-len(table) // _GROUP)
-    missing = num_groups * _GROUP - len(table)
-    inputs = jnp.asarray(np.pad(table, ((0, missing), (0, 0))).reshape(num_groups, _GROUP, 2))
-
-    def without_margins(planes: jax.Array) -> jax.Array:
-        return lines.flatten(planes, layout)[..., layout.margin : layout.margin + layout.length]
-
-    weights = jnp.moveaxis(params.weights, 0, 2).reshape(-1, out_channels, height, width)
-    weights = without_margins(jnp.pad(weights, ((0, missing), (0, 0), (0, 0), (0, 0))))
-    weights = weights.reshape(num_groups, _GROUP, out_channels, layout.length)
-    start = without_margins(params.bias.astype(dtype))
-
-    block = min(num, _BLOCK)
-    num_blocks = -(-num // block)
-    pictures = jnp.pad(images, ((0, num_blocks * block - num), (0, 0), (0, 0), (0, 0)))
-    blocks = lines.flatten(jnp.moveaxis(pictures, -1, 1), layout)
-
-    def predict_block(pictures: jax.Array) -> jax.Array:
-        @partial(jax.checkpoint, prevent_cse=False)
-        def add(total: jax.Array, group: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            for weight, (channel, shift) in zip(*group, strict=True):
-                sizes = (block, 1, layout.length)
-                around = jax.lax.dynamic_slice(pictures, (0, channel, layout.margin + shift), sizes)
-                total += weight[None] * around
-            return total, None
-
-        total = jnp.broadcast_to(start, (block, *start.shape))
-        return jax.lax.scan(add, total, (weights, inputs))[0]
-
-    result = jax.lax.map(predict_block, blocks.reshape(num_blocks, block, *blocks.shape[1:]))
-    result = lines.unflatten(result.reshape(-1, out_channels, layout.length)[:num], layout)
-    return jnp.moveaxis(result, 1, -1)
+    return linear.predict(params, images, window)

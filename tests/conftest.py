@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlr_jax import window_statistics
+from mlr_jax._windows import accumulation
 
 # Most of what the tests do is to compile. By one thread, with fewer optimisations, and without the newer
 # emitters of fused loops where there are others, that takes less time; what is computed differs by rounding.
@@ -83,7 +83,7 @@ def _resident_bytes() -> int:
 def small_blocks() -> Iterator[None]:
     """Statistics are summed up by blocks of a few pairs, which compile sooner and are several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window_statistics, "_BLOCK", 4)
+        patch.setattr(accumulation, "_BLOCK", 4)
         jax.clear_caches()
         yield
     jax.clear_caches()

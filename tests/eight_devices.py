@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 
 from mlr_jax import masks, sharding, synthesis, window_statistics
 from mlr_jax.checks import UnsolvedWarning
+from mlr_jax.sharding import _pictures
 from tests import oracle
 
 # Some reach up only, or down and to the side: few offsets, so that all compiles soon.
@@ -193,7 +194,7 @@ def test_gradients_go_through(x64):
 def test_new_values_do_not_recompile():
     shape, axes = SPLITS["both"]
     pictures = faces(16, 16, 5, dtype=np.float32)
-    functions = sharding._fit, sharding._synthesize
+    functions = _pictures._fit, _pictures._synthesize
 
     def learn(neutral, penalty):
         # Meshes and windows that are equal, but not the same objects.

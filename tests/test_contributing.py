@@ -61,8 +61,8 @@ def project(tmp_path_factory) -> Path:
     append(root / "experiments" / "hyperparameters.py", "FIXED", fixed)
     append(root / "tests" / "experiments" / "test_methods.py", "expected", number)
 
-    masks = root / "mlr_jax" / "masks.py"
-    insert(masks, statement(masks, "disk").end_lineno + 1, "\n\n" + mask)
+    windows = root / "mlr_jax" / "windows.py"
+    insert(windows, statement(windows, "disk").end_lineno + 1, "\n\n" + mask)
     append(root / "tests" / "test_masks.py", "WINDOWS", mask_test)
 
     (root / "mlr_jax" / "datasets" / "stacks.py").write_text(module)

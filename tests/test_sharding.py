@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from mlr_jax import masks, sharding, synthesis, window_statistics
 from mlr_jax.checks import InputError
+from mlr_jax.sharding import _statistics
 
 ROOT = Path(__file__).parents[1]
 PICTURES = np.random.default_rng(0).random((4, 5, 6, 1), np.float32)
@@ -59,7 +60,7 @@ def test_sums_over_devices_keep_their_digits():
     """Those of 1e8, beside which float32 has none for what is less than 4."""
     high = np.random.default_rng(0).standard_normal((9, 7), np.float32) * np.float32([[1e8]] + 8 * [[1e-2]])
     low = high * np.float32(1e-8)
-    add_up = jax.vmap(lambda *sums: sharding._psum(sums, "i", 9), axis_name="i")
+    add_up = jax.vmap(lambda *sums: _statistics.psum(sums, "i", 9), axis_name="i")
     (total,) = jax.jit(add_up)(window_statistics.Sum(high, low))
     expected = high.sum(axis=0, dtype=np.float64) + low.sum(axis=0, dtype=np.float64)
     for device in range(9):
@@ -115,7 +116,7 @@ def test_clear_errors_of_fit(change, words):
 def test_fit_wants_a_mesh_a_window_and_floating_point():
     with pytest.raises(TypeError, match=r"mesh must be a jax\.sharding\.Mesh, not a tuple"):
         fit(mesh=(1,))
-    with pytest.raises(TypeError, match=r"window must be a masks\.Window, not a Mask"):
+    with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a Mask"):
         fit(window=masks.square_window(5, 6, 3))
     with pytest.raises(TypeError, match="expressive must hold floating-point numbers, not uint8"):
         fit(expressive=PICTURES.astype(np.uint8))

@@ -8,6 +8,7 @@ import pytest
 
 from mlr_jax import masked_ridge, masks, metrics, model_selection, synthesis
 from mlr_jax.checks import InputError
+from mlr_jax.synthesis import _streaming
 from tests import oracle
 
 HEIGHT, WIDTH, CHANNELS, NUM = 6, 5, 3, 12
@@ -170,7 +171,7 @@ def test_fit_errors(faces, change, words):
 def test_window_is_a_size_or_a_mask(faces):
     for window in (3.0, np.ones((30, 30), bool)):
         with pytest.raises(
-            TypeError, match=r"window, unless it is a masks.Window or masks.Mask, must be a whole number"
+            TypeError, match=r"window, unless it is a windows.Window or masks.Mask, must be a whole number"
         ):
             synthesis.fit(*faces, window=window)
 
@@ -273,10 +274,10 @@ def test_a_first_fit_compiles_few_programs_and_a_second_none(options, most, rng,
 def test_statistics_compile_once_for_each_number_of_pairs(faces):
     statistics = synthesis.init_statistics(*faces)
     statistics = synthesis.update(statistics, *faces)
-    compiled = synthesis._update._cache_size()
+    compiled = _streaming._update._cache_size()
     for _ in range(3):
         statistics = synthesis.update(statistics, *faces)
-    assert synthesis._update._cache_size() == compiled
+    assert _streaming._update._cache_size() == compiled
 
 
 @pytest.mark.parametrize(
@@ -301,7 +302,7 @@ def test_statistics_errors(faces, act, words):
 
 
 def test_a_mask_has_no_statistics(faces):
-    with pytest.raises(TypeError, match=r"window, unless it is a masks.Window, must be a whole number"):
+    with pytest.raises(TypeError, match=r"window, unless it is a windows.Window, must be a whole number"):
         synthesis.init_statistics(*faces, window=masks.square_window(HEIGHT, WIDTH, 3))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlr_jax import masks, synthesis, window_dual
+from mlr_jax._windows import dual
 from mlr_jax.checks import InputError
 from mlr_jax.window_linear import WindowLinear
 from tests import oracle
@@ -74,11 +75,11 @@ def test_float32_does_not_drift_along_a_row():
 def test_bands_of_rows_change_nothing(monkeypatch, x64):
     inputs, targets = pictures(NUM, 13, WIDTH, 1)
     whole = window_dual.fit(inputs, targets, masks.square(5), 0.4)
-    window_dual._fit.clear_cache()
-    monkeypatch.setattr(window_dual, "_KERNELS_NUMBERS", 1)
-    monkeypatch.setattr(window_dual, "_FEWEST_ROWS", 5)
+    dual.fit.clear_cache()
+    monkeypatch.setattr(dual, "_KERNELS_NUMBERS", 1)
+    monkeypatch.setattr(dual, "_FEWEST_ROWS", 5)
     banded = window_dual.fit(inputs, targets, masks.square(5), 0.4)
-    window_dual._fit.clear_cache()
+    dual.fit.clear_cache()
     for one, other in zip(whole, banded, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
@@ -86,10 +87,10 @@ def test_bands_of_rows_change_nothing(monkeypatch, x64):
 def test_many_examples_are_solved_one_system_after_the_other(monkeypatch, x64):
     inputs, targets = pictures(NUM, HEIGHT, WIDTH, 2)
     expected = window_dual.fit(inputs, targets, masks.square(3), 0.4)
-    window_dual._fit.clear_cache()
-    monkeypatch.setattr(window_dual, "_SMALL", 0)
+    dual.fit.clear_cache()
+    monkeypatch.setattr(dual, "_SMALL", 0)
     found = window_dual.fit(inputs, targets, masks.square(3), 0.4)
-    window_dual._fit.clear_cache()
+    dual.fit.clear_cache()
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
 

@@ -5,6 +5,7 @@ import pytest
 from jax import test_util
 
 from mlr_jax import masks, window_linear
+from mlr_jax._windows import linear
 from mlr_jax.checks import InputError
 from tests import oracle
 
@@ -71,11 +72,11 @@ def test_large_windows_go_offset_by_offset(name, channels, rng, x64, monkeypatch
     window = WINDOWS[name]
     params, images = problem(rng, window, channels)
     expected = window_linear.predict(params, images, window)
-    window_linear._predict.clear_cache()
-    monkeypatch.setattr(window_linear, "_UNROLLED", 0)
-    monkeypatch.setattr(window_linear, "_BLOCK", 2)
+    linear.predict.clear_cache()
+    monkeypatch.setattr(linear, "_UNROLLED", 0)
+    monkeypatch.setattr(linear, "_BLOCK", 2)
     result = window_linear.predict(params, images, window)
-    window_linear._predict.clear_cache()
+    linear.predict.clear_cache()
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
 
 
@@ -122,9 +123,9 @@ def test_new_values_do_not_recompile(rng):
     window = masks.disk(1.5)
     params, images = jax.tree.map(lambda leaf: leaf.astype(np.float32), problem(rng, window, (1, 1)))
     window_linear.predict(params, images, window)
-    first = window_linear._predict._cache_size()
+    first = linear.predict._cache_size()
     window_linear.predict(jax.tree.map(lambda leaf: 2 * leaf, params), images + 1, masks.disk(1.5))
-    assert window_linear._predict._cache_size() == first
+    assert linear.predict._cache_size() == first
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masks, window_linear, window_ridge, window_statistics
+from mlr_jax import masks, window_linear, window_statistics
+from mlr_jax._windows import accumulation, linear, primal, ridge
 from mlr_jax.checks import InputError, UnsolvedWarning
 from tests import oracle
 
@@ -329,7 +330,7 @@ def test_a_few_pairs_are_not_lost_among_millions():
 @pytest.fixture
 def compiled_anew():
     """For constants that are read while tracing."""
-    functions = window_statistics._update, window_statistics._solve
+    functions = accumulation.update, primal.solve
     for function in functions:
         function.clear_cache()
     yield
@@ -342,11 +343,11 @@ def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
     pairs = problem(23, height, width)
     expected = make(window, *pairs, dtype=jnp.float64)
     whole = window_statistics.solve(expected, window, 0.4)
-    window_statistics._update.clear_cache()
-    window_statistics._solve.clear_cache()
-    monkeypatch.setattr(window_statistics, "_STRIP_PIXELS", 1)
-    monkeypatch.setattr(window_ridge, "_STRIP_PIXELS", 1)
-    plans = window_statistics.plan(window, width), window_ridge.plan(window, 1, width)
+    accumulation.update.clear_cache()
+    primal.solve.clear_cache()
+    monkeypatch.setattr(accumulation, "_STRIP_PIXELS", 1)
+    monkeypatch.setattr(ridge, "_STRIP_PIXELS", 1)
+    plans = accumulation.plan(window, width), ridge.plan(window, 1, width)
     assert all(plan.rows + 2 * plan.halo < height for plan in plans), "there are several strips"
     statistics = make(window, *pairs, dtype=jnp.float64)
     assert_same_sums(statistics, expected, 1e-12)
@@ -356,9 +357,9 @@ def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
 def test_strips_stay_in_the_cache():
     """With the rows around them, of which the window's height needs so many."""
     for window in (masks.window([(0, 0), (3, 0), (0, 1)]), masks.window([(0, 0), (0, 1)])):
-        rows, halo = window_statistics.plan(window, 1000)
+        rows, halo = accumulation.plan(window, 1000)
         assert halo == max(dy for dy, _ in window.offsets)
-        assert 1000 * (rows + 2 * halo) <= window_statistics._STRIP_PIXELS < 1000 * (rows + 2 * halo + 1)
+        assert 1000 * (rows + 2 * halo) <= accumulation._STRIP_PIXELS < 1000 * (rows + 2 * halo + 1)
 
 
 def test_gradients_pass_through_strips(monkeypatch, compiled_anew, unoptimized):
@@ -373,9 +374,9 @@ def test_gradients_pass_through_strips(monkeypatch, compiled_anew, unoptimized):
         return jnp.sum(window_statistics.solve(statistics, window, penalty).bias)
 
     expected = float(jax.jit(jax.grad(measure))(0.4))
-    window_statistics._solve.clear_cache()
-    monkeypatch.setattr(window_ridge, "_STRIP_PIXELS", 1)
-    assert window_ridge.plan(window, 1, width).rows < height, "there are several strips"
+    primal.solve.clear_cache()
+    monkeypatch.setattr(ridge, "_STRIP_PIXELS", 1)
+    assert ridge.plan(window, 1, width).rows < height, "there are several strips"
     assert float(jax.jit(jax.grad(measure))(0.4)) == pytest.approx(expected, rel=1e-3)
 
 
@@ -391,9 +392,9 @@ def test_systems_are_solved_some_at_a_time(many_unknowns, monkeypatch, compiled_
     """Fewer where they have more unknowns; the last of them fill up with rows below the picture."""
     pairs = problem(NUM, *SIZES["odd"])
     window = WINDOWS["disk"]
-    monkeypatch.setattr(window_ridge, "_MANY_UNKNOWNS", many_unknowns)
-    monkeypatch.setattr(window_ridge, "_MANY_SYSTEMS", 10)
-    monkeypatch.setattr(window_ridge, "_FEW_SYSTEMS", 4)
+    monkeypatch.setattr(ridge, "_MANY_UNKNOWNS", many_unknowns)
+    monkeypatch.setattr(ridge, "_MANY_SYSTEMS", 10)
+    monkeypatch.setattr(ridge, "_FEW_SYSTEMS", 4)
     penalty = np.linspace(0.1, 5, pairs[0][0].size).reshape(SIZES["odd"])
     params = window_statistics.solve(make(window, *pairs, dtype=jnp.float64), window, penalty)
     assert_close(params, expected_map(window, *pairs, penalty), 1e-10)
@@ -453,7 +454,7 @@ def test_gradients_equal_finite_differences(penalize_bias, x64):
 def test_new_values_do_not_recompile(unoptimized):
     inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"]))
     window = WINDOWS["cross"]
-    functions = window_statistics._update, window_statistics._solve, window_linear._predict
+    functions = accumulation.update, primal.solve, linear.predict
 
     def fit(inputs, penalty, **options):
         # Windows that are equal, but not the same object.
@@ -514,7 +515,7 @@ def test_clear_errors_of_init(change, words):
 
 
 def test_init_wants_a_window_and_whole_numbers():
-    with pytest.raises(TypeError, match=r"window must be a masks\.Window, not a Mask"):
+    with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a Mask"):
         window_statistics.init(masks.square_window(5, 6, 3), 5, 6)
     with pytest.raises(TypeError, match="in_channels must be a whole number"):
         window_statistics.init(masks.square(3), 5, 6, in_channels=1.0)
@@ -637,7 +638,7 @@ def test_no_pairs_have_no_solution():
 
 def test_solve_wants_a_window():
     statistics = make(masks.disk(1), PICTURES, PICTURES)
-    with pytest.raises(TypeError, match=r"window must be a masks\.Window, not a int"):
+    with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a int"):
         window_statistics.solve(statistics, 3, 0.4)
 
 

@@ -10,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masks, window_statistics
+from mlr_jax import checks, windows as receptive_fields
+from mlr_jax._windows import primal, regularization
+from mlr_jax._windows.regularization import Regularization
+from mlr_jax.masks import Mask
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,
     FoldStatistics,
@@ -23,6 +26,7 @@ from mlr_jax.model_selection.tuning import Tuned, tune
 from mlr_jax.numerics.blurring import blur
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.window_statistics import WindowStatistics
+from mlr_jax.windows import Window
 
 WINDOWS = (1, 3, 5, 7)
 """Sides of the windows that `synthesis.fit` tries for "auto"."""
@@ -94,7 +98,7 @@ def _choose(scores: Scores, *, per_pixel: bool, rule: Rule, smoothing: float) ->
 
 def solve(
     statistics: WindowStatistics, selection: Selection, *, penalize_bias: bool = True
-) -> tuple[WindowLinear, masks.Window]:
+) -> tuple[WindowLinear, Window]:
     """The map of all pairs, with what was chosen.
 
     Args:
@@ -109,8 +113,8 @@ def solve(
     windows = selection.scores.windows
     index, largest = selection.window_index, statistics.window
 
-    def solve_with(window: masks.Window) -> WindowLinear:
-        return _solve(statistics, window, selection.penalty, None, penalize_bias=penalize_bias)
+    def solve_with(window: Window) -> WindowLinear:
+        return _solve(statistics, window, _on_pixels(statistics, selection.penalty, penalize_bias))
 
     if index.ndim == 0 and checks.is_concrete(index):
         chosen = windows[int(index)]
@@ -126,13 +130,13 @@ def solve(
 
 def fit(
     fold_statistics: Sequence[WindowStatistics] | FoldStatistics,
-    windows: Sequence[masks.Window],
+    windows: Sequence[Window],
     penalties: ArrayLike,
     *,
     per_pixel: bool = False,
     tuned: bool = False,
     penalize_bias: bool = True,
-) -> tuple[WindowLinear, masks.Window, Selection]:
+) -> tuple[WindowLinear, Window, Selection]:
     """Chooses by cross-validation, and fits all pairs: what "auto" and "tuned" of `synthesis.fit` do.
 
     Args:
@@ -164,9 +168,10 @@ def fit(
         )
     index = selection.window_index
 
-    def tune_one(window: masks.Window) -> tuple[WindowLinear, Tuned]:
+    def tune_one(window: Window) -> tuple[WindowLinear, Tuned]:
         found = tune(folds, window, selection.penalty, penalize_bias=penalize_bias)
-        params = _solve(whole, window, found.penalty, found.factors, penalize_bias=penalize_bias)
+        options = Regularization(found.penalty, found.factors, penalize_bias=penalize_bias)
+        params = _solve(whole, window, options)
         return params, found
 
     if len(windows) == 1 or checks.is_concrete(index):
@@ -174,7 +179,7 @@ def fit(
         params, found = tune_one(window)
         return params, window, selection._replace(tuned=found)
 
-    def tune_wide(window: masks.Window) -> tuple[WindowLinear, Tuned]:
+    def tune_wide(window: Window) -> tuple[WindowLinear, Tuned]:
         params, found = tune_one(window)
         assert found.factors is not None
         factors = _spread(found.factors, 0, window, whole.window, fill=1)
@@ -186,12 +191,12 @@ def fit(
 
 def are_several(window: Any) -> bool:
     """Whether these are windows to choose from: a list or a tuple, which `masks.Window` is too."""
-    return isinstance(window, list | tuple) and not isinstance(window, masks.Window | masks.Mask)
+    return isinstance(window, list | tuple) and not isinstance(window, Window | Mask)
 
 
 def candidates(
     where: str, window: Any, penalty: Any, height: int, width: int
-) -> tuple[tuple[masks.Window, ...], jax.Array | np.ndarray]:
+) -> tuple[tuple[Window, ...], jax.Array | np.ndarray]:
     """The windows and penalties among which to choose: the only one, where it is given.
 
     Args:
@@ -204,7 +209,7 @@ def candidates(
     Raises:
       InputError: window or penalty is none of these.
     """
-    if isinstance(window, masks.Mask):
+    if isinstance(window, Mask):
         raise checks.InputError(
             f"{where}: with a mask, the penalty must be given; its pixels share no sums from which to choose"
         )
@@ -214,14 +219,14 @@ def candidates(
                 f"{where}: {name} must be a number or {' or '.join(words)}, not {value!r}"
             )
     if isinstance(window, str):
-        windows = tuple(masks.square(side) for side in WINDOWS if side <= min(height, width))
+        windows = tuple(receptive_fields.square(side) for side in WINDOWS if side <= min(height, width))
     else:
         given = window if are_several(window) else [window]
         windows = tuple(as_window(where, each) for each in given)
         if not windows:
             raise checks.InputError(f"{where}: there must be one window at least to choose from")
         for each in windows:
-            masks.check_window(each, where, height, width)
+            receptive_fields.check(each, where, height, width)
     if isinstance(penalty, str):
         return windows, np.asarray(PENALTIES)
     if np.shape(penalty):
@@ -258,22 +263,18 @@ def _smooth(errors: jax.Array, sigma: float) -> jax.Array:
     return jnp.moveaxis(blur(planes, sigma), -1, 0).reshape(*lead, height, width)
 
 
-@partial(jax.jit, static_argnames="penalize_bias")
-def _solve(
-    statistics: WindowStatistics,
-    window: masks.Window,
-    penalty: jax.Array,
-    factors: jax.Array | None,
-    *,
-    penalize_bias: bool,
-) -> WindowLinear:
+def _on_pixels(
+    statistics: WindowStatistics, penalty: jax.Array | np.ndarray, penalize_bias: bool
+) -> Regularization:
+    """A penalty for the picture or for each pixel."""
+    size, dtype = statistics.input_centre.shape[-2:], statistics.num_pairs.dtype
+    return regularization.checked("model_selection.solve", penalty, size, dtype, penalize_bias=penalize_bias)
+
+
+@jax.jit
+def _solve(statistics: WindowStatistics, window: Window, regularization: Regularization) -> WindowLinear:
     """The solutions of all groups, along a first axis where the statistics have one."""
-
-    def solve_one(statistics: WindowStatistics) -> WindowLinear:
-        return window_statistics.solve(
-            statistics, window, penalty, penalize_bias=penalize_bias, factors=factors
-        )
-
+    solve_one = partial(primal.solve, window=window, regularization=regularization)
     return jax.lax.map(solve_one, statistics) if statistics.num_pairs.ndim else solve_one(statistics)
 
 
@@ -282,19 +283,17 @@ def _where(condition: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
     return jnp.where(condition.reshape(*lead, *condition.shape), one, other)
 
 
-def _widen(params: WindowLinear, window: masks.Window, largest: masks.Window) -> WindowLinear:
+def _widen(params: WindowLinear, window: Window, largest: Window) -> WindowLinear:
     """The same map on a larger window."""
     return params._replace(weights=_spread(params.weights, params.weights.ndim - 4, window, largest, fill=0))
 
 
-def _spread(
-    values: jax.Array, axis: int, window: masks.Window, largest: masks.Window, *, fill: float
-) -> jax.Array:
+def _spread(values: jax.Array, axis: int, window: Window, largest: Window, *, fill: float) -> jax.Array:
     """What a window has of each offset, at the places of a larger window."""
     if window == largest:
         return values
-    all_entries = masks.entries(largest)
-    places = np.array([all_entries.index(entry) for entry in masks.entries(window)])
+    all_entries = largest.entries
+    places = np.array([all_entries.index(entry) for entry in window.entries])
     shape = list(values.shape)
     shape[axis] = len(largest.offsets)
     spread = jnp.full(shape, fill, values.dtype)

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masks, window_ridge, window_statistics
-from mlr_jax.numerics import strips
-from mlr_jax.window_statistics import WindowStatistics
+from mlr_jax import checks, window_statistics, windows as receptive_fields
+from mlr_jax._windows import moments as centred, primal, ridge, statistics as sums, strips
+from mlr_jax._windows.regularization import Regularization
+from mlr_jax._windows.statistics import WindowStatistics
+from mlr_jax.windows import Window
 
 SMOOTHING = 4.0
 """Standard deviation in pixels by which errors are smoothed before every pixel chooses."""
@@ -28,7 +30,7 @@ class Scores(NamedTuple):
         channels of a fold; NaN where a system could not be solved.
     """
 
-    windows: tuple[masks.Window, ...]
+    windows: tuple[Window, ...]
     penalties: jax.Array
     num_pairs: jax.Array
     errors: jax.Array
@@ -107,7 +109,7 @@ def folds_of_pairs(
 
 def cross_validate(
     fold_statistics: Sequence[Any] | FoldStatistics,
-    windows: Sequence[int | masks.Window],
+    windows: Sequence[int | Window],
     penalties: ArrayLike,
     *,
     penalize_bias: bool = True,
@@ -121,7 +123,7 @@ def cross_validate(
       fold_statistics: for each fold a `WindowStatistics` of its pairs, or several along a first axis of all
         arrays, such as those of colour channels; or a `synthesis.ExpressionStatistics`. Of one window and
         with the same centres. Or all of them as `FoldStatistics`.
-      windows: sides of square windows, odd, or a `masks.Window` each, inside that of the statistics.
+      windows: sides of square windows, odd, or a `Window` each, inside that of the statistics.
       penalties: `(num_penalties,)`, each lambda >= 0; or `(num_penalties, height, width)`.
       penalize_bias: whether the penalty includes the bias, as published.
 
@@ -158,12 +160,7 @@ def mean_errors(scores: Scores) -> jax.Array:
 
 
 def held_out_error(
-    whole: WindowStatistics,
-    fold: WindowStatistics,
-    window: masks.Window,
-    penalty: jax.Array,
-    factors: jax.Array | None,
-    penalize_bias: bool,
+    whole: WindowStatistics, fold: WindowStatistics, window: Window, regularization: Regularization
 ) -> tuple[jax.Array, jax.Array]:
     """Mean squared errors on a fold's pairs of the model of all others.
 
@@ -173,12 +170,12 @@ def held_out_error(
 
     def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> tuple[jax.Array, jax.Array]:
         seen, unseen = both
-        params = window_statistics.solve(seen, window, penalty, penalize_bias=penalize_bias, factors=factors)
+        params = primal.solve(seen, window, regularization)
         assert params.solved is not None
-        error = window_statistics.squared_error(unseen, params, window).mean(axis=0) / unseen.num_pairs
+        error = primal.squared_error(unseen, params, window).mean(axis=0) / unseen.num_pairs
         return error, params.solved.all(axis=0)
 
-    others = window_statistics.subtract(whole, fold)
+    others = sums.combine(whole, fold, -1)
     errors, solved = _map_groups(of_group, (others, fold), fold.num_pairs)
     return errors.mean(axis=0), solved.all(axis=0)
 
@@ -215,23 +212,23 @@ def of_stacked(stacked: WindowStatistics) -> FoldStatistics:
     )
 
     def add(total: WindowStatistics, fold: WindowStatistics) -> tuple[WindowStatistics, None]:
-        return window_statistics.merge(total, fold), None
+        return sums.combine(total, fold, 1), None
 
     whole, _ = jax.lax.scan(add, first, others)
     return FoldStatistics(whole, stacked, stacked.num_pairs.reshape(num_folds, -1)[:, 0])
 
 
-def as_window(where: str, window: int | masks.Window) -> masks.Window:
+def as_window(where: str, window: int | Window) -> Window:
     """A window, of which only the side may be given."""
-    if isinstance(window, masks.Window):
+    if isinstance(window, Window):
         return window
-    checks.positive_integer(where, "window, unless it is a masks.Window,", window)
-    return masks.square(int(window))
+    checks.positive_integer(where, "window, unless it is a Window,", window)
+    return receptive_fields.square(int(window))
 
 
 @partial(jax.jit, static_argnames=("windows", "penalize_bias"))
 def _cross_validate(
-    folds: FoldStatistics, windows: tuple[masks.Window, ...], penalties: ArrayLike, *, penalize_bias: bool
+    folds: FoldStatistics, windows: tuple[Window, ...], penalties: ArrayLike, *, penalize_bias: bool
 ) -> tuple[jax.Array, jax.Array]:
     """The penalties, and the errors `(num_folds, num_windows, num_penalties, height, width)`."""
     values = jnp.asarray(penalties)
@@ -243,7 +240,7 @@ def _cross_validate(
     def of_strip(start: jax.Array, size: int) -> jax.Array:
         def cut(leaf: jax.Array) -> jax.Array:
             # Numbers of pairs have no rows.
-            return leaf if leaf.ndim < 3 else window_statistics.cut_rows(leaf, start=start, size=size)
+            return leaf if leaf.ndim < 3 else sums.cut_rows(leaf, start=start, size=size)
 
         whole, stacked, penalties = jax.tree.map(cut, (folds.whole, folds.stacked, planes))
 
@@ -252,17 +249,16 @@ def _cross_validate(
             num_seen, num_unseen = (each.num_pairs for each in both)
             largest = both[0].window
             # What depends on no penalty and no window is computed once.
-            all_moments = tuple(window_statistics.moments(each) for each in both)
+            all_moments = tuple(centred.of_statistics(each) for each in both)
 
-            def of_window(window: masks.Window) -> tuple[jax.Array, jax.Array]:
-                seen, unseen = (
-                    window_statistics.restrict_moments(each, largest, window) for each in all_moments
-                )
+            def of_window(window: Window) -> tuple[jax.Array, jax.Array]:
+                seen, unseen = (centred.restrict(each, largest, window) for each in all_moments)
 
                 def of_penalty(penalty: jax.Array) -> tuple[jax.Array, jax.Array]:
-                    params = window_ridge.solve(seen, window, num_seen, penalty, penalize_bias=penalize_bias)
+                    options = Regularization(penalty, penalize_bias=penalize_bias)
+                    params = ridge.solve(seen, window, num_seen, options)
                     assert params.solved is not None
-                    error = window_ridge.squared_error(unseen, window, num_unseen, params)
+                    error = ridge.squared_error(unseen, window, num_unseen, params)
                     return error.mean(axis=0) / num_unseen, params.solved.all(axis=0)
 
                 return jax.lax.map(of_penalty, penalties)
@@ -270,15 +266,14 @@ def _cross_validate(
             return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(of_window, windows))
 
         def of_fold(fold: WindowStatistics) -> jax.Array:
-            both = window_statistics.subtract(whole, fold), fold
+            both = sums.combine(whole, fold, -1), fold
             errors, solved = _map_groups(of_group, both, fold.num_pairs)
             return jnp.where(solved.all(axis=0), errors.mean(axis=0), jnp.nan)
 
         return jax.lax.map(of_fold, stacked)
 
-    in_channels = folds.whole.input_centre.shape[-3] // len(masks.views(folds.whole.window)[0])
-    largest = masks.join(*sorted(windows, key=lambda window: len(window.offsets), reverse=True))
-    plan = window_ridge.plan(largest, in_channels, width)
+    largest = receptive_fields.join(*sorted(windows, key=lambda window: len(window.offsets), reverse=True))
+    plan = ridge.plan(largest, sums.in_channels(folds.whole), width)
     return values, strips.map_rows(of_strip, height, plan)
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masks, window_statistics
+from mlr_jax import checks, window_statistics
+from mlr_jax._windows.regularization import Regularization
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,
     FoldStatistics,
@@ -18,6 +19,7 @@ from mlr_jax.model_selection.held_out import (
 )
 from mlr_jax.numerics.blurring import blur
 from mlr_jax.window_statistics import WindowStatistics
+from mlr_jax.windows import Window
 
 
 class Tuned(NamedTuple):
@@ -41,7 +43,7 @@ class Tuned(NamedTuple):
 
 def tune(
     fold_statistics: Sequence[Any] | FoldStatistics,
-    window: int | masks.Window,
+    window: int | Window,
     penalty: ArrayLike,
     *,
     per_pixel: bool = True,
@@ -64,7 +66,7 @@ def tune(
 
     Args:
       fold_statistics: three or more, as for `cross_validate`.
-      window: side of a square window, odd, or a `masks.Window`, inside that of the statistics.
+      window: side of a square window, odd, or a `Window`, inside that of the statistics.
       penalty: lambda > 0 to begin with, one for all or `(height, width)`: of `choose`.
       per_pixel: whether each pixel has its own, or all go up and down together.
       per_offset: whether each offset has its own factor, the same for all pixels.
@@ -122,7 +124,7 @@ def _tune(
     penalty: jax.Array,
     learning_rate: jax.Array,
     *,
-    window: masks.Window,
+    window: Window,
     per_pixel: bool,
     per_offset: bool,
     penalize_bias: bool,
@@ -140,7 +142,8 @@ def _tune(
         return penalty * jnp.exp(change), factors
 
     def fold_error(changed: tuple[jax.Array, jax.Array | None], fold: WindowStatistics) -> jax.Array:
-        return held_out_error(whole, fold, window, *changed, penalize_bias)[0].mean()
+        options = Regularization(*changed, penalize_bias=penalize_bias)
+        return held_out_error(whole, fold, window, options)[0].mean()
 
     descended = jax.tree.map(lambda leaf: leaf[:-1], folds)
     last = jax.tree.map(lambda leaf: leaf[-1], folds)

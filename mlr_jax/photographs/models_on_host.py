@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import displacement, lag_images, masks, warped_ridge
+from mlr_jax import displacement, masks, warped_ridge
 from mlr_jax.numerics import blurring, resizing
 from mlr_jax.photographs import on_host
 from mlr_jax.synthesis import ExpressionModel
@@ -93,14 +93,14 @@ def _predict_colours(model: ExpressionModel, face: np.ndarray) -> np.ndarray:
 def _predict(weights: np.ndarray, bias: np.ndarray, window: masks.Window, face: np.ndarray) -> np.ndarray:
     """See `window_linear.predict`; of one picture, before `window_linear.look`."""
     height, width, _ = face.shape
-    distinct, _ = masks.views(window)
+    distinct = window.distinct_views
     views = [blur(face[:, ::-1] if view.mirrored else face, view.blur) for view in distinct]
     planes = np.stack(views, axis=-1).reshape(height, width, -1).transpose(2, 0, 1)
-    reach_y, reach_x = masks.reach(window)
+    reach_y, reach_x = window.reach
     padded = np.pad(planes, ((0, 0), (reach_y, reach_y), (reach_x, reach_x)))
     total = np.array(bias, np.promote_types(bias.dtype, face.dtype))
     steps = weights.reshape(len(weights), -1, height, width).swapaxes(0, 1)
-    for step, (dy, dx, channel) in zip(steps, lag_images.inputs(window, len(planes)), strict=True):
+    for step, (dy, dx, channel) in zip(steps, window.lag_table(len(planes), 1).inputs, strict=True):
         top, left = reach_y + dy, reach_x + dx
         total += step * padded[channel, top : top + height, left : left + width]
     return np.moveaxis(total, 0, -1)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax.numerics import pixel_systems
+from mlr_jax._windows import elimination
 
 NUM_PIXELS, NUM_RIGHTS = 6, 3
 SIZES = (1, 2, 5, 13, 17)
@@ -22,7 +22,7 @@ def numpy_solution(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def solve_and_tell(gram: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return pixel_systems.solve(gram, right)
+    return elimination.solve(gram, right)
 
 
 def solve(gram: jax.Array, right: jax.Array) -> jax.Array:

@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax import lag_images, masks, window_linear
-from mlr_jax.numerics import lines, pixel_systems, strips
+from mlr_jax._windows import elimination, lines, strips
+from mlr_jax._windows.linear import WindowLinear, where_solved
+from mlr_jax._windows.moments import Moments
+from mlr_jax._windows.regularization import Regularization
+from mlr_jax._windows.window import Input, Window
 from mlr_jax.numerics.materialized import materialized
-from mlr_jax.window_linear import WindowLinear
 
 # Pixels whose statistics stay in a CPU's cache, or nearly so, while their systems are solved.
 _STRIP_PIXELS = 2**14
@@ -38,28 +40,11 @@ Planes = TypeVar("Planes")
 """A pytree of arrays, each with pixels along its last axis or axes."""
 
 
-class Moments(NamedTuple):
-    """Means and, times the number of pairs, covariances.
-
-    Attributes:
-      input_mean: `(in_channels, height, width)`.
-      target_mean: `(out_channels, height, width)`.
-      products: `(num_lags, height, width)`, the lag images of what is centred.
-    """
-
-    input_mean: jax.Array
-    target_mean: jax.Array
-    products: jax.Array
-
-
 def solve(
     moments: Moments,
-    window: masks.Window,
+    window: Window,
     num_pairs: jax.Array,
-    penalty: jax.Array,
-    *,
-    penalize_bias: bool,
-    factors: jax.Array | None = None,
+    regularization: Regularization,
 ) -> WindowLinear:
     """Solves every pixel's ridge problem.
 
@@ -67,17 +52,16 @@ def solve(
       moments: of the pairs.
       window: which they were made for.
       num_pairs: (), N.
-      penalty: `(height, width)`.
-      factors: `(num_offsets,)`, of the penalty; all 1 by default.
-      penalize_bias: whether the penalty includes the bias.
+      regularization: of its pixels.
 
     Returns:
       The map. Pixels whose system is not positive definite in its precision fall back to their mean.
     """
     height, width = moments.input_mean.shape[1:]
     out_channels = len(moments.target_mean)
-    share = num_pairs / (num_pairs + penalty)
-    bias_weight = penalty * share if penalize_bias else jnp.zeros_like(penalty)
+    penalty, factors = jnp.asarray(regularization.penalty), regularization.factors
+    share = regularization.bias_share(num_pairs)
+    bias_weight = penalty * share if regularization.penalize_bias else jnp.zeros_like(penalty)
     systems = _systems(moments, window)
     size = len(systems.inputs)
     channels_of_one = size // len(window.offsets)
@@ -104,21 +88,17 @@ def solve(
         ridge = jnp.eye(size, dtype=diagonal.dtype)[:, :, None] * diagonal[:, None]
         gram = covariances + weighted[:, None] * mean[None] + ridge
         right = crosses + weighted[:, None] * target_mean[None]
-        weights, solved = pixel_systems.solve(gram, right)
+        weights, solved = elimination.solve(gram, right)
         return weights, jnp.sum(weights * mean[:, None], axis=0), solved
 
     weights, seen, solved = systems.on_all(solve_some)
-    bias, alone = moments.target_mean - seen, moments.target_mean
-    if penalize_bias:
-        bias, alone = bias * share[None], alone * share[None]
+    bias, alone = share * (moments.target_mean - seen), share * moments.target_mean
     shape = (len(window.offsets), channels_of_one, out_channels, height, width)
     weights = jnp.moveaxis(weights.reshape(shape), 2, 0)
-    return window_linear.where_solved(weights, bias, solved[None], alone)
+    return where_solved(weights, bias, solved[None], alone)
 
 
-def squared_error(
-    moments: Moments, window: masks.Window, num_pairs: jax.Array, params: WindowLinear
-) -> jax.Array:
+def squared_error(moments: Moments, window: Window, num_pairs: jax.Array, params: WindowLinear) -> jax.Array:
     """The squared error of a map, summed over pairs, see `window_statistics.squared_error`.
 
     Args:
@@ -132,9 +112,9 @@ def squared_error(
     """
     in_channels, height, width = moments.input_mean.shape
     out_channels = len(moments.target_mean)
-    layout = lines.Layout(height, width, *masks.reach(window))
-    inputs = lag_images.inputs(window, in_channels)
-    entries = lag_images.gram_entries(window, in_channels, out_channels)
+    layout = lines.Layout(height, width, *window.reach)
+    table = window.lag_table(in_channels, out_channels)
+    inputs, entries = table.inputs, table.gram_entries
     # C is symmetric: what is beside its diagonal counts twice.
     rows, columns = np.triu_indices(len(inputs))
     upper = [entries[row][column] for row, column in zip(rows, columns, strict=True)]
@@ -175,18 +155,18 @@ def squared_error(
     quadratic, _ = jax.lax.scan(add_product, zero, every)
     (linear, seen), _ = jax.lax.scan(add_input, (zero, zero), (jnp.asarray(shifts), own, crosses))
     explained = quadratic - 2 * linear
-    squares = moments.products[jnp.asarray(lag_images.square_entries(window, in_channels, out_channels))]
+    squares = moments.products[jnp.asarray(table.square_entries)]
     missing = moments.target_mean - params.bias - lines.unflatten(seen, layout)
     error = squares + lines.unflatten(explained, layout) + num_pairs * missing**2
     return jnp.maximum(error, 0)
 
 
-def plan(window: masks.Window, in_channels: int, width: int) -> strips.Plan:
+def plan(window: Window, in_channels: int, width: int) -> strips.Plan:
     """How a picture is best cut for `solve`, an offset seeing `in_channels`.
 
     Larger systems are solved by a few pixels anyhow: there it is only memory that large strips take.
     """
-    halo = masks.reach(window)[0]
+    halo = window.reach[0]
     is_small = len(window.offsets) * in_channels <= _SMALL
     pixels = _STRIP_PIXELS if is_small else 4 * _STRIP_PIXELS
     return strips.Plan(max(1, pixels // width - 2 * halo, 8 * halo), halo)
@@ -210,7 +190,7 @@ class _Systems(NamedTuple):
     height: int
     num_segments: int
     num_pixels: int
-    inputs: list[lag_images.Input]
+    inputs: tuple[Input, ...]
     pick: Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array, jax.Array]]
 
     def start(self, index: jax.Array) -> jax.Array:
@@ -228,23 +208,24 @@ class _Systems(NamedTuple):
         return jax.tree.map(join, jax.lax.map(function, jnp.arange(self.num_segments)))
 
 
-def _systems(moments: Moments, window: masks.Window) -> _Systems:
+def _systems(moments: Moments, window: Window) -> _Systems:
     in_channels, height, width = moments.input_mean.shape
     out_channels = len(moments.target_mean)
-    entries = lag_images.gram_entries(window, in_channels, out_channels)
-    inputs = lag_images.inputs(window, in_channels)
+    table = window.lag_table(in_channels, out_channels)
+    inputs = table.inputs
     size = len(inputs)
     many = _MANY_SYSTEMS if size <= _MANY_UNKNOWNS else _FEW_SYSTEMS
-    layout = lines.Layout(height, width, *masks.reach(window))
+    layout = lines.Layout(height, width, *window.reach)
     num_segments = -(-layout.length // many)
     num_pixels = -(-layout.length // num_segments)
     missing = num_segments * num_pixels - layout.length
     layout = layout._replace(height=height + -(-missing // layout.stride))
-    table = jnp.asarray([(entry.lag, layout.shift(entry.dy, entry.dx)) for row in entries for entry in row])
-    cross_entries = lag_images.cross_entries(window, in_channels, out_channels)
-    cross_table = jnp.asarray([(lag, 0) for lags in cross_entries for lag in lags])
+    gram_places = jnp.asarray(
+        [(entry.lag, layout.shift(entry.dy, entry.dx)) for row in table.gram_entries for entry in row]
+    )
+    cross_places = jnp.asarray([(lag, 0) for lags in table.cross_entries for lag in lags])
     shifts = [(each.channel, layout.shift(each.dy, each.dx)) for each in inputs]
-    mean_table = jnp.asarray([*shifts, *((in_channels, shift) for _, shift in shifts)])
+    mean_places = jnp.asarray([*shifts, *((in_channels, shift) for _, shift in shifts)])
     products = lines.flatten(moments.products, layout)
     # One more plane says what is inside the picture.
     inside = jnp.ones((1, height, width), products.dtype)
@@ -259,18 +240,18 @@ def _systems(moments: Moments, window: masks.Window) -> _Systems:
                 )[0]
             )(places)
 
-        means_and_inside = rows(means, mean_table)
+        means_and_inside = rows(means, mean_places)
         return (
-            rows(products, table).reshape(size, size, num_pixels),
+            rows(products, gram_places).reshape(size, size, num_pixels),
             means_and_inside[:size],
             means_and_inside[size:] > 0,
-            rows(products, cross_table).reshape(size, out_channels, num_pixels),
+            rows(products, cross_places).reshape(size, out_channels, num_pixels),
         )
 
     return _Systems(layout, height, num_segments, num_pixels, inputs, pick)
 
 
-def _crosses(moments: Moments, window: masks.Window) -> jax.Array:
+def _crosses(moments: Moments, window: Window) -> jax.Array:
     """`(num_inputs, out_channels, height, width)`: covariances of inputs with targets."""
-    in_channels, out_channels = len(moments.input_mean), len(moments.target_mean)
-    return moments.products[jnp.asarray(lag_images.cross_entries(window, in_channels, out_channels))]
+    table = window.lag_table(len(moments.input_mean), len(moments.target_mean))
+    return moments.products[jnp.asarray(table.cross_entries)]

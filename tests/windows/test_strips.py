@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax.numerics import strips
+from mlr_jax._windows import strips
 
 WIDTH = 3
 

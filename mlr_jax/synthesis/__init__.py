@@ -1,0 +1,40 @@
+"""Expressions on pictures: learn one from pairs of pictures, and put it on others.
+
+This is masked linear regression (`masked_ridge`, Khan et al., IJCV 2020) for images with channels, with
+the change of expression under a dial. `fit` takes all pairs at once, and `choose` finds the window and the
+penalty, too; `init_statistics`, `update` and `solve` take some pairs at a time, as many as there may be.
+`synthesize` puts the expression on faces.
+"""
+
+from mlr_jax._windows.channels import Channels
+from mlr_jax.synthesis._applying import check_images, synthesize
+from mlr_jax.synthesis._choosing import ChoiceOptions, choose
+from mlr_jax.synthesis._fitting import WindowLike, fit
+from mlr_jax.synthesis._model import (
+    ChannelMode,
+    ExpressionModel,
+    ExpressionStatistics,
+    Solver,
+    as_pairs,
+)
+from mlr_jax.synthesis._solvers import choose_solver
+from mlr_jax.synthesis._streaming import init_statistics, solve, update
+
+__all__ = [
+    "ChannelMode",
+    "Channels",
+    "ChoiceOptions",
+    "ExpressionModel",
+    "ExpressionStatistics",
+    "Solver",
+    "WindowLike",
+    "as_pairs",
+    "check_images",
+    "choose",
+    "choose_solver",
+    "fit",
+    "init_statistics",
+    "solve",
+    "synthesize",
+    "update",
+]

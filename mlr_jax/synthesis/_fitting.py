@@ -1,0 +1,140 @@
+"""`synthesis.fit`: one regression for each pixel, with a window and a penalty that are given or chosen."""
+
+from collections.abc import Sequence
+from typing import Literal, Unpack, cast, get_args
+
+from jax.typing import ArrayLike
+
+from mlr_jax import checks, masks, model_selection, windows
+from mlr_jax._windows import channels as channel_groups, regularization
+from mlr_jax._windows.channels import Channels
+from mlr_jax.masks import Mask
+from mlr_jax.synthesis import _solvers
+from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, with_mirrored
+from mlr_jax.synthesis._model import ExpressionModel, Solver, as_pairs, check_channels, warn_unsolved
+from mlr_jax.windows import Window
+
+WindowLike = int | Window | Mask
+"""A receptive field: the side of a square window in pixels, any window, or any mask over the pixels."""
+
+
+def fit(
+    neutral: ArrayLike,
+    expressive: ArrayLike,
+    *,
+    window: WindowLike | Sequence[int | Window] | Literal["auto"] = 3,
+    penalty: ArrayLike | Literal["auto", "tuned"] = 0.4,
+    channels: Channels = "independent",
+    penalize_bias: bool = True,
+    mirror: bool = False,
+    solver: Solver | None = None,
+    batch_size: int | None = None,
+    **choice: Unpack[ChoiceOptions],
+) -> ExpressionModel:
+    """Learns from pairs of pictures how an expression changes faces.
+
+    Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. In a
+    window, neighbouring pixels share their work, see `choose_solver`; masks go through `masked_ridge`. The
+    result is the same. For pictures that are split over several devices, `sharding.fit` sends less between
+    them. Under `jit`, a window's size, `channels` and `solver` must be static: bind them with
+    `functools.partial`.
+
+    "auto" chooses the window, the penalty, or both, by the held-out error, as `choose` does. "tuned" goes on
+    from there to penalties of each pixel and each offset. What was chosen, and from which errors, is the
+    model's `selection`.
+
+    Args:
+      neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
+      expressive: the same shape, the same people with the expression.
+      window: side of the square window in pixels, odd, 3 in the paper; or any `windows.Window`; or any mask
+        over the pixels; or "auto"; or a list of windows to choose from.
+      penalty: lambda >= 0, one for all or `(height, width)`, 0.4 in the paper; or "auto"; or "tuned".
+      channels: how colour channels relate, see `Channels`.
+      penalize_bias: whether the penalty includes the bias, as published.
+      mirror: whether every pair counts a second time, left and right exchanged; faces being about as often
+        one way round as the other, that is twice the examples.
+      solver: see `Solver`; by default `choose_solver`'s, and "gather" for masks.
+      batch_size: pixels that `masked_ridge.fit` solves at once, see there.
+      **choice: `per_pixel`, `subjects` and `num_folds` of `choose`, where something is chosen.
+
+    Returns:
+      The model.
+
+    Raises:
+      TypeError: the pictures are not floating point.
+      InputError: shapes do not agree, a value is NaN, the window does not suit the picture or the solver, the
+        penalty is negative, or "auto" does not go with what else was asked for.
+
+    >>> faces = jax.random.uniform(jax.random.key(0), (20, 8, 8, 3))
+    >>> model = fit(faces, 1 - faces, window=3, penalty=1e-4)
+    >>> bool(abs(synthesize(model, faces) + faces - 1).max() < 1e-2)
+    True
+    """
+    where = "synthesis.fit"
+    neutral, expressive = as_pairs(where, neutral, expressive)
+    check_channels(where, channels)
+    if isinstance(window, str) or model_selection.are_several(window) or isinstance(penalty, str):
+        if solver not in (None, "primal"):
+            raise checks.InputError(f"{where}: what is chosen needs the solver 'primal', not {solver!r}")
+        model = fit_chosen(
+            where, neutral, expressive, window, penalty, channels, penalize_bias, mirror=mirror, **choice
+        )
+    else:
+        if choice.get("per_pixel") or choice.get("subjects") is not None:
+            raise checks.InputError(f'{where}: per_pixel and subjects are for what is "auto" or "tuned"')
+        size = neutral.shape[1:3]
+        field = _receptive_field(where, cast(WindowLike, window), *size)
+        options = regularization.checked(where, penalty, size, neutral.dtype, penalize_bias=penalize_bias)
+        model = _solvers.fit(
+            *(with_mirrored(neutral, expressive) if mirror else (neutral, expressive)),
+            field,
+            options,
+            channels=channels,
+            solver=_solver(where, solver, field, (1 + mirror) * len(neutral), neutral.shape[3], channels),
+            batch_size=batch_size,
+        )
+    warn_unsolved(where, model)
+    return model
+
+
+def _receptive_field(where: str, window: WindowLike, height: int, width: int) -> Window | Mask:
+    """The window or mask that a caller asks for, after checking that it suits the pictures."""
+    if isinstance(window, Mask):
+        masks.check(window, where, num_inputs=height * width)
+        if len(window.indices) != height * width:
+            raise checks.InputError(
+                f"{where}: the mask has {len(window.indices)} outputs, but pictures of {height} x {width} "
+                f"have {height * width} pixels"
+            )
+        return window
+    if not isinstance(window, Window):
+        checks.positive_integer(where, "window, unless it is a windows.Window or masks.Mask,", window)
+        window = windows.square(int(window))
+    windows.check(window, where, height, width)
+    return window
+
+
+def _solver(
+    where: str,
+    solver: Solver | None,
+    field: Window | Mask,
+    num_pairs: int,
+    num_channels: int,
+    channels: Channels,
+) -> Solver:
+    """The solver that a caller asks for, after checking that it suits the receptive field; or the fastest."""
+    if solver not in (None, *get_args(Solver)):
+        raise checks.InputError(
+            f"{where}: solver must be one of {', '.join(get_args(Solver))}, not {solver!r}"
+        )
+    if isinstance(field, Mask):
+        if solver not in (None, "gather"):
+            raise checks.InputError(f"{where}: a mask can only be solved by 'gather', not {solver!r}")
+        return "gather"
+    if solver == "dual" and not field.is_rectangle:
+        raise checks.InputError(
+            f"{where}: the window is no rectangle without holes, which solver 'dual' needs; use 'primal'"
+        )
+    num_examples = channel_groups.num_examples(num_pairs, num_channels, channels)
+    in_channels = channel_groups.num_inputs(num_channels, channels)
+    return solver or _solvers.choose_solver(field, num_examples, in_channels=in_channels)

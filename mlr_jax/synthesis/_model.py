@@ -1,0 +1,123 @@
+"""What a fit returns and a synthesis takes, and the checks that both share."""
+
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from mlr_jax import checks
+from mlr_jax._windows.channels import Channels
+from mlr_jax._windows.statistics import WindowStatistics
+from mlr_jax.masks import Mask
+from mlr_jax.model_selection import Selection
+from mlr_jax.window_linear import WindowLinear
+from mlr_jax.windows import Window
+
+Solver = Literal["primal", "dual", "gather"]
+"""How windows are solved.
+
+"primal": from the sums that `window_statistics` shares among pixels, a system of the window's inputs for
+each. "dual": from kernels that slide, a system of the examples for each (`window_dual`). "gather": pixel by
+pixel (`masked_ridge`), which needs nothing of a window. All give the same weights.
+"""
+
+AXES = ("num", "height", "width", "channels")
+
+
+class ExpressionModel(NamedTuple):
+    """A learned change of expression; all that `synthesize` needs.
+
+    Attributes:
+      weights: `(out_channels, num_offsets, in_channels, height, width)`, one plane for each offset of the
+        window, 0 where it leaves the picture. `out_channels` is 1 for "shared", `in_channels` is 1 unless
+        "joint". For a mask, `num_offsets` are the entries of its rows.
+      bias: `(out_channels, height, width)`.
+      window: what each pixel sees: a window, which is static, and says which blurred or mirrored copies of a
+        picture it reads; or a mask over the `height * width` pixels, the same for all channels. To
+        differentiate with respect to a model with a mask, pass `allow_int=True` to `jax.grad`, since a mask
+        is no number.
+      selection: where the window or the penalty was chosen: what was chosen, and from which errors.
+      solved: the shape of `bias`, 1 where a pixel's system could be solved in its precision, and 0 where it
+        could not and the pixel is predicted by the mean of its targets. None for a model from a file.
+    """
+
+    weights: jax.Array
+    bias: jax.Array
+    window: Window | Mask
+    selection: Selection | None = None
+    solved: jax.Array | None = None
+
+
+@jax.tree_util.register_static
+class ChannelMode(NamedTuple):
+    """How colour channels relate, as a static part of a pytree.
+
+    Attributes:
+      channels: see `Channels`.
+    """
+
+    channels: Channels
+
+
+class ExpressionStatistics(NamedTuple):
+    """The sums over pairs from which `solve` makes a model.
+
+    Attributes:
+      mode: how colour channels relate. Static.
+      groups: the statistics of the channels that are fitted together, along a first axis of all arrays: one
+        group for each channel if they are "independent", otherwise a single one.
+    """
+
+    mode: ChannelMode
+    groups: WindowStatistics
+
+
+def join_groups(groups: WindowLinear, window: Window | Mask) -> ExpressionModel:
+    """The model of all groups' output channels, `(groups, channels of one, ...)`."""
+    weights, bias, solved = _flatten(groups)
+    return ExpressionModel(weights, bias, window, solved=solved)
+
+
+@jax.jit
+def _flatten(groups: WindowLinear) -> WindowLinear:
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), groups)
+
+
+def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Pairs of pictures as floating point of one dtype, after checking them.
+
+    Args:
+      where: the function that was called, for the message.
+      neutral: `(num, height, width, channels)`.
+      expressive: the same shape.
+
+    Returns:
+      Both, float32 or float64.
+
+    Raises:
+      TypeError: they are not floating point.
+      InputError: their shapes differ, or a value is NaN or infinite.
+    """
+    neutral = checks.as_floating(where, "neutral", neutral, AXES)
+    expressive = checks.as_floating(where, "expressive", expressive, AXES)
+    if neutral.shape != expressive.shape:
+        raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
+    checks.finite(where, "neutral", neutral)
+    checks.finite(where, "expressive", expressive)
+    dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
+    return checks.as_dtype(neutral, dtype), checks.as_dtype(expressive, dtype)
+
+
+def check_channels(where: str, channels: str) -> None:
+    """Raises InputError unless `channels` is one of `Channels`."""
+    if channels not in get_args(Channels):
+        raise checks.InputError(
+            f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
+        )
+
+
+def warn_unsolved(where: str, model: ExpressionModel) -> None:
+    """Warns where pixels fall back to their mean, in the line that called a door of this package."""
+    assert model.solved is not None
+    checks.warn_unsolved(where, model.solved, stacklevel=5)

@@ -1,0 +1,120 @@
+"""The solvers of a fit: which one is fastest, and the program that runs it strip by strip."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from mlr_jax import masked_ridge, masks
+from mlr_jax._windows import accumulation, channels as channel_groups, dual, linear, primal, ridge, strips
+from mlr_jax._windows.channels import Channels, group
+from mlr_jax._windows.regularization import Regularization
+from mlr_jax._windows.statistics import cut_rows
+from mlr_jax.masks import Mask
+from mlr_jax.synthesis._model import ExpressionModel, Solver, join_groups
+from mlr_jax.window_linear import WindowLinear
+from mlr_jax.windows import Window
+
+# Pictures that are averaged for the centre of the statistics.
+_NUM_CENTRE = 16
+
+
+def choose_solver(window: Window, num_examples: int, *, in_channels: int = 1) -> Solver:
+    """The solver that is fastest for a window, as far as its shape and the numbers tell.
+
+    Args:
+      window: of offsets.
+      num_examples: N; if channels are "shared", each channel of a picture is one.
+      in_channels: that an output sees.
+
+    Returns:
+      "primal" if the window has at most as many inputs as there are examples (experiments/BENCHMARKS.md has
+      where the two cross); otherwise "dual" if it is a rectangle, and "gather" if not.
+
+    >>> choose_solver(windows.square(3), 82), choose_solver(windows.square(15), 82)
+    ('primal', 'dual')
+    """
+    if len(window.offsets) * in_channels <= num_examples:
+        return "primal"
+    return "dual" if window.is_rectangle else "gather"
+
+
+@partial(jax.jit, static_argnames=("channels", "solver", "batch_size"))
+def fit(
+    neutral: jax.Array,
+    expressive: jax.Array,
+    window: Window | Mask,
+    regularization: Regularization,
+    *,
+    channels: Channels,
+    solver: Solver,
+    batch_size: int | None,
+) -> ExpressionModel:
+    """The model of pairs `(num, height, width, channels)` of one dtype."""
+    _, height, width, num_channels = neutral.shape
+    num_views = 1
+    if isinstance(window, Window):
+        num_views = window.num_views
+        neutral = linear.view_images(neutral, window)
+
+    def fit_rows(neutral: jax.Array, expressive: jax.Array, own: Regularization) -> WindowLinear:
+        def fit_one(group: tuple[jax.Array, jax.Array]) -> WindowLinear:
+            """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
+            inputs, targets = group
+            if isinstance(window, Mask) or solver == "gather":
+                seen = channel_groups.views_first(inputs, num_views)
+                return _fit_mask(seen, targets, window, own, batch_size)
+            if solver == "dual":
+                return dual.fit(inputs, targets, window, own)
+            statistics = accumulation.of_pairs(window, inputs, targets, centre(inputs), centre(targets))
+            return primal.solve(statistics, window, own)
+
+        # One after the other: a single channel may be all that memory holds twice.
+        return jax.lax.map(fit_one, (group(neutral, channels, num_views), group(expressive, channels)))
+
+    if isinstance(window, Mask) or solver != "primal":
+        return join_groups(fit_rows(neutral, expressive, regularization), window)
+
+    # The statistics of a strip stay in the cache, and those of all strips are never held together.
+    def fit_strip(start: jax.Array, size: int) -> WindowLinear:
+        cut = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
+        own = jax.tree.map(partial(cut_rows, start=start, size=size), regularization)
+        return fit_rows(cut(neutral, axis=1), cut(expressive, axis=1), own)
+
+    plan = ridge.plan(window, channel_groups.num_inputs(num_channels, channels), width)
+    return join_groups(strips.map_rows(fit_strip, height, plan), window)
+
+
+def centre(images: jax.Array) -> jax.Array:
+    """`(channels, height, width)`, the mean of some pictures, which are enough to be near the mean of all.
+
+    One picture is added after the other: to the bit the same on any number of threads, as `mean` is not.
+    """
+    some = jax.lax.stop_gradient(images[:_NUM_CENTRE])
+    return jnp.moveaxis(sum(some[1:], some[0]) / len(some), -1, 0)
+
+
+def _fit_mask(
+    inputs: jax.Array,
+    targets: jax.Array,
+    window: Window | Mask,
+    regularization: Regularization,
+    batch_size: int | None,
+) -> WindowLinear:
+    num, _, height, width, in_channels = inputs.shape
+    mask = masks.as_mask(window, height, width) if isinstance(window, Window) else window
+    wide = masks.across_channels(mask, in_channels)
+    fit = partial(masked_ridge.fit, penalize_bias=regularization.penalize_bias, batch_size=batch_size)
+    # The inputs are not mapped over: all output channels share one factorisation for each pixel.
+    solution = jax.vmap(fit, in_axes=(None, 0, None, None))(
+        inputs.reshape(num, -1),
+        jnp.moveaxis(targets, -1, 0).reshape(targets.shape[-1], num, -1),
+        wide,
+        jnp.reshape(regularization.penalty, -1),
+    )
+    # (out_channels, pixels, entries * in_channels) -> as in the model.
+    weights = solution.weights.reshape(len(solution.weights), height, width, -1, in_channels)
+    bias, solved = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, height, width), (solution.bias, solution.solved)
+    )
+    return WindowLinear(jnp.moveaxis(weights, (3, 4), (1, 2)), bias, solved)
