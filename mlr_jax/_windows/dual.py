@@ -52,7 +52,7 @@ def fit(
 
     offsets = jnp.asarray(window.offsets)
     seen, _ = jax.lax.scan(add_seen, seen, (offsets, jnp.moveaxis(weights, 1, 0)))
-    share = regularization.bias_share(num)
+    share = regularization.bias_share(num)[None]
     bias, alone = (share * jnp.moveaxis(each, -1, 0) for each in (target_mean - seen, target_mean))
     return where_solved(weights, bias, solved[None], alone)
 

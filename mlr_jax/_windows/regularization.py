@@ -25,9 +25,10 @@ class Regularization:
     factors: jax.Array | None = None
     penalize_bias: bool = field(default=True, metadata={"static": True})
 
-    def bias_share(self, num_pairs: jax.Array | int) -> jax.Array | int:
-        """By what a bias of N examples is multiplied: N / (N + lambda) if it is penalised."""
-        return num_pairs / (num_pairs + self.penalty) if self.penalize_bias else 1
+    def bias_share(self, num_pairs: jax.Array | int) -> jax.Array:
+        """By what a bias of N examples is multiplied: N / (N + lambda) if it is penalised, `(height, width)`."""
+        penalty = jnp.asarray(self.penalty)
+        return num_pairs / (num_pairs + penalty) if self.penalize_bias else jnp.ones_like(penalty)
 
 
 def checked(

@@ -92,7 +92,7 @@ def solve(
         return weights, jnp.sum(weights * mean[:, None], axis=0), solved
 
     weights, seen, solved = systems.on_all(solve_some)
-    bias, alone = share * (moments.target_mean - seen), share * moments.target_mean
+    bias, alone = share[None] * (moments.target_mean - seen), share[None] * moments.target_mean
     shape = (len(window.offsets), channels_of_one, out_channels, height, width)
     weights = jnp.moveaxis(weights.reshape(shape), 2, 0)
     return where_solved(weights, bias, solved[None], alone)
