@@ -1,4 +1,4 @@
-"""Clear errors: what was wrong, where, and what to do.
+"""Errors that name the fault, the place and the remedy.
 
 Shapes and dtypes are checked always, since they are known while tracing. Values (NaN, signs, index
 ranges) can only be checked where an array is concrete: outside `jit`, `vmap` and `grad`. Inside them
@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 _LONGEST = 300  # of words from elsewhere, in letters
-_SOME = 2**18  # numbers that are looked at at once
+_SOME = 2**18  # numbers that are checked at once
 
 
 class InputError(ValueError):
@@ -37,7 +37,7 @@ def one_line(words: object) -> str:
 
 
 def is_concrete(*arrays: Any) -> bool:
-    """Whether the values of all arrays (or pytrees of arrays) can be looked at, by this process."""
+    """Whether the values of all arrays (or pytrees of arrays) are known to this process."""
 
     def is_here(leaf: Any) -> bool:
         return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
@@ -154,7 +154,7 @@ def _is_on_host(array: ArrayLike) -> bool:
 
 
 def _all_finite(array: np.ndarray) -> bool:
-    """Whether all numbers are finite; some at a time, so that what is made of them stays in the cache."""
+    """Whether all numbers are finite; some at a time, so that intermediate arrays stay in the cache."""
     flat = array.reshape(-1)
     return all(np.isfinite(flat[start : start + _SOME]).all() for start in range(0, len(flat), _SOME))
 

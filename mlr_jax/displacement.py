@@ -106,7 +106,7 @@ def unfold(fields: ArrayLike, *, least: ArrayLike = LEAST_STRETCH, num_rounds: i
     """Smooths fields where they fold, until they do not.
 
     Around pixels whose `stretch` is less than `least`, the field is replaced by its Gaussian mean, at most
-    `num_rounds` times; what still folds then is shortened as a whole, as far as it must be.
+    `num_rounds` times; a field that still folds then is shortened as a whole, as little as needed.
 
     Args:
       fields: `(num, height, width, 2)`, in pixels.

@@ -270,7 +270,7 @@ def _solve_refined(
     is_definite = jnp.isfinite(upper).all()
 
     def solve(_: object, right: jax.Array) -> jax.Array:
-        # Where there is no factor, nothing is divided by what it should be: neither here nor in derivatives.
+        # Where there is no factor, divide by 1, here and in derivatives, so that no NaN appears.
         solution = cholesky.solve(jnp.where(is_definite, upper, 1), right)
         return jnp.where(is_definite & jnp.isfinite(solution), solution, 0)
 

@@ -173,7 +173,7 @@ def foveated_mask(
       height: of the image, in pixels.
       width: of the image, in pixels.
       size: see `windows.foveated`, as for the others.
-      outer_size: of what is around the centre.
+      outer_size: of the ring around the centre.
       dilation: step between those pixels.
       blur: of the copy; `window_linear.look` makes both.
 

@@ -36,7 +36,7 @@ FIELD_SIZE = 32
 """Side in pixels of the small faces from which fields are predicted, and of the fields."""
 
 SMOOTHING = 1.0
-"""Standard deviation in pixels by which the change of colours is smoothed: what is finer in it is blur."""
+"""Standard deviation in pixels by which the change of colours is smoothed: finer structure in it is blur."""
 
 _AXES = ("num", "height", "width", "channels")
 _BORDER = 12  # parts of the side over which fields fade away
@@ -61,7 +61,7 @@ class WarpedModel(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What a model does to faces: result = warp(face, fields) + changes.
+    """The two parts of a result: result = warp(face, fields) + changes.
 
     Attributes:
       fields: `(num, height, width, 2)`, in pixels of the face.
@@ -76,7 +76,7 @@ class Parts(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What a model makes of faces, and how.
+    """The result of a model, and its parts.
 
     Attributes:
       outputs: `(num, height, width, channels)`, the faces with the expression.
@@ -167,7 +167,7 @@ def synthesize(
 def parts(
     model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0, smoothing: float = SMOOTHING
 ) -> Parts:
-    """What `synthesize` does to faces, for whoever does the same to larger pictures of them.
+    """The fields and changes of `synthesize`, to be applied to larger pictures of the same faces.
 
     Args and errors as for `synthesize`.
     """
@@ -177,7 +177,7 @@ def parts(
 def apply(
     model: WarpedModel, images: ArrayLike, *, intensity: ArrayLike = 1.0, smoothing: float = SMOOTHING
 ) -> Applied:
-    """What `synthesize` returns, and how it comes about, from one program.
+    """The result of `synthesize` with its parts, from one program.
 
     Args and errors as for `synthesize`.
     """
@@ -239,7 +239,7 @@ def fit_fields(
 def field_examples(
     neutral: ArrayLike, fields: ArrayLike, *, mirrored: bool = True
 ) -> tuple[jax.Array, jax.Array]:
-    """What `fit_fields` learns from; arguments as there.
+    """The examples of `fit_fields`; arguments as there.
 
     Returns:
       `(inputs, targets)`, small grey faces and fields in parts of the side, mirrored ones after all others.
@@ -261,7 +261,7 @@ def fit_change(
     penalty: ArrayLike,
     channels: synthesis.Channels,
 ) -> tuple[ExpressionModel, jax.Array]:
-    """Learns what is left to change in faces that have moved; arguments as for `synthesis.fit`.
+    """Learns the remaining change of colours in moved faces; arguments as for `synthesis.fit`.
 
     Returns:
       `(change, tint)`, for `predict_change`; see `WarpedModel`.
@@ -288,7 +288,7 @@ def predict_fields(field: WindowLinear, window: windows.Window, images: ArrayLik
 
 
 def enlarge_fields(fields: ArrayLike, height: int, width: int) -> displacement.Unfolded:
-    """Fields of any size as those of pictures: enlarged, fading away at the border, not folding.
+    """Enlarges fields to the size of pictures, lets them fade at the border, and unfolds them.
 
     Args:
       fields: `(num, rows, columns, 2)`, in their own pixels.
@@ -341,7 +341,7 @@ def _apply(model: WarpedModel, images: jax.Array, amount: jax.Array, smoothing: 
 def predict_change(
     change: ExpressionModel, tint: jax.Array, moved: ArrayLike, *, smoothing: float = SMOOTHING
 ) -> jax.Array:
-    """What is to be added to faces that have moved.
+    """The change of colours to add to moved faces.
 
     Args:
       change: see `WarpedModel`.

@@ -87,13 +87,13 @@ def disk(radius: float) -> Window:
 
 
 def foveated(*, size: int = 3, outer_size: int = 3, dilation: int = 3, blur: float = 1.5) -> Window:
-    """A dense centre, and around it few pixels that stand apart, of a blurred copy of the picture.
+    """A dense centre, and around it a few distant pixels of a blurred copy of the picture.
 
-    As on a retina, what is far away is seen coarsely: 18 inputs reach 3 pixels far, and the blur further.
+    As on a retina, distant pixels are seen coarsely: 18 inputs reach 3 pixels far, and the blur further.
 
     Args:
       size: of the centre, odd.
-      outer_size: pixels along a side of what is around it, odd.
+      outer_size: pixels along a side of the ring around it, odd.
       dilation: step between those.
       blur: standard deviation in pixels of the Gaussian by which they are blurred; about half the step.
 

@@ -338,6 +338,11 @@ def test_chooses_window_and_penalty(people):
     given = synthesis.fit(neutral, expressive, window=5, penalty="auto", **options)
     assert given.window == masks.square(5)
     assert given.selection.scores.errors.shape == (3, 1, 12, 8, 7)
+    # `choose` is what `fit` calls, and shares its programs.
+    same = synthesis.choose(neutral, expressive, windows=5, **options)
+    np.testing.assert_array_equal(same.weights, given.weights)
+    with pytest.raises(InputError, match=r"^synthesis\.choose: there must be one window at least"):
+        synthesis.choose(neutral, expressive, windows=[])
 
 
 def test_every_pixel_chooses(people):

@@ -81,10 +81,10 @@ def of_pairs(
     """The statistics of pairs that all fit into the cache, or are a strip of pictures.
 
     Args:
-      window: what they are for.
+      window: of the statistics.
       inputs: `(num, height, width, in_channels)` floating point.
       targets: `(num, height, width, out_channels)`, the same dtype.
-      input_centre: `(in_channels, height, width)`, what is subtracted from the inputs.
+      input_centre: `(in_channels, height, width)`, subtracted from the inputs.
       target_centre: `(out_channels, height, width)`.
       is_counted: `(num,)` bool, which pairs count, so that one program serves several numbers of them; all by
         default.

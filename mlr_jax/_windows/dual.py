@@ -53,8 +53,8 @@ def fit(
     offsets = jnp.asarray(window.offsets)
     seen, _ = jax.lax.scan(add_seen, seen, (offsets, jnp.moveaxis(weights, 1, 0)))
     share = regularization.bias_share(num)[None]
-    bias, alone = (share * jnp.moveaxis(each, -1, 0) for each in (target_mean - seen, target_mean))
-    return where_solved(weights, bias, solved[None], alone)
+    bias, fallback = (share * jnp.moveaxis(each, -1, 0) for each in (target_mean - seen, target_mean))
+    return where_solved(weights, bias, solved[None], fallback)
 
 
 def _solve_kernels(
@@ -162,7 +162,7 @@ def _is_close(
     penalty: jax.Array,
     num: int,
 ) -> jax.Array:
-    """Where weights have nearly the least objective, by what they make of the examples: `(height, width)`.
+    """Where weights nearly minimise the objective, judged by their predictions: `(height, width)`.
 
     With r = t - (K + penalty) a, their objective is at most r^T r / 2 above its least value. The mean
     picture, one more example where the bias is penalised, counts as penalty / (1 + penalty / N) of them.

@@ -2,7 +2,7 @@
 
 Every number of the elimination is a row over pixels, so that each loop runs along contiguous memory whatever
 the size of the systems, and neither LAPACK calls nor their overhead come into it (`cholesky` says why not).
-The matrix is cut into at most four panels of rows, which bounds what is to be compiled. A panel's diagonal
+The matrix is cut into at most four panels of rows, which bounds the size of the program. A panel's diagonal
 block is inverted by a loop over its rows; all else is sums of products of whole panels.
 experiments/BENCHMARKS.md has other ways that were tried.
 Derivatives pass through the solution, not through the elimination.
@@ -51,7 +51,7 @@ def _solve(gram: jax.Array, right: jax.Array) -> jax.Array:
     """Elimination by panels of rows, the right sides with them; then back substitution."""
     size = len(right)
     least = cholesky.least_pivots(jnp.moveaxis(jnp.diagonal(gram), -1, 0))
-    # What is left of the systems, and the right sides: (rows, columns + num_rights, pixels).
+    # The rest of the systems, and the right sides: (rows, columns + num_rights, pixels).
     rest = jnp.concatenate([gram, right], axis=1)
     if size <= _PANEL:
         return _reduce(rest, least)[:, size:]
@@ -77,7 +77,7 @@ def _reduce(rows: jax.Array, least: jax.Array) -> jax.Array:
     places = jnp.arange(len(rows))
 
     def prepare(j: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Row j, by which times what it is added to each row, and what is kept of these."""
+        """Row j, the factors with which it is added to each row, and which rows are kept."""
         row, column = _row(rows, j), _row(rows, j, 1)
         scale = _inverse_pivot(_row(row, j), _row(least, j))
         here = (places == j)[:, None]
@@ -132,7 +132,7 @@ def _reduced_rows(inverse: jax.Array, rest: jax.Array) -> jax.Array:
 
 
 def _eliminated(rest: jax.Array, panel: jax.Array) -> jax.Array:
-    """What is left of the systems without the unknowns of a panel."""
+    """The systems without the unknowns of a panel: its Schur complement."""
     num, size = len(panel), len(rest)
     return rest[num:, num:] - _sum([rest[k, num:size][:, None] * panel[k][None] for k in range(num)])
 

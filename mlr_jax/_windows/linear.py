@@ -43,8 +43,8 @@ def where_solved(weights: jax.Array, bias: jax.Array, solved: jax.Array, mean: j
       weights: `(out_channels, num_offsets, in_channels, height, width)`.
       bias: `(out_channels, height, width)`.
       solved: booleans, which broadcast with `bias`.
-      mean: the shape of `bias`, which it is where it falls back. What is not finite here comes from pairs
-        that are not, and stays, so that predictions tell.
+      mean: the shape of `bias`, the bias of the pixels that fall back. NaN in it comes from NaN in the
+        pairs, and stays, so that predictions show it.
 
     Returns:
       The map.

@@ -61,7 +61,7 @@ def flatten(planes: jax.Array, layout: Layout, *, fill: float = 0) -> jax.Array:
       `(..., size)`.
     """
     lead = [(0, 0)] * (planes.ndim - 2)
-    # What is missing at either end of the line is one more row, since all that pads rows is fast.
+    # One more row stands for the margins at both ends of the line: rows are padded fast.
     below = layout.height - planes.shape[-2] + layout.reach_y + 1
     rows = [(layout.reach_y, below), (layout.reach_x, 0)]
     return jnp.pad(planes, [*lead, *rows], constant_values=fill).reshape(*planes.shape[:-2], -1)

@@ -15,7 +15,7 @@ class Moments(NamedTuple):
     Attributes:
       input_mean: `(in_channels, height, width)`.
       target_mean: `(out_channels, height, width)`.
-      products: `(num_lags, height, width)`, the lag images of what is centred.
+      products: `(num_lags, height, width)`, the lag images of centred pictures.
     """
 
     input_mean: jax.Array
@@ -44,8 +44,8 @@ def of_statistics(statistics: WindowStatistics) -> Moments:
 
         # The centres are near the means, so that little cancels here.
         product = (high - both[left] * shifted(right) / statistics.num_pairs) + low
-        # In a strip of a picture, products with what is below it are there, but must not couple the systems
-        # of its last rows, which are thrown away, to what these hold for outside: they would be indefinite.
+        # The sums of a strip include products with the rows below it. They must not couple the systems of its
+        # last rows, which belong to the halo, to rows outside the strip: these would be indefinite.
         return shifted(len(both)) * product
 
     products = jax.lax.map(centre, (jnp.asarray(table.lags), *statistics.products))

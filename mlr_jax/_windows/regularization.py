@@ -26,7 +26,7 @@ class Regularization:
     penalize_bias: bool = field(default=True, metadata={"static": True})
 
     def bias_share(self, num_pairs: jax.Array | int) -> jax.Array:
-        """By what a bias of N examples is multiplied: N / (N + lambda) if it is penalised, `(height, width)`."""
+        """The factor of a bias of N examples, N / (N + lambda) if it is penalised: `(height, width)`."""
         penalty = jnp.asarray(self.penalty)
         return num_pairs / (num_pairs + penalty) if self.penalize_bias else jnp.ones_like(penalty)
 

@@ -73,7 +73,7 @@ def solve(
 
     @partial(jax.checkpoint, prevent_cse=False)
     def solve_some(index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The weights, what they make of the means, and if systems are solved, of a segment of the line."""
+        """A segment's weights, their prediction of the means, and which systems are solved."""
 
         def pick(start: jax.Array) -> tuple[jax.Array, ...]:
             here = jax.lax.dynamic_slice_in_dim(line, start, systems.num_pixels, axis=1)
@@ -83,7 +83,7 @@ def solve(
         covariances, mean, is_inside, crosses, here = materialized(index >= 0, pick, start)
         penalty, bias_weight, target_mean = here[0], here[1], here[2:]
         weighted = bias_weight[None] * mean
-        # What is outside the picture gets a unit diagonal: no coupling, and so a weight of 0.
+        # Inputs outside the picture get a unit diagonal: no coupling, and so a weight of 0.
         diagonal = jnp.where(is_inside, scales[:, None] * penalty[None], 1)
         ridge = jnp.eye(size, dtype=diagonal.dtype)[:, :, None] * diagonal[:, None]
         gram = covariances + weighted[:, None] * mean[None] + ridge
@@ -92,10 +92,10 @@ def solve(
         return weights, jnp.sum(weights * mean[:, None], axis=0), solved
 
     weights, seen, solved = systems.on_all(solve_some)
-    bias, alone = share[None] * (moments.target_mean - seen), share[None] * moments.target_mean
+    bias, fallback = share[None] * (moments.target_mean - seen), share[None] * moments.target_mean
     shape = (len(window.offsets), channels_of_one, out_channels, height, width)
     weights = jnp.moveaxis(weights.reshape(shape), 2, 0)
-    return where_solved(weights, bias, solved[None], alone)
+    return where_solved(weights, bias, solved[None], fallback)
 
 
 def squared_error(moments: Moments, window: Window, num_pairs: jax.Array, params: WindowLinear) -> jax.Array:
@@ -115,7 +115,7 @@ def squared_error(moments: Moments, window: Window, num_pairs: jax.Array, params
     layout = lines.Layout(height, width, *window.reach)
     table = window.lag_table(in_channels, out_channels)
     inputs, entries = table.inputs, table.gram_entries
-    # C is symmetric: what is beside its diagonal counts twice.
+    # C is symmetric: entries beside its diagonal count twice.
     rows, columns = np.triu_indices(len(inputs))
     upper = [entries[row][column] for row, column in zip(rows, columns, strict=True)]
     places = np.array([(entry.lag, layout.shift(entry.dy, entry.dx)) for entry in upper])
@@ -135,7 +135,7 @@ def squared_error(moments: Moments, window: Window, num_pairs: jax.Array, params
     weights = jnp.moveaxis(params.weights, 0, 2).reshape(len(inputs), out_channels, height, width)
     own = here(lines.flatten(weights, layout))  # (num_inputs, out_channels, pixels)
 
-    # One entry after the other: what is added up stays in the cache.
+    # One entry after the other: the sum stays in the cache.
     @partial(jax.checkpoint, prevent_cse=False)
     def add_product(total: jax.Array, entry: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         """An entry's part of w^T C w."""
@@ -227,7 +227,7 @@ def _systems(moments: Moments, window: Window) -> _Systems:
     shifts = [(each.channel, layout.shift(each.dy, each.dx)) for each in inputs]
     mean_places = jnp.asarray([*shifts, *((in_channels, shift) for _, shift in shifts)])
     products = lines.flatten(moments.products, layout)
-    # One more plane says what is inside the picture.
+    # One more plane marks the inside of the picture.
     inside = jnp.ones((1, height, width), products.dtype)
     means = lines.flatten(jnp.concatenate([moments.input_mean, inside]), layout)
 

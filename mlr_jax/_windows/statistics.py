@@ -17,7 +17,7 @@ class WindowStatistics(NamedTuple):
     Attributes:
       window: for which, and for all windows inside which, they were made. Static.
       num_pairs: (), how many; in float32 exact up to 2^24.
-      input_centre: `(in_channels, height, width)`, what was subtracted from the inputs before all else.
+      input_centre: `(in_channels, height, width)`, subtracted from the inputs before they are multiplied.
       target_centre: `(out_channels, height, width)`.
       input_sum: `(in_channels, height, width)`, of the centred inputs.
       target_sum: `(out_channels, height, width)`.

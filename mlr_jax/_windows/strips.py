@@ -1,7 +1,7 @@
-"""Pictures in strips of rows, one after the other: what a strip needs stays in the cache, and in memory.
+"""Pictures in strips of rows, one after the other, so that the data of a strip stay in the cache.
 
-A pixel's regression on a window depends on the rows around it only. A strip with so many rows more on
-either side is a picture of its own; of its result, the rows around are thrown away.
+A pixel's regression on a window depends only on the rows that the window reaches. A strip is computed with a
+halo of so many rows on either side, which is cut off its result.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Plan(NamedTuple):
 
     Attributes:
       rows: of each strip that are kept, at most; a picture no larger than a strip is not cut.
-      halo: rows that are computed around them for nothing.
+      halo: rows on either side that are computed and cut off.
     """
 
     rows: int
@@ -57,7 +57,7 @@ def map_rows(function: Callable[[jax.Array, int], Planes], height: int, plan: Pl
 
 
 def replace_rows(function: Callable[[jax.Array, int, Planes], Planes], planes: Planes, plan: Plan) -> Planes:
-    """Replaces planes strip by strip, in their own memory where that is given away (donated to `jax.jit`).
+    """Replaces planes strip by strip, in their own memory where it is donated to `jax.jit`.
 
     Args:
       function: takes the first row of a strip, its number of rows, and the strip of all planes; returns what

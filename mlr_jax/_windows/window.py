@@ -2,8 +2,8 @@
 
 Entry (a, b) of pixel p's Gram matrix is sum_n x_n[p + a] x_n[p + b], for offsets a, b of the window: the *lag
 image* R_d[q] = sum_n x_n[q] x_n[q + d] for d = b - a, at q = p + a. All pixels' matrices together hold one
-image for every difference of two offsets, some 2 r^2 for a window of r x r. These tables are static, built
-once for each window, and only as far as they are asked for.
+image for every difference of two offsets, some 2 r^2 for a window of r x r. These tables are static, and
+each is built once, when it is first needed.
 """
 
 from functools import cache

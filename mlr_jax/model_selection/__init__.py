@@ -1,4 +1,4 @@
-"""The window and the penalty that do best on people who were left out, from one pass over the data.
+"""The window and the penalty with the least held-out error, from one pass over the data.
 
 Every fold of a cross-validation is a set of sums (`window_statistics`). Those of all other folds are the
 difference of the whole and the fold; any smaller window and any penalty is solved from them; and the error on
@@ -6,7 +6,7 @@ the fold follows from the fold's own sums,
 
     sum_n (t_n - w . x_n)^2 = t^T t - 2 w^T c + w^T G w.
 
-So no picture is looked at again, however many windows and penalties are tried.
+No picture is read again, however many windows and penalties are tried.
 
     scores = cross_validate(fold_statistics, [3, 5, 7], penalties)
     selection = choose(scores)                      # one window and penalty for the image, or

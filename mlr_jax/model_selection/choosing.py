@@ -44,7 +44,7 @@ least, that with the fewest inputs, and then with the largest penalty.
 
 
 class Selection(NamedTuple):
-    """What was chosen, and what it was chosen from.
+    """A choice, and the scores that it was made from.
 
     Attributes:
       window_index: () or `(height, width)` int32, the place in `scores.windows`.

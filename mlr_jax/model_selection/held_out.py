@@ -245,7 +245,7 @@ def _cross_validate(
         whole, stacked, penalties = jax.tree.map(cut, (folds.whole, folds.stacked, planes))
 
         def of_group(both: tuple[WindowStatistics, WindowStatistics]) -> tuple[jax.Array, jax.Array]:
-            """Errors, and what is solved, `(num_windows, num_penalties, rows, width)`."""
+            """Errors, and which systems are solved, `(num_windows, num_penalties, rows, width)`."""
             num_seen, num_unseen = (each.num_pairs for each in both)
             largest = both[0].window
             # What depends on no penalty and no window is computed once.

@@ -27,7 +27,7 @@ class Tuned(NamedTuple):
 
     Attributes:
       penalty: `(height, width)`.
-      factors: `(num_offsets,)`, by which it is multiplied for each offset; None if they were left alone.
+      factors: `(num_offsets,)`, by which it is multiplied for each offset; None if they were not tuned.
       errors: `(num_steps + 1,)`, mean squared errors on the folds that it descended on, before every step and
         at the end.
       stopping_errors: the same on the fold that says where to stop.
@@ -61,8 +61,8 @@ def tune(
 
     over all folds f but the last, of which the error of fold f is that of the model of all pairs that are not
     in it, as in `cross_validate`. Offset k of the window has the penalty lambda_p F_k, an anisotropic prior
-    over the receptive field. The least error on the last fold says after how many steps to stop: what lowers
-    the error on the others only because it knows them, is not taken.
+    over the receptive field. The least error on the last fold says after how many steps to stop, before
+    the penalties overfit the others.
 
     Args:
       fold_statistics: three or more, as for `cross_validate`.

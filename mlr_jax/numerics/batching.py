@@ -16,7 +16,7 @@ def default_batch_size(num_outputs: int, numbers: int, dtype: DTypeLike, *, at_l
       num_outputs: how many there are in all.
       numbers: how many numbers the solver of one output works on.
       dtype: of these numbers.
-      at_least: what it takes to pay for what all outputs of a batch read together.
+      at_least: below which reading the shared data of a batch would dominate.
 
     Returns:
       A number that divides `num_outputs` if one near the best does: the rest would be compiled once more.

@@ -10,7 +10,7 @@ def blur(planes: jax.Array, sigma: float) -> jax.Array:
 
     Args:
       planes: `(height, width, channels)` floating point. Beyond the border it is repeated.
-      sigma: standard deviation in pixels; what is further than 2.5 of them does not count. 0 leaves the
+      sigma: standard deviation in pixels; pixels further than 2.5 of them do not count. 0 leaves the
         planes as they are.
 
     Returns:
@@ -40,7 +40,7 @@ def blur(planes: jax.Array, sigma: float) -> jax.Array:
 
 
 def weights(sigma: float) -> np.ndarray:
-    """Of the pixels around, as far as they count; an odd number, whose sum is 1."""
+    """The filter: an odd number of taps, whose sum is 1."""
     reach = int(2.5 * sigma) + 1
     heights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     return heights / heights.sum()

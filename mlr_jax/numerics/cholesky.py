@@ -12,7 +12,7 @@ import jax.numpy as jnp
 MAX_EXCESS = 1e-3
 """Of a regression's objective without weights: what a solution may leave above the least value."""
 
-# Rows that are eliminated one by one; what is above them is subtracted by a matrix product.
+# Rows that are eliminated one by one; the rows above them are subtracted by a matrix product.
 _PANEL = 8
 # Units of rounding of a diagonal entry: what is left of it after elimination is noise if it is no more.
 _NOISE = 4

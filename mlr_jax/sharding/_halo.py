@@ -102,7 +102,7 @@ def _take(strips: _Strips, block: jax.Array, axis: int) -> jax.Array:
     above = max(i * own - start for i, start in enumerate(strips.starts))
     below = max(start + strips.size - (i + 1) * own for i, start in enumerate(strips.starts))
     parts = [block]
-    # From as far as it takes: rows may be fewer than the window's reach.
+    # From several neighbours, where a device has fewer rows than the window's reach.
     for hop in range(1, -(-above // own) + 1):
         count = min(own, above - (hop - 1) * own)
         rows = jax.lax.slice_in_dim(block, own - count, own, axis=axis)

@@ -75,7 +75,9 @@ def fit(
     check_channels(where, channels)
     if isinstance(window, str) or model_selection.are_several(window) or isinstance(penalty, str):
         if solver not in (None, "primal"):
-            raise checks.InputError(f"{where}: what is chosen needs the solver 'primal', not {solver!r}")
+            raise checks.InputError(
+                f"{where}: a window or penalty that is chosen needs the solver 'primal', not {solver!r}"
+            )
         model = fit_chosen(
             where, neutral, expressive, window, penalty, channels, penalize_bias, mirror=mirror, **choice
         )

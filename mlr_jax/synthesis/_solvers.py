@@ -20,7 +20,7 @@ _NUM_CENTRE = 16
 
 
 def choose_solver(window: Window, num_examples: int, *, in_channels: int = 1) -> Solver:
-    """The solver that is fastest for a window, as far as its shape and the numbers tell.
+    """The fastest solver for a window, judged by its shape and the number of examples.
 
     Args:
       window: of offsets.

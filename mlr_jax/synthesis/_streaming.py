@@ -175,7 +175,7 @@ def _update(
         groups = WindowStatistics(window, num_pairs, *planes), rows(seen, window.num_views), rows(expressive)
         return jax.lax.map(add_group, groups)[2:]
 
-    # Strip by strip, so that sums that are given away are not held twice.
+    # Strip by strip, so that donated sums are not held twice.
     plan = accumulation.plan(window, neutral.shape[2])
     planes = strips.replace_rows(add_strip, statistics.groups[2:], plan)
     num_examples = channel_groups.num_examples(len(neutral), neutral.shape[3], channels)
