@@ -123,7 +123,7 @@ def cross_validate(
       fold_statistics: for each fold a `WindowStatistics` of its pairs, or several along a first axis of all
         arrays, such as those of colour channels; or a `synthesis.ExpressionStatistics`. Of one window and
         with the same centres. Or all of them as `FoldStatistics`.
-      windows: sides of square windows, odd, or a `Window` each, inside that of the statistics.
+      windows: sides of square windows, odd, or a `windows.Window` each, inside that of the statistics.
       penalties: `(num_penalties,)`, each lambda >= 0; or `(num_penalties, height, width)`.
       penalize_bias: whether the penalty includes the bias, as published.
 

@@ -66,7 +66,7 @@ def tune(
 
     Args:
       fold_statistics: three or more, as for `cross_validate`.
-      window: side of a square window, odd, or a `Window`, inside that of the statistics.
+      window: side of a square window, odd, or a `windows.Window`, inside that of the statistics.
       penalty: lambda > 0 to begin with, one for all or `(height, width)`: of `choose`.
       per_pixel: whether each pixel has its own, or all go up and down together.
       per_offset: whether each offset has its own factor, the same for all pixels.
