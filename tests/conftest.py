@@ -3,6 +3,7 @@ import ctypes
 import gc
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -51,6 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
         database=None,
     )
     hypothesis.settings.load_profile("mlr_jax")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most long tests begin first, so that no worker waits for another one at the end."""
+    num_long = Counter(item.path for item in items if item.get_closest_marker("long"))
+    items.sort(key=lambda item: -num_long[item.path])
 
 
 # Beyond which a worker forgets what it has compiled, a megabyte or more for each program: after a file, and
