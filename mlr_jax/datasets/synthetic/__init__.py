@@ -19,7 +19,6 @@ until `light.develop` turns them into pixel values. In all drawing functions `wh
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -31,8 +30,8 @@ from jax import Array
 
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
-from mlr_jax.datasets import source as sources
-from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.datasets import streams
+from mlr_jax.datasets.streams import PairStream
 from mlr_jax.datasets.synthetic.people import (
     EXPRESSIONS,
     Expression,
@@ -77,30 +76,6 @@ def _photograph(key: Array, index: Array, first: Array, num_batches: int, image_
     return jax.lax.map(draw, first + jnp.arange(num_batches * _BATCH), batch_size=_BATCH)
 
 
-def load(
-    data_dir: str | os.PathLike[str] | None = None,
-    *,
-    image_size: int = 64,
-    channels: int = 3,
-    source: str = "neutral",
-    target: str = "happy",
-    num_subjects: int = 100,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> Pairs:
-    """Draws all pairs of `stream` into memory; arguments as there.
-
-    Pictures are kept in `cache_dir` for the next time, if it is given. `progress` wraps the subjects whose
-    pairs are drawn, such as `tqdm.tqdm`.
-
-    Raises:
-      InputError: an argument is not as described.
-    """
-    opened = _open("synthetic.load", data_dir, image_size, channels, source, target, num_subjects, seed)
-    return sources.load(opened, "the synthetic faces", cache_dir=cache_dir, progress=progress)
-
-
 def stream(
     data_dir: str | os.PathLike[str] | None = None,
     *,
@@ -110,7 +85,7 @@ def stream(
     target: str = "happy",
     num_subjects: int = 100,
     seed: int = 0,
-) -> sources.Source:
+) -> PairStream:
     """Opens pictures of people with two expressions, to be drawn person by person.
 
     A person's face is the same whatever the other arguments are, as long as the seed is.
@@ -130,19 +105,6 @@ def stream(
     Raises:
       InputError: an argument is not as described.
     """
-    return _open("synthetic.stream", data_dir, image_size, channels, source, target, num_subjects, seed)
-
-
-def _open(
-    where: str,
-    data_dir: str | os.PathLike[str] | None,
-    image_size: int,
-    channels: int,
-    source: str,
-    target: str,
-    num_subjects: int,
-    seed: int,
-) -> sources.Source:
     problems = (
         (
             data_dir is not None,
@@ -155,8 +117,8 @@ def _open(
     )
     for is_wrong, message in problems:
         if is_wrong:
-            raise InputError(f"{where}: {message}")
-    indices = index_of(where, "source", source), index_of(where, "target", target)
+            raise InputError(f"synthetic: {message}")
+    indices = index_of("synthetic", "source", source), index_of("synthetic", "target", target)
     num_batches = min(_MOST_BATCHES, -(-num_subjects // _BATCH))
     num_people = num_batches * _BATCH
     lock = threading.Lock()
@@ -194,4 +156,7 @@ def _open(
             bool(config.jax_threefry_partitionable),
         ),
     }
-    return sources.Source(subjects, (image_size, image_size, channels), read, key)
+    return PairStream(subjects, (image_size, image_size, channels), read, key)
+
+
+load = streams.loader(stream, "the synthetic faces")
