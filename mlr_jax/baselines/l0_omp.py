@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masked_ridge, masks
-from mlr_jax.baselines import search, sparse_linear
+from mlr_jax.baselines import _argmax, sparse_linear
 from mlr_jax.baselines.factored_linear import matmul
 from mlr_jax.baselines.sparse_linear import SparseLinear
 from mlr_jax.numerics import batching
@@ -155,7 +155,7 @@ def pursue(atoms: jax.Array, allowed: jax.Array, target: jax.Array, num_nonzeros
     def step(carry: _Carry, k: jax.Array) -> tuple[_Carry, Pursuit]:
         basis, residual, allowed = carry
         scores = jnp.where(allowed, jnp.abs(matmul(atoms, residual)), -1)
-        taken = search.argmax(jax.lax.stop_gradient(scores))
+        taken = _argmax.argmax(jax.lax.stop_gradient(scores))
         atom = atoms[taken]
         # Twice is enough: what the first projection leaves by rounding, the second takes away.
         column = matmul(basis, atom)

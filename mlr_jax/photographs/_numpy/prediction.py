@@ -110,14 +110,14 @@ def _predict(weights: np.ndarray, bias: np.ndarray, window: masks.Window, face: 
 def _predict_field(model: WarpedModel, face: np.ndarray) -> np.ndarray:
     """See `warped_ridge.predict_fields`, but it may fold."""
     size = FIELD_SIZE, FIELD_SIZE
-    small = resizing.resize_as_numpy(face.mean(axis=-1, keepdims=True), size, "linear")
+    small = resizing.resize_on_host(face.mean(axis=-1, keepdims=True), size, "linear")
     centred = small - small.mean()
     contrast = np.sqrt(np.mean(centred**2) + 1e-6)
     weights, bias = _as_numpy(model.field.weights), _as_numpy(model.field.bias)
     field = FIELD_SIZE * _predict(weights, bias, model.field_window, centred / contrast)
     height, width, _ = face.shape
     scale = np.array([width / FIELD_SIZE, height / FIELD_SIZE], field.dtype)
-    large = resizing.resize_as_numpy(
+    large = resizing.resize_on_host(
         field, (height, width), displacement.resizing_method(size, (height, width))
     )
     fading = displacement.border_weights(height, width, warped_ridge.border_margin(height, width))
