@@ -31,7 +31,7 @@ _Decoded = TypeVar("_Decoded")
 def read(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a picture of any common kind (grey, palette, alpha, 16 bit, CMYK) as RGB.
 
-    It is turned upright as its EXIF tag says; transparency is dropped.
+    It is turned upright by its EXIF tag; transparency is dropped.
 
     Args:
       path: of the file.
@@ -57,7 +57,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def decode(path: str | os.PathLike[str], convert: Callable[[Image.Image], _Decoded]) -> _Decoded:
-    """Opens a picture, turns it upright as its EXIF tag says, and converts it.
+    """Opens a picture, turns it upright by its EXIF tag, and converts it.
 
     Args:
       path: of the file.
@@ -87,7 +87,7 @@ def decode(path: str | os.PathLike[str], convert: Callable[[Image.Image], _Decod
 
 
 def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
-    """Writes a picture with 8 bits a channel; the file's ending says in which format.
+    """Writes a picture with 8 bits a channel; the file's ending selects the format.
 
     Args:
       path: of the file, whose folder exists.
@@ -137,7 +137,7 @@ def resize(image: ArrayLike, size: int) -> np.ndarray:
     height, width, channels = np.shape(image)
     scale = size / min(height, width)
     shape = (round(height * scale), round(width * scale), channels)
-    # The weights of an average add up to 1 only nearly, and white must stay in [0, 1].
+    # Rounded weights may add up to more than 1, and white must stay in [0, 1].
     return np.clip(np.asarray(jax.image.resize(image, shape, "linear", antialias=True)), 0, 1)
 
 

@@ -1,12 +1,11 @@
 """Models on disk: one .npz file for each, readable on any device.
 
 The arrays of an `ExpressionModel` are `weights`, `bias`, and either `offsets` (a window's,
-`(num_offsets, 2)`) or `mask_indices` and `mask_valid`. A window with mirrored or blurred views has `views`,
-too,
-`(num_offsets, 2)`: mirrored, 0 or 1, and the blur. A `WarpedModel` also has `field_weights`, `field_bias`,
-`field_offsets` and `tint`. How a model was chosen (`selection`) is not saved. Any program that reads NumPy's
-files can use the arrays. The `header` is JSON: it describes the arrays, and has the template of the faces,
-the metadata and a checksum (`array_file`).
+`(num_offsets, 2)`) or `mask_indices` and `mask_valid`. A window with mirrored or blurred views also has
+`views`, `(num_offsets, 2)`: mirrored, 0 or 1, and the blur. A `WarpedModel` also has `field_weights`,
+`field_bias`, `field_offsets` and `tint`. How a model was chosen (`selection`) is not saved. Any program that
+reads NumPy's files can use the arrays. The `header` is JSON: it describes the arrays, and has the template of
+the faces, the metadata and a checksum (`array_file`).
 
 Files from untrusted sources are safe to load: no part of a file is run, all of it is checked, and loading
 takes at most six times its size on disk and 32 MiB.

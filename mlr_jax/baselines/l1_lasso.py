@@ -9,10 +9,10 @@ which is scikit-learn's objective. Tibshirani, JRSS B 58:267-288, 1996; "l1" in 
 As alpha falls from where all weights are 0, the solution is a piecewise linear path: at each kink one input
 enters or leaves the support. The solver walks along it (Osborne, Presnell and Turlach, IMA J. Numer. Anal.
 20:389-403, 2000; Efron et al., Annals of Statistics 32:407-499, 2004), so that a list of alphas costs no
-more than its smallest, and stops as soon as the duality gap at the alpha in question is small enough. For
-strongly correlated inputs, as neighbouring pixels are, a path has tens of kinks where coordinate descent
-takes hundreds of passes. All inputs stay in play: their products with the residual, for a batch of outputs
-at a time, are one matrix product, and screening them takes longer than computing them.
+more than its smallest, and stops as soon as the duality gap at the current alpha is small enough. For
+strongly correlated inputs, such as neighbouring pixels, a path has tens of kinks where coordinate descent
+takes hundreds of passes. No input is screened out: the products of all inputs with the residuals of a batch
+of outputs are one matrix product, which takes less time than screening.
 """
 
 from functools import partial
@@ -38,7 +38,7 @@ class L1Lasso(NamedTuple):
     Attributes:
       map: its non-zero weights and the intercepts.
       gap: `(num_outputs,)`, the duality gap over the objective of w = 0, `||t_i - mean||^2 / (2N)`. It bounds
-        how far the objective is above its minimum; computed from the weights themselves.
+        the distance of the objective from its minimum; computed from the weights themselves.
       iterations: int32 `(num_outputs,)`, kinks of the path that were passed.
     """
 
@@ -69,15 +69,15 @@ def fit(
       standardize: whether the penalty is on the weights of inputs that are scaled to unit variance. Otherwise
         those that vary more are penalised less.
       tolerance: stop where the duality gap is this part of the objective of w = 0; scikit-learn's `tol` is
-        half of it. In float32 some 1e-5 can be reached unless alpha is very small, or many inputs are
-        all but linear combinations of a few others: float64 solves these too. Where there are more
-        examples than inputs, no gap says anything as alpha comes near 0.
-      max_iterations: stop there in any case; 20 times the rank that the inputs can have, if None.
+        half of it. float32 reaches about 1e-5 unless alpha is very small, or many inputs are nearly linear
+        combinations of a few others; float64 solves these too. With more examples than inputs, the gap
+        is meaningless as alpha approaches 0.
+      max_iterations: the most iterations; 20 times the rank that the inputs can have, if None.
       batch_size: outputs that are solved at once, which bounds the memory; chosen if None.
 
     Returns:
-      The map for the inputs as they were given, with the gap and the number of iterations of every output. A
-      gap above `tolerance` says that its output is not solved as asked.
+      The map for the unscaled inputs, with the gap and the number of iterations of every output. An output
+      whose gap is above `tolerance` is not solved to it.
 
     Raises:
       TypeError: inputs or targets are not floating point.
@@ -177,7 +177,7 @@ def _fit_path(
     levels = num_examples * alphas
     batch_size = min(batch_size or default_batch_size(features, num_outputs), num_outputs)
 
-    # The walk finds the support, which has no derivative; what has one is the solution on it.
+    # The walk finds the support, which has no derivative; the solution on the support has one.
     taken, signs, weights, gap, iterations = walk(
         *jax.lax.stop_gradient((features, centred, levels)),
         tolerance=tolerance,
@@ -215,14 +215,14 @@ def walk(
     """Walks along the paths of all outputs.
 
     Args:
-      features: `(num_inputs, num_examples)`, centred and scaled. Examples that are not to count are 0.
+      features: `(num_inputs, num_examples)`, centred and scaled. Padding examples are 0.
       targets: `(num_outputs, num_examples)`, centred.
       levels: `(num_levels,)`, alpha times the number of examples, from the largest to the smallest.
       tolerance: as in `fit`.
       max_iterations: as in `fit`.
       batch_size: as in `fit`.
-      certified: whether solutions are freed of the rounding on their way, and their gaps are computed.
-        Without, which is what a comparison of penalties needs, the walk takes two thirds of the time.
+      certified: whether the rounding of the walk is removed from the solutions, and their gaps are computed.
+        Without, which is enough to compare penalties, the walk takes two thirds of the time.
 
     Returns:
       The solutions.

@@ -42,7 +42,7 @@ def fit(
         is not penalised.
       num_nonzeros: inputs that each output may read, 1 or more, less than `num_examples` and at most the
         width of the neighbourhood, static.
-      batch_size: outputs that are worked on at once, which bounds the memory; chosen if None.
+      batch_size: outputs that are computed at once, which bounds the memory; chosen if None.
 
     Returns:
       `(mask, linear)`: the chosen inputs in the order of their choice, and the map that

@@ -9,7 +9,7 @@ from mlr_jax import _people, checks
 
 
 class Pairs(NamedTuple):
-    """Pairs of pictures of the same person; entry n of each field belongs together.
+    """Pairs of pictures of the same person: entry n of each field belongs to pair n.
 
     Attributes:
       neutral: `(num, height, width, channels)` float32 in [0, 1], the expression to start from.
@@ -23,7 +23,7 @@ class Pairs(NamedTuple):
 
 
 def check(pairs: Pairs, *, where: str = "pairs") -> Pairs:
-    """Returns `pairs` if they are usable.
+    """Returns `pairs` if they are valid.
 
     Raises:
       InputError: there are none, the shapes do not agree, or a value is NaN or outside [0, 1].

@@ -113,7 +113,7 @@ def put_back(
     height, width, channels = photograph.shape
     back = alignment.invert(affine)
     steps = (jnp.arange(oversampling) + 0.5) / oversampling - 0.5
-    # Half precision does not hold places in a large picture.
+    # Half precision is too coarse for places in a large picture.
     dtype = jnp.promote_types(photograph.dtype, jnp.float32)
     across = (jnp.arange(width)[:, None] + steps[None]).astype(dtype)
 
