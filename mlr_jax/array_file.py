@@ -131,7 +131,7 @@ def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:
 
 
 class _ShortReads(io.FileIO):
-    """A file that refuses long reads, as of a directory that claims to be long."""
+    """A file that rejects long reads, such as that of a directory that claims to be long."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MOST_BYTES:
@@ -145,7 +145,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in members:
-            raise ValueError(f"its member {member.filename} is no array, or there twice")
+            raise ValueError(f"its member {member.filename} is not an array, or is there twice")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
             raise ValueError(f"its member {member.filename} is compressed")
         members[name] = member
@@ -158,11 +158,11 @@ def _read_header(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) 
     """Takes the header out of the members."""
     member = members.pop(_HEADER, None)
     if member is None or member.file_size > 4 * _LONGEST_HEADER + _MOST_BYTES:
-        raise ValueError("it has no header, or too long a one")
+        raise ValueError("it has no header, or one that is too long")
     outer = json.loads(_read(archive, member, hashlib.sha256()).item())
     types = {"kind": str, "version": int, "header": dict}
     if type(outer) is not dict or any(type(outer.get(name)) is not kind for name, kind in types.items()):
-        raise ValueError("its header is none")
+        raise ValueError("its header has other parts")
     return outer
 
 
@@ -177,7 +177,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, digest: "hashlib._H
             raise ValueError(f"{name} is no array of numbers or text")
         dtype, shape = np.dtype(match[1].decode()), tuple(map(int, re.findall(rb"\d+", match[2])))
         if 10 + length + dtype.itemsize * math.prod(shape) != member.file_size:
-            raise ValueError(f"{name} is said to be {dtype} of the shape {shape}, which its size is not")
+            raise ValueError(f"{name} claims to be {dtype} of the shape {shape}, which does not fit its size")
         array = np.empty(shape, dtype)
         digest.update(_label(name, array))
         for part in _parts(_bytes(array)):

@@ -121,7 +121,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def resize(image: ArrayLike, size: int) -> np.ndarray:
-    """Scales a picture such that its shorter side is `size` pixels, anti-aliased.
+    """Scales a picture until its shorter side has `size` pixels, anti-aliased.
 
     Args:
       image: `(height, width, channels)` in [0, 1].

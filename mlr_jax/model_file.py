@@ -160,7 +160,9 @@ def _check_finite(where: str, header: Mapping[str, Any]) -> None:
     try:
         json.dumps(header, allow_nan=False)
     except ValueError as error:
-        raise checks.InputError(f"{where}: its header holds NaN or infinity, which JSON has not") from error
+        raise checks.InputError(
+            f"{where}: its header holds NaN or infinity, which JSON cannot hold"
+        ) from error
 
 
 @contextlib.contextmanager

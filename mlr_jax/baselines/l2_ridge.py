@@ -67,7 +67,7 @@ def leave_one_out_mse(inputs: ArrayLike, targets: ArrayLike, penalties: ArrayLik
     """
     inputs, targets = checks.regression("l2_ridge.leave_one_out_mse", inputs, targets)
     if len(inputs) < 2:
-        raise checks.InputError("l2_ridge.leave_one_out_mse: one example cannot be left out of one")
+        raise checks.InputError("l2_ridge.leave_one_out_mse: two or more examples are needed, not 1")
     return _leave_one_out_mse(inputs, targets, jnp.asarray(penalties, inputs.dtype))
 
 

@@ -41,7 +41,7 @@ def aligned(
 
     Each picture is aligned by its own eyes. The distance from eyes to mouth is made the same for all
     people, measured on each one's source picture, the only one there is when the expression is put on a
-    photograph: mouths coincide in the sources, and what the expression moves is moved in the targets.
+    photograph: mouths coincide in the sources, and move with the expression in the targets.
 
     Args:
       pairs: `(subject, source, target)`.

@@ -1,4 +1,4 @@
-"""What the data sets on disk share before they read a picture: their options, and who has which shots."""
+"""What the data sets on disk share before they read a picture: their options, and the pairing of shots."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar

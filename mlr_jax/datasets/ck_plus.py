@@ -99,7 +99,7 @@ def stream(
 
     pairs = pair_shots(shots(source, target), shots(target, source))
     if not pairs:
-        raise checks.InputError(f"{root}: nobody has both a {source} and a {target} picture")
+        raise checks.InputError(f"{root}: no subject has both a {source} and a {target} picture")
     return aligned(
         pairs, loader=("ck_plus", _VERSION), image_size=image_size, channels=channels, template=template
     )
@@ -158,12 +158,12 @@ def _landmarks(path: Path) -> np.ndarray:
     """The `(4, 2)` landmarks of a face in a landmark file."""
     numbers = [parse_number(text) for text in _tables.read_text(path).split()]
     if len(numbers) != 2 * _NUM_LANDMARKS or None in numbers:
-        raise checks.InputError(f"{path} has not {_NUM_LANDMARKS} lines of two numbers, x and y")
+        raise checks.InputError(f"{path} must have {_NUM_LANDMARKS} lines of two numbers, x and y")
     points = np.array(numbers, np.float32).reshape(-1, 2)
     eyes = [points[eye].mean(axis=0) for eye in (_LEFT_EYE, _RIGHT_EYE)]
     return np.stack([*eyes, *points[_MOUTH_CORNERS]])
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
-    """The folder's files of that ending, by name, but for hidden ones."""
+    """The folder's files with that ending, by name, without hidden ones."""
     return sorted(path for path in folder.glob(f"*{ending}") if not path.name.startswith("."))

@@ -78,7 +78,7 @@ def stream(
     shots = _shots(root)
     pairs = pair_shots(shots[source], shots[target])
     if not pairs:
-        raise checks.InputError(f"{root}: nobody has both a {source} and a {target} picture")
+        raise checks.InputError(f"{root}: no subject has both a {source} and a {target} picture")
     table = root / "landmarks5.csv"
     if not table.exists():
         return whole(

@@ -61,7 +61,7 @@ def corresponding_points(stream: PairStream, path: str | os.PathLike[str]) -> np
     """
     if stream.places is None:
         raise checks.InputError(
-            f"{path}: there are no points of these pictures, which were not cut out of files"
+            f"{path}: these pictures were not cut out of files, so it has no points of them"
         )
     try:
         with np.load(path) as table:

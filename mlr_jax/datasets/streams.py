@@ -196,7 +196,7 @@ def _section(function: Callable, name: str) -> str:
 
 
 def _option_lines(options: Sequence[inspect.Parameter]) -> str:
-    """What the docstring of `load` says of its options."""
+    """The lines about options in the docstring of `load`."""
     lines = _section(load, "Args").splitlines()
     return "\n".join(line for each in options for line in lines if line.startswith(f"  {each.name}:"))
 

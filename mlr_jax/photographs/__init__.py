@@ -6,6 +6,6 @@
     expressions  changes its expression, and puts it back
     blending     the soft edge, and putting back in JAX
 
-The results are synthetic: nobody was photographed so. Use this on pictures of people who agree to it, and
-label the results wherever they are shown.
+The results are synthetic, not photographs of an expression that was there. Use this on pictures of people who
+agree to it, and label the results wherever they are shown.
 """

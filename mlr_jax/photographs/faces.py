@@ -20,14 +20,14 @@ from mlr_jax import checks
 from mlr_jax.photographs.cutouts import Landmarks
 
 MOST_FACES = 20
-"""The most faces that are looked for in one photograph."""
+"""The most faces that are searched for in one photograph."""
 
 # Of the 478 points.
 _IRISES = slice(468, 473), slice(473, 478)
 _MOUTH_CORNERS = (61, 291)
 
-# Small faces are looked for in overlapping squares of a half and a quarter of the photograph's shorter side.
-# There are many squares, so each detection must be more certain.
+# Small faces are searched for in overlapping squares of a half and a quarter of the photograph's shorter
+# side. There are many squares, so each detection must be more certain.
 _LEAST_PART = 0.25
 _LEAST_SIDE = 64  # of such a square in pixels
 _LARGE = 0.08  # eye distance of a face that is easily found, as a part of the shorter side
@@ -50,7 +50,7 @@ class Face(NamedTuple):
         """Eyes (the middles of the irises) and mouth (between its corners)."""
         left_eye, right_eye = (self.points[iris].mean(axis=0) for iris in _IRISES)
         mouth = self.points[list(_MOUTH_CORNERS)].mean(axis=0)
-        # The mouth is below, whichever way the head is turned, and the picture mirrored.
+        # The mouth tells which way is down, in turned and mirrored pictures too.
         (right, down), below = right_eye - left_eye, mouth - (left_eye + right_eye) / 2
         if right * below[1] < down * below[0]:
             left_eye, right_eye = right_eye, left_eye
@@ -70,8 +70,7 @@ def find(levels: np.ndarray) -> list[Face]:
       levels: `(height, width, 1 or 3)` uint8 or uint16, as in a `Photograph`.
 
     Returns:
-      The faces, `MOST_FACES` at most; none if there is none. Small ones are only looked for if there is no
-      large one.
+      The faces, `MOST_FACES` at most, or none. Small ones are only searched for if there is no large one.
 
     Raises:
       InputError: the extra is not installed, or does not work on this machine.

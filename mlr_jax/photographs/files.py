@@ -1,4 +1,4 @@
-"""Photographs on disk: what is read can be written again unchanged."""
+"""Photographs on disk: `read` keeps all that `write` needs to write them unchanged."""
 
 import contextlib
 import io
@@ -49,7 +49,7 @@ def read(path: str | os.PathLike[str]) -> Photograph:
     """Reads a photograph of any common kind: grey, colour, palette, transparent, 16 bit, CMYK.
 
     It is turned upright as its EXIF tag says. Grey stays grey, with 8 or 16 bits; palettes and CMYK become
-    RGB, by their colour profile if there is one; colour has 8 bits a channel, whatever the file has. Of an
+    RGB, by their colour profile if there is one; colour is reduced to 8 bits a channel. Of an
     animation the first picture is taken.
 
     Args:

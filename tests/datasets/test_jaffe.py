@@ -122,7 +122,7 @@ def edit(path, old, new):
         ),
         (lambda root: (root / "KA.NE1.26.tiff").write_text("x"), "cannot read .*KA.NE1.26.tiff as a picture"),
         (lambda root: images.write(root / "KA.HA2.30.tiff", np.zeros((9, 8, 3))), "KA.HA2.30.tiff is 8 x 9"),
-        (lambda root: [each.unlink() for each in root.glob("*.NE*")], "nobody has both a neutral and"),
+        (lambda root: [each.unlink() for each in root.glob("*.NE*")], "no subject has both a neutral and"),
         (lambda root: [each.unlink() for each in root.glob("*.tiff")], "no pictures with names like"),
     ],
 )  # fmt: skip

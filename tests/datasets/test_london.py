@@ -84,7 +84,7 @@ def test_wrong_points(root):
     np.savez(file, files=every, points=np.full((6, 5, 2), np.nan))
     with pytest.raises(InputError, match=r"points of .*001_03\.jpg holds 10 values that are NaN"):
         landmarks.corresponding_points(opened, file)
-    with pytest.raises(InputError, match="there are no points of these pictures, which were not cut out"):
+    with pytest.raises(InputError, match="these pictures were not cut out of files"):
         landmarks.corresponding_points(synthetic.stream(), file)
 
 

@@ -12,8 +12,8 @@ from mlr_jax.baselines.factored_linear import matmul
 FREE, TAKEN, DEPENDENT = 0, 1, 2
 """The status of an input: outside the support, in it, or linearly dependent on it."""
 
-# An input of which less than this many eps are left beside the support, as a part of its squared norm, waits
-# until one of the support leaves: with it, rounding would make inputs enter and leave in circles.
+# An input counts as dependent if its projection on the support leaves less than this many eps of its squared
+# norm. It waits until one of the support leaves: otherwise rounding makes inputs enter and leave in circles.
 _DEPENDENCE = 1024
 
 
@@ -73,8 +73,8 @@ def start(target: jax.Array, num_inputs: int) -> Walk:
 def product_bounds(features: jax.Array) -> jax.Array:
     """The bound of each product, over the level: 1, and so little more that it only breaks ties.
 
-    Where inputs of few different values come to their bounds together, one enters and the others leave in
-    circles. With bounds that differ they come one after the other, but for the few that share one.
+    If inputs with few distinct values reach their bounds together, they enter and leave in circles. With
+    bounds that differ they come one after the other, except the few that share one.
     """
     golden = (5**0.5 - 1) / 2
     fractions = np.arange(len(features)) * golden % 1

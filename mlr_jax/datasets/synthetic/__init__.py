@@ -5,11 +5,11 @@ over each other from back to front, and `render` asks it at every point through 
 relief, a height over the picture plane. Its normals are `jax.grad` of that height, so that one light shades
 every fold, lip and cheek.
 
-    people    who is photographed, what the face does, and random draws of both
+    people    identities and expressions, and random draws of both
     anatomy   the geometry of a face
-    light     what surfaces send to the camera
+    light     shading and camera response
     parts     colour and coverage of skin, eyes, mouth, hair, ...
-    portrait  all of it together: render
+    portrait  the whole picture: render
     shapes    drawing tools
 
 Lengths are in picture widths: x runs from -0.5 (left) to 0.5, y from 0 (top) to 1. Colours are linear light
@@ -60,7 +60,7 @@ TEMPLATE = FaceTemplate(eye_distance=0.38, eye_height=0.38, mouth_height=0.78)
 """Where the faces have eyes and mouth on average; the eyes lie lower than in the template of `alignment`."""
 
 _BATCH = 4  # people drawn at once: more is not faster, and takes more memory
-_MOST_BATCHES = 2  # asked for at once; one alone is compiled to other code, and comes to other last digits
+_MOST_BATCHES = 2  # drawn by one call; a call of one batch compiles to other code, with other last digits
 _VERSION = 1  # of the pictures that the same arguments give
 
 
@@ -88,10 +88,10 @@ def stream(
 ) -> PairStream:
     """Opens pictures of people with two expressions, to be drawn person by person.
 
-    A person's face is the same whatever the other arguments are, as long as the seed is.
+    A person's face depends on the seed only, not on the other arguments.
 
     Args:
-      data_dir: must be left out; the other data sets have it.
+      data_dir: must be None; the other data sets need it.
       image_size: height and width in pixels, at least 16.
       channels: 3 for colour or 1 for grey (luminance of Rec. 601).
       source: the expression to start from, one of `EXPRESSIONS`.
@@ -123,7 +123,7 @@ def stream(
     num_people = num_batches * _BATCH
     lock = threading.Lock()
 
-    # Readers come for one person after the other, and two of them may be at the border of two groups.
+    # Threads read one person after the other; two of them may be in neighbouring groups.
     @lru_cache(maxsize=2)
     def photograph(group: int) -> tuple[np.ndarray, ...]:
         first = jnp.int32(group * num_people)
@@ -147,7 +147,7 @@ def stream(
         "image_size": image_size,
         "channels": channels,
         "template": TEMPLATE,
-        # On what the last digits depend, or all of them.
+        # The last digits depend on these, or all of them.
         "drawn_by": (
             jax.__version__,
             jaxlib.__version__,

@@ -92,7 +92,7 @@ def _predict_colours(model: ExpressionModel, face: np.ndarray) -> np.ndarray:
 
 
 def _predict(weights: np.ndarray, bias: np.ndarray, window: masks.Window, face: np.ndarray) -> np.ndarray:
-    """See `window_linear.predict`; for one picture, of which the views are made here."""
+    """See `window_linear.predict`; for one picture, whose views it makes first."""
     height, width, _ = face.shape
     distinct, _ = masks.views(window)
     views = [blur(face[:, ::-1] if view.mirrored else face, view.blur) for view in distinct]
