@@ -105,13 +105,8 @@ def cut_out(photograph: Photograph, landmarks: Landmarks, size: int, template: F
         raise outside
     part = files.to_unit(photograph.levels[top:bottom, left:right])
     local = Affine(affine.matrix, affine.offset - np.array([left, top], np.float32))
-    face = sampling.crop(part, local, size, oversampling=oversampling(affine))
+    face = sampling.crop(part, local, size, oversampling=affine_maps.oversampling(affine))
     return Cutout(np.clip(face, 0, 1), part, local, top, left)
-
-
-def oversampling(affine: Affine) -> int:
-    """Samples along each side of a pixel that are enough for a map, see `alignment.crop`."""
-    return max(1, math.ceil(affine_maps.pixels_per_pixel(affine) - 1e-3))
 
 
 def _points(points: Iterable[Sequence[float]]) -> str:

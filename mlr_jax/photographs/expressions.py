@@ -18,7 +18,7 @@ from mlr_jax.model_file import Model
 from mlr_jax.numerics.blurring import blur
 from mlr_jax.photographs import blending, files
 from mlr_jax.photographs._numpy import affine_maps, compositing, prediction
-from mlr_jax.photographs.cutouts import Cutout, Landmarks, cut_out, locate, oversampling
+from mlr_jax.photographs.cutouts import Cutout, Landmarks, cut_out, locate
 from mlr_jax.photographs.files import Photograph
 from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.warped_ridge import WarpedModel
@@ -182,7 +182,7 @@ def blend(cutout: Cutout, found: Effect, *, detail: Detail = "transfer") -> np.n
         raise checks.InputError(f"detail must be one of {', '.join(get_args(Detail))}, not {detail!r}")
     adds = detail == "transfer"
     layer, field = (found.change, found.field) if adds else (found.output, None)
-    gain, samples = float(adds), oversampling(affine_maps.invert(cutout.affine))
+    gain, samples = float(adds), affine_maps.oversampling(affine_maps.invert(cutout.affine))
     if not checks.is_concrete(cutout.part, layer, field):
         return blending.put_back(
             jnp.asarray(cutout.part), layer, cutout.affine, field=field, gain=gain, oversampling=samples

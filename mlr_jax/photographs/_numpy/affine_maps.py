@@ -3,6 +3,8 @@
 Computed in double precision, since single precision does not hold places in a large photograph.
 """
 
+import math
+
 import numpy as np
 
 from mlr_jax.alignment import Affine, FaceTemplate
@@ -30,6 +32,11 @@ def invert(affine: Affine) -> Affine:
 def pixels_per_pixel(affine: Affine) -> float:
     """See `alignment.pixels_per_pixel`."""
     return float(np.linalg.norm(doubled(affine).matrix, 2))
+
+
+def oversampling(affine: Affine) -> int:
+    """The samples along each side of a pixel that a map needs, see `alignment.crop`."""
+    return max(1, math.ceil(pixels_per_pixel(affine) - 1e-3))
 
 
 def mouth_ratio(left_eye: np.ndarray, right_eye: np.ndarray, mouth: np.ndarray) -> float:
