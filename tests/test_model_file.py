@@ -303,7 +303,7 @@ REFUSED = {
     ),
     "version": (
         lambda path: set_outer(path, lambda o: json.dumps(o | {"version": True})),
-        DAMAGED + "its header is",
+        DAMAGED + "its header has",
     ),
     "no object": (lambda path: set_outer(path, lambda _: "[]"), DAMAGED + "its header has other parts"),
     "deep": (lambda path: set_outer(path, lambda _: DEEP), DAMAGED + "maximum recursion"),
