@@ -26,9 +26,10 @@ INF, NAN = np.inf, np.nan
 )
 @pytest.mark.parametrize("transform", [lambda function: function, jax.jit])
 def test_first_of_the_largest_and_smallest(transform, values, largest, smallest):
-    values = jnp.array(values)
-    assert int(transform(_argmax.argmax)(values)) == largest
-    assert int(transform(_argmax.argmin)(values)) == smallest
+    with jax.debug_nans(False):
+        values = jnp.array(values)
+        assert int(transform(_argmax.argmax)(values)) == largest
+        assert int(transform(_argmax.argmin)(values)) == smallest
 
 
 def test_agrees_with_numpy(rng):
