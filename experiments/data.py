@@ -12,7 +12,7 @@ from tqdm import tqdm
 from experiments import run_folder
 from mlr_jax import checks, displacement
 from mlr_jax.alignment import FaceTemplate
-from mlr_jax.datasets import ck_plus, faces, folder, jaffe, london, manifest, synthetic
+from mlr_jax.datasets import ck_plus, folder, jaffe, landmarks, london, manifest, synthetic
 from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
 from mlr_jax.datasets.source import Source, take
 
@@ -177,7 +177,7 @@ def landmark_fields(source: Source, path: str) -> np.ndarray:
 
     Args:
       source: of aligned faces.
-      path: an npz file of points, see `mlr_jax.datasets.faces.corresponding_points`.
+      path: an npz file of points, see `mlr_jax.datasets.landmarks.corresponding_points`.
 
     Returns:
       `(num_pairs, height, width, 2)` float32, for `warped_ridge.fit`.
@@ -185,7 +185,7 @@ def landmark_fields(source: Source, path: str) -> np.ndarray:
     Raises:
       InputError: the faces were not aligned, or the file is not as it should be.
     """
-    both = faces.corresponding_points(source, Path(path).expanduser())
+    both = landmarks.corresponding_points(source, Path(path).expanduser())
     shape = source.shape[:2]
     return np.stack([displacement.from_landmarks(moved, fixed, shape) for fixed, moved in both])
 

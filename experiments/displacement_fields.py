@@ -42,7 +42,7 @@ from experiments.hyperparameters import FIXED
 from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
-from mlr_jax.datasets import faces, source as sources
+from mlr_jax.datasets import landmarks, source as sources
 from mlr_jax.datasets.pairs import Pairs, folds
 from mlr_jax.warped_ridge import FIELD_SIZE
 
@@ -149,7 +149,7 @@ def _load(cache_dir: Path) -> tuple[tuple[str, ...], dict[str, People]]:
     file = _POINTS.value or data.beside(_BESIDE)
     if file is None:
         return pairs.subjects, {"registration": people}
-    points = faces.corresponding_points(opened, Path(file).expanduser())
+    points = landmarks.corresponding_points(opened, Path(file).expanduser())
     shape = (points[:, 0] / opened.shape[1]).reshape(len(points), -1).astype(np.float32)
     people = people._replace(shape=shape)
     splines = data.landmark_fields(opened, file)

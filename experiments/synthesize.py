@@ -34,7 +34,7 @@ from PIL import Image
 
 from experiments import outsiders, run_folder, script
 from mlr_jax import alignment, checks, model_file, pretrained
-from mlr_jax.datasets.faces import parse_number, read_landmarks
+from mlr_jax.datasets.landmarks import parse_number, read_landmarks
 from mlr_jax.model_file import SavedModel
 from mlr_jax.photographs import expressions, faces, files
 from mlr_jax.photographs.expressions import Landmarks

@@ -1,4 +1,4 @@
-"""Brings faces into the same place: affine maps from landmarks, and anti-aliased crops along them.
+"""Aligns faces: affine maps from landmarks, and anti-aliased crops along them.
 
 Points are (x, y) in pixels, and (0, 0) is the middle of the top left pixel.
 """
@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from mlr_jax import resampling
 
-# Of a picture that are read at once; a large face in a large picture has a hundred million.
+# Samples that are computed at once; a large face in a large picture has a hundred million.
 _MOST_SAMPLES = 2**20
 
 
@@ -30,7 +30,7 @@ class Affine(NamedTuple):
 
 
 class FaceTemplate(NamedTuple):
-    """Where an aligned crop has its landmarks, as parts of its width and height.
+    """The places of the landmarks in an aligned crop, as parts of its width and height.
 
     The face fills the crop from the brows' top to the chin.
 
@@ -46,14 +46,14 @@ class FaceTemplate(NamedTuple):
 
 
 def apply(affine: Affine, points: ArrayLike) -> jax.Array:
-    """Where the map takes points `(..., 2)`."""
+    """Maps points `(..., 2)`."""
     points = jnp.asarray(points)
     turned = jnp.einsum("ij,...j->...i", affine.matrix, points, precision="highest")
     return turned + jnp.broadcast_to(affine.offset, turned.shape)
 
 
 def invert(affine: Affine) -> Affine:
-    """The map back.
+    """The inverse map.
 
     >>> apply(invert(Affine(2 * jnp.eye(2), jnp.ones(2))), jnp.array([5.0, 3.0]))
     Array([2., 1.], dtype=float32)
@@ -122,8 +122,8 @@ def crop_from_eyes(
     Args:
       left_eye: `(2,)`, the middle of the eye that is on the left in the picture.
       right_eye: `(2,)`.
-      mouth_ratio: of this face, see `mouth_ratio`; or of another one of the same person, whose mouth is to
-        fit.
+      mouth_ratio: of this face, see `mouth_ratio`; or of another picture of the same person, to put the mouth
+        of that one in its place.
       size: of the crop.
       template: where the landmarks go.
 
@@ -145,7 +145,7 @@ def crop_from_eyes(
 
 
 def mouth_ratio(left_eye: ArrayLike, right_eye: ArrayLike, mouth: ArrayLike) -> jax.Array:
-    """How far the mouth lies below the line through the eyes, in eye distances.
+    """The distance of the mouth below the line through the eyes, in eye distances.
 
     Args:
       left_eye: `(2,)`.
@@ -188,12 +188,12 @@ def resample(
     kernel: resampling.Kernel = "linear",
     oversampling: int = 1,
 ) -> jax.Array:
-    """Looks at a picture through an affine map, anti-aliased.
+    """Resamples a picture along an affine map, anti-aliased.
 
     Each pixel of the result is the mean over `oversampling ** 2` samples spread over its area.
 
     Args:
-      image: `(height, width, channels)`; whole numbers are taken for floating-point ones.
+      image: `(height, width, channels)`; whole numbers are converted to floating point.
       affine: from points of the result to points of the picture.
       shape: (height, width) of the result.
       kernel: see `resampling.Kernel`.
@@ -208,10 +208,10 @@ def resample(
     across, down = (
         (jnp.arange(length * oversampling) + 0.5) / oversampling - 0.5 for length in (width, height)
     )
-    # Half precision does not hold places in a large picture.
+    # Half precision is too coarse for places in a large picture.
     dtype = jnp.promote_types(image.dtype, jnp.float32)
 
-    def look(down: jax.Array) -> jax.Array:
+    def row(down: jax.Array) -> jax.Array:
         """One row of the result."""
         points = jnp.stack(jnp.meshgrid(across, down), axis=-1).astype(dtype)
         samples = resampling.sample(image, apply(affine, points), kernel=kernel)
@@ -219,7 +219,7 @@ def resample(
 
     rows = down.reshape(height, oversampling)
     at_once = max(1, _MOST_SAMPLES // (width * oversampling**2))
-    return jax.vmap(look)(rows) if at_once >= height else jax.lax.map(look, rows, batch_size=at_once)
+    return jax.vmap(row)(rows) if at_once >= height else jax.lax.map(row, rows, batch_size=at_once)
 
 
 def pixels_per_pixel(affine: Affine) -> jax.Array:

@@ -1,8 +1,8 @@
-"""Arrays and a few words about them in one .npz file, which is never half written.
+"""Arrays and a JSON header in one .npz file, which is never half written.
 
-NumPy's own format without pickle: any program that reads it can read these, and nothing in them is run. A
-checksum over all of it tells a damaged file. Nothing that a file says of itself is believed: reading one, be
-it made to do harm, takes no more memory than its size on disk and 32 MiB.
+NumPy's own format without pickle: any program that reads it can read these files, and nothing in them is run.
+A checksum over the whole content detects damage. `load` checks every size that a file claims: even for a
+malicious file it takes no more memory than the size on disk and 32 MiB.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from mlr_jax import atomic_file, checks
 
 _HEADER = "header"
 _LONGEST_HEADER = 2**20  # letters
-_DTYPES = "biufcUS"  # numbers and text: what is no object and has no parts
+_DTYPES = "biufcUS"  # numbers and text, no objects
 
-# At once. A directory of thousands of members is shorter.
+# The most that is read at once. A directory of thousands of members is shorter.
 _MOST_BYTES = 2**18
 
-# What `numpy.save` writes before such an array in C's order. Its own reader evaluates Python instead.
+# The header that `numpy.save` writes before an array in C's order; NumPy's own reader evaluates it as Python.
 _NPY = re.compile(
     rb"\{'descr': '([<>|][%s][1-9]\d{0,17})', 'fortran_order': False, "
     rb"'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), \} *\n" % _DTYPES.encode()
@@ -36,11 +36,11 @@ _NPY = re.compile(
 
 
 class ArrayFile(NamedTuple):
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
       arrays: by their names.
-      header: what was written about them.
+      header: the values that were saved with them.
     """
 
     arrays: dict[str, np.ndarray]
@@ -54,19 +54,19 @@ def save(
     arrays: Mapping[str, ArrayLike],
     header: Mapping[str, Any],
 ) -> None:
-    """Writes a file such that it is always the old one or the new one, even after a loss of power.
+    """Writes a file atomically: it is always the old one or the new one, even after a loss of power.
 
     The same arrays and header give the same bytes.
 
     Args:
       path: of the file, in a folder that exists.
-      kind: what it holds, such as "expression model"; `load` asks for it.
-      version: of the arrays' and the header's meaning.
+      kind: of its contents, such as "expression model"; `load` checks it.
+      version: of the layout of arrays and header.
       arrays: of numbers or text, by their names; none is called "header".
-      header: what JSON can hold.
+      header: values that JSON can hold.
 
     Raises:
-      TypeError: the header holds what JSON cannot, or an array neither numbers nor text.
+      TypeError: the header has a value that JSON cannot hold, or an array neither numbers nor text.
       InputError: the header is longer than 1 MiB.
       OSError: the file cannot be written.
     """
@@ -84,7 +84,7 @@ def save(
     if len(text) > _LONGEST_HEADER:
         raise checks.InputError(f"{path}: its header would be longer than {_LONGEST_HEADER} letters")
     with atomic_file.replacing(path) as file:
-        # Nothing is pickled: not `allow_pickle=False`, which NumPy 2.0 would write as an array.
+        # Numbers and text are never pickled. NumPy 2.0 would write `allow_pickle=False` as an array.
         members: dict[str, Any] = {**contents, _HEADER: np.array(text)}
         np.savez(file, **members)
 
@@ -94,8 +94,8 @@ def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:
 
     Args:
       path: of the file.
-      kind: what it must hold.
-      version: the one that the caller understands.
+      kind: that it must have.
+      version: that the caller can read.
 
     Raises:
       InputError: there is no such file, it is damaged or was altered, or it holds something else or of
@@ -114,7 +114,7 @@ def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:
                 arrays = {name: _read(archive, member, digest) for name, member in members.items()}
                 if outer.pop("sha256", None) != _finish(digest, outer):
                     raise ValueError("its checksum does not fit its contents")
-    except Exception as error:  # Whatever zip, NumPy and JSON find wrong with it.
+    except Exception as error:  # zip, NumPy and JSON raise many kinds.
         reason = checks.one_line(error)
         raise checks.InputError(
             f"{path} is damaged, was altered, or is no {kind} at all: {reason}; use another copy"
@@ -131,7 +131,7 @@ def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:
 
 
 class _ShortReads(io.FileIO):
-    """A file that is read in short pieces, however long its directory says to be."""
+    """A file that rejects long reads, such as that of a directory that claims to be long."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MOST_BYTES:
@@ -140,12 +140,12 @@ class _ShortReads(io.FileIO):
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by the names of their arrays, which all together fit into a file of `size` bytes."""
+    """The members by the names of their arrays; checks that together they fit into `size` bytes."""
     members = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in members:
-            raise ValueError(f"its member {member.filename} is no array, or there twice")
+            raise ValueError(f"its member {member.filename} is not an array, or is there twice")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
             raise ValueError(f"its member {member.filename} is compressed")
         members[name] = member
@@ -158,16 +158,16 @@ def _read_header(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) 
     """Takes the header out of the members."""
     member = members.pop(_HEADER, None)
     if member is None or member.file_size > 4 * _LONGEST_HEADER + _MOST_BYTES:
-        raise ValueError("it has no header, or too long a one")
+        raise ValueError("it has no header, or one that is too long")
     outer = json.loads(_read(archive, member, hashlib.sha256()).item())
     types = {"kind": str, "version": int, "header": dict}
     if type(outer) is not dict or any(type(outer.get(name)) is not kind for name, kind in types.items()):
-        raise ValueError("its header is none")
+        raise ValueError("its header has other parts")
     return outer
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, digest: "hashlib._Hash") -> np.ndarray:
-    """An array, after checking that it is exactly as large as its member; it is added to the digest."""
+    """Reads an array, checks that it is exactly as large as its member, and adds it to the digest."""
     name = member.filename.removesuffix(".npy")
     with archive.open(member) as stream:
         start = stream.read(10)
@@ -177,7 +177,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, digest: "hashlib._H
             raise ValueError(f"{name} is no array of numbers or text")
         dtype, shape = np.dtype(match[1].decode()), tuple(map(int, re.findall(rb"\d+", match[2])))
         if 10 + length + dtype.itemsize * math.prod(shape) != member.file_size:
-            raise ValueError(f"{name} is said to be {dtype} of the shape {shape}, which its size is not")
+            raise ValueError(f"{name} claims to be {dtype} of the shape {shape}, which does not fit its size")
         array = np.empty(shape, dtype)
         digest.update(_label(name, array))
         for part in _parts(_bytes(array)):
@@ -192,7 +192,7 @@ def _label(name: str, array: np.ndarray) -> bytes:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    """Of an array in C's order, without a copy."""
+    """The bytes of an array in C's order, without a copy."""
     return array.reshape(-1).view(np.uint8).data
 
 
@@ -201,6 +201,6 @@ def _parts(whole: memoryview) -> Iterator[memoryview]:
 
 
 def _finish(digest: "hashlib._Hash", outer: Mapping[str, Any]) -> str:
-    """The checksum of all arrays, of which the digest is, and the header."""
+    """The checksum of the arrays, which are in the digest, and of the header."""
     digest.update(json.dumps(outer, sort_keys=True).encode())
     return digest.hexdigest()

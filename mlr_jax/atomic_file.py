@@ -1,4 +1,4 @@
-"""Files that are always the old ones or the new ones, whatever stops a program or fills a disk."""
+"""Files that are replaced as a whole: after a crash or on a full disk, the old one is still there."""
 
 import contextlib
 import glob
@@ -10,21 +10,21 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a file to be written such that it is always the old one or the new one, never a part.
+    """Opens a file for writing; it takes the place of the old one when all is written and on the disk.
 
-    What fails leaves the old one, and no part of the new one, which on a full disk would be in the way.
+    A failure leaves the old file, and removes the unfinished one, which a full disk has no room for.
 
     Args:
       path: of the file, in a folder that exists.
 
     Yields:
-      What to write to; it takes the old file's place when all is written and on the disk.
+      The stream to write to.
 
     Raises:
       OSError: the file cannot be written; it names the file.
     """
     path = Path(path)
-    # In the same folder, since only there a file can take another's place at once.
+    # In the same folder: only there can a file replace another one atomically.
     partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial_path.open("wb") as file:
@@ -35,14 +35,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             partial_path.unlink()
-        # Of a full disk Python says no more than that.
+        # When the disk is full, Python does not name the file.
         if isinstance(error, OSError) and error.errno and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
 def remove_partial(path: str | os.PathLike[str]) -> None:
-    """Removes what killed programs may have left unfinished of a file; no other may be writing it."""
+    """Removes unfinished versions of a file that killed programs left; no program may be writing it."""
     path = Path(path)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         leftover.unlink(missing_ok=True)

@@ -1,7 +1,9 @@
 """Pictures on disk and in memory: read, write, change size and channels."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -11,23 +13,25 @@ from PIL import Image, ImageOps
 from mlr_jax import checks
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp")
-"""What `datasets.folder` takes for a picture."""
+"""The endings of the files that `datasets.folder` reads."""
 
 MOST_PIXELS = 80_000_000
-"""Of a picture; larger ones are refused, as they may be made to exhaust the memory."""
+"""The most pixels of a picture: larger files may be made to exhaust the memory, and are rejected."""
 
 # AVIF is last, since older versions of Pillow lack it.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "TGA", "ICO", "AVIF")
-"""That are read, by Pillow's names. Others run programs (EPS) or are hardly ever met."""
+"""The formats that are read, by Pillow's names. Others run programs (EPS) or are rare."""
 
 LUMA = (0.299, 0.587, 0.114)
-"""Of Rec. 601, as in every common "convert to grey"."""
+"""The weights of Rec. 601, as in every common "convert to grey"."""
+
+_Decoded = TypeVar("_Decoded")
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a picture of any common kind (grey, palette, alpha, 16 bit, CMYK) as RGB.
 
-    It is turned upright as its EXIF tag says; transparency is dropped.
+    It is turned upright by its EXIF tag; transparency is dropped.
 
     Args:
       path: of the file.
@@ -37,22 +41,9 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
       InputError: there is no such file, it cannot be decoded, it has more than `MOST_PIXELS`, or it holds NaN
-        or values that no picture has; the message names it.
+        or values outside the range of its type; the message names it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise checks.InputError(f"there is no picture {path}")
-    try:
-        # Not by its name: Pillow would map the file, and scrambles TIFF that is to be turned then.
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-            width, height = image.size
-            levels = _decode(image) if 0 < width * height <= MOST_PIXELS else None
-    except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
-        raise checks.InputError(f"cannot read {path} as a picture: {checks.one_line(error)}") from error
-    if levels is None:
-        raise checks.InputError(
-            f"{path} has {width} x {height} pixels, but must have 1 to {MOST_PIXELS:,}; make it smaller"
-        )
+    levels = decode(path, _levels)
     white = {"u1": 255, "u2": 65535, "i4": 65535}.get(levels.dtype.str[1:], 1)
     result = levels.astype(np.float32) / np.float32(white)
     if not np.isfinite(result).all():
@@ -65,8 +56,38 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     return result if result.ndim == 3 else np.repeat(result[..., None], 3, axis=-1)
 
 
+def decode(path: str | os.PathLike[str], convert: Callable[[Image.Image], _Decoded]) -> _Decoded:
+    """Opens a picture, turns it upright by its EXIF tag, and converts it.
+
+    Args:
+      path: of the file.
+      convert: reads the pixels of Pillow's picture, which is closed afterwards.
+
+    Returns:
+      The result of `convert`.
+
+    Raises:
+      InputError: there is no such file, it cannot be decoded, `convert` fails, or it has more than
+        `MOST_PIXELS`; the message names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise checks.InputError(f"there is no picture {path}")
+    try:
+        # From the open file: given a name, Pillow maps the file, and scrambles TIFF when it is turned.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            if 0 < width * height <= MOST_PIXELS:
+                return convert(ImageOps.exif_transpose(image))
+    except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
+        raise checks.InputError(f"cannot read {path} as a picture: {checks.one_line(error)}") from error
+    raise checks.InputError(
+        f"{path} has {width} x {height} pixels, but must have 1 to {MOST_PIXELS:,}; make it smaller"
+    )
+
+
 def write(path: str | os.PathLike[str], image: ArrayLike) -> None:
-    """Writes a picture with 8 bits a channel; the file's ending says in which format.
+    """Writes a picture with 8 bits a channel; the file's ending selects the format.
 
     Args:
       path: of the file, whose folder exists.
@@ -89,7 +110,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """Returns `(..., 3)` as it is for 3 channels, or its luma `(..., 1)` for 1.
 
     Raises:
-      InputError: another number of channels is asked for.
+      InputError: `channels` is neither 1 nor 3.
     """
     if channels == 3:
         return image
@@ -100,7 +121,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def resize(image: ArrayLike, size: int) -> np.ndarray:
-    """Scales a picture such that its shorter side is `size` pixels, anti-aliased.
+    """Scales a picture until its shorter side has `size` pixels, anti-aliased.
 
     Args:
       image: `(height, width, channels)` in [0, 1].
@@ -116,13 +137,12 @@ def resize(image: ArrayLike, size: int) -> np.ndarray:
     height, width, channels = np.shape(image)
     scale = size / min(height, width)
     shape = (round(height * scale), round(width * scale), channels)
-    # The weights of an average add up to 1 only nearly, and white must stay in [0, 1].
+    # Rounded weights may add up to more than 1, and white must stay in [0, 1].
     return np.clip(np.asarray(jax.image.resize(image, shape, "linear", antialias=True)), 0, 1)
 
 
-def _decode(image: Image.Image) -> np.ndarray:
-    """The levels of a picture, upright: RGB, or grey `(height, width)` if they are deeper than 8 bits."""
-    upright = ImageOps.exif_transpose(image)
+def _levels(image: Image.Image) -> np.ndarray:
+    """The levels of a picture: RGB, or grey `(height, width)` if they are deeper than 8 bits."""
     # Converting more than 8 bits would clip them, so these are read as they are.
     is_deep = image.mode == "F" or image.mode.startswith("I")
-    return np.asarray(upright if is_deep else upright.convert("RGB"))
+    return np.asarray(image if is_deep else image.convert("RGB"))

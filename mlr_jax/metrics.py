@@ -1,4 +1,4 @@
-"""How close pictures are to the truth, one number a picture.
+"""Errors and similarity of pictures to the truth, one number for each picture.
 
 Pictures are `(num, height, width, channels)` with a data range of 1. Model output is not clipped.
 """
@@ -52,11 +52,11 @@ def ssim(images: ArrayLike, truth: ArrayLike) -> jax.Array:
 
 
 def laplacian_variance(images: ArrayLike) -> jax.Array:
-    """Variance of the Laplacian of the luma, (num,): the sharper a picture, the larger.
+    """Variance of the Laplacian of the luma, (num,): larger for a sharper picture.
 
     The sum of the four neighbours minus four times the pixel, over all pixels but those of the border
-    (Pech-Pacheco et al., ICPR 2000). Divided by that of a real picture of the same face and size, it says how
-    much of its sharpness an output has.
+    (Pech-Pacheco et al., ICPR 2000). Its ratio to that of a real picture of the same face and size is the
+    part of the sharpness that an output keeps, see `sharpness`.
 
     Raises:
       InputError: the pictures are not `(num, height, width, channels)`, or a side is shorter than 3 pixels.
@@ -75,8 +75,8 @@ def laplacian_variance(images: ArrayLike) -> jax.Array:
 def sharpness(images: ArrayLike, truth: ArrayLike) -> jax.Array:
     """Laplacian variance relative to that of the truth, (num,): 1 is as sharp, 0 is flat.
 
-    In the middle, where the face is: an eighth of each side is left out at the borders. Values are clipped to
-    [0, 1] first, as they are when a picture is shown. Not finite where the truth is flat.
+    Measured on the face: an eighth of each side is left out at each border. Values are clipped to [0, 1]
+    first, as a display does. Not finite where the truth is flat.
 
     Raises:
       InputError: as `mse`, or a side of the middle is shorter than 3 pixels.

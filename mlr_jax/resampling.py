@@ -14,10 +14,11 @@ import numpy as np
 from mlr_jax import checks
 
 Kernel = Literal["linear", "cubic"]
-"""How values between pixels come about.
+"""How values between pixels are interpolated.
 
-"linear": from the four around, never beyond them. "cubic": from sixteen, with Keys' convolution (a = -1/2;
-Keys, IEEE Trans. ASSP 29(6), 1981), smooth and sharper; may overshoot at edges.
+"linear": from the four nearest pixels, within their range. "cubic": from the sixteen nearest, with Keys'
+convolution (a = -1/2; Keys, IEEE Trans. ASSP 29(6), 1981): smoother and sharper, but it may overshoot at
+edges.
 """
 
 _CUBIC_TAPS = 4

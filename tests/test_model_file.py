@@ -303,9 +303,9 @@ REFUSED = {
     ),
     "version": (
         lambda path: set_outer(path, lambda o: json.dumps(o | {"version": True})),
-        DAMAGED + "its header is",
+        DAMAGED + "its header has",
     ),
-    "no object": (lambda path: set_outer(path, lambda _: "[]"), DAMAGED + "its header is none"),
+    "no object": (lambda path: set_outer(path, lambda _: "[]"), DAMAGED + "its header has other parts"),
     "deep": (lambda path: set_outer(path, lambda _: DEEP), DAMAGED + "maximum recursion"),
     "nan": (
         lambda path: set_outer(path, lambda o: json.dumps(o).replace("0.1", "NaN")),
@@ -318,7 +318,7 @@ REFUSED = {
     "numbers too long": (lambda path: set_outer(path, lambda _: "9" * 9999), DAMAGED),
     "long header": (
         lambda path: set_outer(path, lambda _: " " * 1_200_000),
-        DAMAGED + "it has no header, or too lo",
+        DAMAGED + "it has no header, or one that is too lo",
     ),
     "metadata": (lambda path: rewrite(path, header={"metadata": []}), "its header must have the parts dtype"),
     "more in the header": (
@@ -400,7 +400,7 @@ REFUSED = {
     ),
     "huge": (
         lambda path: replace(path, "bias.npy", npy((2**40,))),
-        DAMAGED + "bias is said to be float32 of the shape .1099511627776,., which its size is not",
+        DAMAGED + "bias claims to be float32 of the shape .1099511627776,., which does not fit its size",
     ),
     "huge and empty": (lambda path: replace(path, "bias.npy", npy((0, 2**60, 2**60))), DAMAGED),
     "negative": (lambda path: replace(path, "bias.npy", npy((-1, -60))), DAMAGED + "bias is no array"),
@@ -414,7 +414,7 @@ REFUSED = {
     ),
     "axes": (lambda path: replace(path, "bias.npy", npy((1,) * 99, "<f4", b"1234")), DAMAGED),
     "no npy": (lambda path: replace(path, "bias.npy", b"rubbish"), DAMAGED + "bias is no array"),
-    "no ending": (lambda path: pack(path, [("bias", b"")]), DAMAGED + "its member bias is no array"),
+    "no ending": (lambda path: pack(path, [("bias", b"")]), DAMAGED + "its member bias is not an array"),
     "compressed": (
         lambda path: pack(path, members(path), zipfile.ZIP_DEFLATED),
         DAMAGED + "its member weights.npy is compressed",
@@ -433,7 +433,7 @@ REFUSED = {
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_is_there_twice_is_refused(path):
     pack(path, [*members(path), members(path)[0]])
-    with pytest.raises(InputError, match="is no array, or there twice"):
+    with pytest.raises(InputError, match="is not an array, or is there twice"):
         model_file.load(path)
 
 

@@ -1,4 +1,4 @@
-"""Linear maps that are kept as a product of matrices: what ridge and reduced-rank regression learn."""
+"""Linear maps as products of matrices: the form of ridge and reduced-rank regression."""
 
 from functools import partial
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from mlr_jax import checks
 
 matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-"""In full float32: the reduced-precision default of some accelerators costs half the digits."""
+"""Matrix products in full float32: the default of some accelerators loses half the digits."""
 
 
 class FactoredLinear(NamedTuple):
@@ -32,7 +32,7 @@ def predict(params: FactoredLinear, inputs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: inputs are not floating point.
-      InputError: the map is for another number of inputs.
+      InputError: the map has another number of inputs.
     """
     where = "factored_linear.predict"
     inputs = checks.as_floating(where, "inputs", inputs, ("num_examples", "num_inputs"))

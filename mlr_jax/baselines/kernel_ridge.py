@@ -102,7 +102,7 @@ def fit(
     Raises:
       TypeError: inputs or targets are not floating point.
       InputError: shapes do not agree, a value is NaN, the penalty is negative, or the system is singular,
-        for which the penalty must be 0 or nearly so.
+        as only a penalty of 0 or nearly 0 allows.
     """
     where = "kernel_ridge.fit"
     inputs, targets = checks.regression(where, inputs, targets)
@@ -110,7 +110,7 @@ def fit(
     if not isinstance(kernel, Partial):
         kernel = Partial(kernel)
     params = _fit(inputs, targets, kernel, jnp.asarray(penalty, inputs.dtype), fit_intercept=fit_intercept)
-    # Of huge inputs that hardly differ the coefficients may be numbers, and what is made of them none.
+    # For huge inputs that hardly differ, the coefficients may be finite and the intercept not.
     checks.solved(where, params.coefficients)
     checks.solved(where, params.intercept)
     return params
@@ -121,7 +121,7 @@ def predict(params: KernelRidge, inputs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: inputs are not floating point.
-      InputError: they are of another number than at fitting.
+      InputError: the regression was fitted on another number of inputs.
     """
     where = "kernel_ridge.predict"
     inputs = checks.as_floating(where, "inputs", inputs, ("num_examples", "num_inputs"))
@@ -163,7 +163,7 @@ def _linear(x: jax.Array, z: jax.Array) -> jax.Array:
 
 
 def _rbf(x: jax.Array, z: jax.Array, *, gamma: jax.Array) -> jax.Array:
-    # About a common middle, since the squares cancel.
+    # Around a common middle, since large squares would cancel.
     middle = z.mean(axis=0)
     x, z = x - middle[None], z - middle[None]
     squares = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(z**2, axis=1)[None] - 2 * matmul(x, z.T)
@@ -172,7 +172,7 @@ def _rbf(x: jax.Array, z: jax.Array, *, gamma: jax.Array) -> jax.Array:
 
 @cache
 def _polynomial(degree: int) -> Callable[..., jax.Array]:
-    """One function for each degree, and always the same one: `jit` knows a kernel by its function."""
+    """The same function each time for a degree: `jit` identifies a kernel by its function."""
 
     def power(x: jax.Array, z: jax.Array, *, gamma: jax.Array, offset: jax.Array) -> jax.Array:
         return (gamma * matmul(x, z.T) + offset) ** degree

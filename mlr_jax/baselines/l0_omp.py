@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masked_ridge, masks
-from mlr_jax.baselines import search, sparse_linear
+from mlr_jax.baselines import _argmax, sparse_linear
 from mlr_jax.baselines.factored_linear import matmul
 from mlr_jax.baselines.sparse_linear import SparseLinear
 from mlr_jax.numerics import batching
@@ -35,16 +35,16 @@ def fit(
     """Runs one pursuit for every output, a batch of outputs at a time.
 
     The supports are those of scikit-learn's `orthogonal_mp` on centred data. The least squares problem is
-    updated by QR, with each new input orthogonalised twice. A pursuit ends early where the residual is 0 or
-    depends on what was taken already; its other entries are then invalid. Works under `jit`, `vmap` and
-    `grad` (with the support held fixed).
+    updated by QR, with each new input orthogonalised twice. A pursuit ends early if the residual is 0, or if
+    its next input depends linearly on those already taken; its other entries are then invalid. Works under
+    `jit`, `vmap` and `grad` (with the support held fixed).
 
     Args:
       inputs: `(num_examples, num_inputs)` floating point.
       targets: `(num_examples, num_outputs)` floating point.
       num_nonzeros: inputs that each output may read, 1 or more, less than `num_examples`, static.
-      standardize: whether inputs are compared after scaling each to unit variance. Otherwise those that vary
-        more are preferred; scikit-learn expects its user to scale them.
+      standardize: whether inputs are scaled to unit variance before they are compared. Otherwise those that
+        vary more are preferred; scikit-learn leaves the scaling to its user.
       batch_size: outputs that are pursued at once, which bounds the memory; chosen if None.
 
     Returns:
@@ -104,7 +104,7 @@ def predict(params: SparseLinear, inputs: ArrayLike) -> jax.Array:
 
 
 def check_num_nonzeros(where: str, num_nonzeros: Sequence[int], num_examples: int, num_inputs: int) -> None:
-    """Raises unless a pursuit can take so many inputs: TypeError, or InputError."""
+    """Raises TypeError or InputError unless a pursuit can take that many inputs."""
     limit = min(num_examples - 1, num_inputs)
     if len(num_nonzeros) == 0:
         raise checks.InputError(f"{where}: num_nonzeros is empty")
@@ -118,7 +118,7 @@ def check_num_nonzeros(where: str, num_nonzeros: Sequence[int], num_examples: in
 
 
 class Pursuit(NamedTuple):
-    """One output's pursuit, by steps: what was taken, and its QR decomposition.
+    """One output's pursuit, by steps: the atoms that were taken, and their QR decomposition.
 
     Attributes:
       taken: int32 `(num_nonzeros,)`, the atom that each step took.
@@ -155,9 +155,9 @@ def pursue(atoms: jax.Array, allowed: jax.Array, target: jax.Array, num_nonzeros
     def step(carry: _Carry, k: jax.Array) -> tuple[_Carry, Pursuit]:
         basis, residual, allowed = carry
         scores = jnp.where(allowed, jnp.abs(matmul(atoms, residual)), -1)
-        taken = search.argmax(jax.lax.stop_gradient(scores))
+        taken = _argmax.argmax(jax.lax.stop_gradient(scores))
         atom = atoms[taken]
-        # Twice is enough: what the first projection leaves by rounding, the second takes away.
+        # Twice is enough: the second projection removes the rounding errors of the first.
         column = matmul(basis, atom)
         column += matmul(basis, atom - matmul(column, basis))
         rest = atom - matmul(column, basis)
@@ -170,7 +170,7 @@ def pursue(atoms: jax.Array, allowed: jax.Array, target: jax.Array, num_nonzeros
         carry = (
             jnp.where((steps == k)[:, None], direction[None], basis),
             residual - product * direction,
-            # Where one step finds nothing, no later one does.
+            # If one step finds nothing, no later one does.
             allowed & (jnp.arange(len(atoms)) != taken) & valid,
         )
         column = jnp.where(steps == k, length, jnp.where(valid, column, 0))

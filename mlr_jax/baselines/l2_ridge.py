@@ -26,13 +26,13 @@ def fit(inputs: ArrayLike, targets: ArrayLike, penalty: ArrayLike) -> FactoredLi
 
     Returns:
       The regression: its one factor is W from the primal system; from the dual, the two are the centred
-      examples and their coefficients. Where there are fewer examples than inputs, nothing of
-      `num_inputs ** 2` is formed.
+      examples and their coefficients. With fewer examples than inputs, no array of `num_inputs ** 2`
+      numbers is formed.
 
     Raises:
       TypeError: inputs or targets are not floating point.
-      InputError: shapes do not agree, a value is NaN, the penalty is negative, or the system is singular, for
-        which the penalty must be 0 or nearly so.
+      InputError: shapes do not agree, a value is NaN, the penalty is negative, or the system is singular,
+        as only a penalty of 0 or nearly 0 allows.
     """
     where = "l2_ridge.fit"
     inputs, targets = checks.regression(where, inputs, targets)
@@ -63,11 +63,11 @@ def leave_one_out_mse(inputs: ArrayLike, targets: ArrayLike, penalties: ArrayLik
 
     Raises:
       TypeError: inputs or targets are not floating point.
-      InputError: shapes do not agree, a value is NaN, or there is one example only.
+      InputError: shapes do not agree, a value is NaN, or there is only one example.
     """
     inputs, targets = checks.regression("l2_ridge.leave_one_out_mse", inputs, targets)
     if len(inputs) < 2:
-        raise checks.InputError("l2_ridge.leave_one_out_mse: one example cannot be left out of one")
+        raise checks.InputError("l2_ridge.leave_one_out_mse: two or more examples are needed, not 1")
     return _leave_one_out_mse(inputs, targets, jnp.asarray(penalties, inputs.dtype))
 
 
@@ -89,7 +89,7 @@ def _fit(inputs: jax.Array, targets: jax.Array, penalty: jax.Array) -> FactoredL
 def _leave_one_out_mse(inputs: jax.Array, targets: jax.Array, penalties: jax.Array) -> jax.Array:
     rows, centred = inputs - inputs.mean(axis=0)[None], targets - targets.mean(axis=0)[None]
     eigenvalues, basis = jnp.linalg.eigh(matmul(rows, rows.T))
-    eigenvalues = jnp.maximum(eigenvalues, 0)  # A Gram matrix has none below 0 but for rounding.
+    eigenvalues = jnp.maximum(eigenvalues, 0)  # Those of a Gram matrix are 0 or more, up to rounding.
     coordinates = matmul(basis.T, centred)
 
     def mse(penalty: jax.Array) -> jax.Array:

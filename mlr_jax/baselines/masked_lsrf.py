@@ -1,14 +1,14 @@
 """Receptive fields that are learned: a sparse choice within a neighbourhood of each output pixel.
 
-Masked regression fixes what a pixel sees. Here it may see few inputs, of those that a locality constraint
-allows; orthogonal matching pursuit (`l0_omp`) chooses them, and masked ridge fits their weights:
+Masked regression fixes the inputs of a pixel. Here a pixel sees a few inputs of its neighbourhood: orthogonal
+matching pursuit (`l0_omp`) chooses them, and masked ridge fits their weights:
 
     min_{S_i, w, b}  1/2 || X[:, S_i] w + b - t_i ||^2 + lambda/2 || w ||^2,   S_i in Omega_i, |S_i| <= k.
 
 After Akram and Khan, "LSRF: localized and sparse receptive fields for linear facial expression synthesis
 based on global face context", Multimedia Tools and Applications, 2023, who extend matching pursuit so that
 each output observes a localised region and neighbouring outputs attend to neighbouring regions. Here both
-follow from the neighbourhoods Omega_i being given as a mask; the ridge penalty on the chosen weights is ours.
+follow from the mask of neighbourhoods Omega_i; the ridge penalty on the chosen weights is ours.
 """
 
 from functools import partial
@@ -42,7 +42,7 @@ def fit(
         is not penalised.
       num_nonzeros: inputs that each output may read, 1 or more, less than `num_examples` and at most the
         width of the neighbourhood, static.
-      batch_size: outputs that are worked on at once, which bounds the memory; chosen if None.
+      batch_size: outputs that are computed at once, which bounds the memory; chosen if None.
 
     Returns:
       `(mask, linear)`: the chosen inputs in the order of their choice, and the map that

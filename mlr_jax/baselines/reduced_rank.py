@@ -5,7 +5,7 @@ Reduced-rank ridge regression, the best map of a given rank,
     min_{W, b}  1/2 || X W + 1 b^T - T ||_F^2 + lambda/2 || W ||_F^2    with rank(W) <= r,
 
 is ridge regression followed by a projection on the leading right singular vectors of its fitted values,
-among them those of the penalty (Izenman, J. Multivariate Anal. 5:248-264, 1975; Mukherjee and Zhu,
+including those of the penalty (Izenman, J. Multivariate Anal. 5:248-264, 1975; Mukherjee and Zhu,
 Stat. Anal. Data Min. 4:612-622, 2011). The older way represents inputs and outputs by their principal
 components, each set on its own, and fits a ridge regression between the two; "SVD" in Khan et al. (2020).
 """
@@ -24,18 +24,18 @@ from mlr_jax.baselines.factored_linear import FactoredLinear, matmul
 def fit(inputs: ArrayLike, targets: ArrayLike, penalty: ArrayLike, *, rank: int) -> FactoredLinear:
     """Fits reduced-rank ridge regression.
 
+    Derivatives are not finite if the rank exceeds that of the targets: singular vectors of equal values have
+    no derivative.
+
     Args:
       inputs: `(num_examples, num_inputs)` floating point.
       targets: `(num_examples, num_outputs)` floating point.
       penalty: lambda > 0, a scalar; the intercept is not penalised.
       rank: of the map, 1 to the smallest axis of inputs and targets, static.
 
-    Its derivatives are not finite where the rank is larger than the number of directions that the targets
-    have, since singular vectors of equal values have none.
-
     Returns:
-      The map, with factors `(num_inputs, rank)` and `(rank, num_outputs)`. Nothing larger is formed than
-      inputs and targets are themselves.
+      The map, with factors `(num_inputs, rank)` and `(rank, num_outputs)`. No array larger than inputs or
+      targets is formed.
 
     Raises:
       TypeError: inputs or targets are not floating point, or the rank is not a whole number.
@@ -118,13 +118,14 @@ def _fit_pca(
 
 
 def thin_svd(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The thin singular value decomposition of a matrix whose sides differ much, as faces by pixels do.
+    """The thin singular value decomposition of a matrix with very different sides, such as faces by pixels.
 
-    By the eigenvectors of the smaller Gram matrix, in a tenth of the time. That cannot tell singular values
-    below the root of the precision, over the largest, from 0, so these are 0, and so are their right vectors.
+    By the eigenvectors of the smaller Gram matrix, in a tenth of the time. This cannot distinguish singular
+    values from 0 if they are below the square root of the precision times the largest: these are 0, and so
+    are their right vectors.
 
     Returns:
-      `(left, values, right)`, of which the matrix is the product; the values fall.
+      `(left, values, right)`, whose product is the matrix; values in descending order.
     """
     if matrix.shape[0] > matrix.shape[1]:
         right, values, left = thin_svd(matrix.T)

@@ -1,4 +1,4 @@
-"""Linear maps in which every output reads few inputs of its own: what l0, l1 and LSRF learn."""
+"""Linear maps in which every output reads a few inputs of its own: the form of l0, l1 and LSRF."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from mlr_jax import masked_ridge, masks
 
 
 class SparseLinear(NamedTuple):
-    """A mask that was learned, and the masked linear map that goes with it.
+    """A learned mask, and its masked linear map.
 
     Attributes:
-      mask: the inputs that each output reads; entries that stayed empty are invalid.
+      mask: the inputs that each output reads; unused entries are invalid.
       linear: the weights and biases, for `masked_ridge.predict(linear, inputs, mask)`.
     """
 
@@ -26,17 +26,17 @@ def predict(params: SparseLinear, inputs: ArrayLike) -> jax.Array:
 
     Raises:
       TypeError: inputs are not floating point.
-      InputError: the map is for another number of inputs.
+      InputError: the map has another number of inputs.
     """
     return masked_ridge.predict(params.linear, inputs, params.mask)
 
 
 def input_scale(inputs: jax.Array, *, standardize: bool, weights: jax.Array | None = None) -> jax.Array:
-    """What to divide inputs by before they are compared: their standard deviation, or 1.
+    """The divisors of inputs before they are compared: their standard deviations, or 1.
 
     Args:
       inputs: `(num_examples, num_inputs)`.
-      standardize: whether they are scaled at all. An input that is constant but for rounding never is.
+      standardize: whether they are scaled. An input that is constant up to rounding is not.
       weights: as in `mean`.
 
     Returns:
@@ -56,8 +56,8 @@ def mean(values: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
 
     Args:
       values: of all examples.
-      weights: `(num_examples,)`, 0 for an example that is not to count, and 1 for all others, so that sets
-        of examples of different sizes share one shape. All count if None.
+      weights: `(num_examples,)`, 1 for an example that counts and 0 for padding, so that sets of different
+        sizes share one shape. All count if None.
     """
     if weights is None:
         return values.mean(axis=0)
@@ -65,10 +65,9 @@ def mean(values: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
 
 
 def centre(values: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
-    """Returns `(num_examples, num)` values minus their means; 0 where they are constant but for rounding.
+    """Returns `(num_examples, num)` values minus their means; 0 where they are constant up to rounding.
 
-    What is left of a constant by rounding would otherwise be explained, or explain, like anything else.
-    Examples of weight 0 become 0.
+    Otherwise the rounding errors of a constant would be fitted like data. Examples of weight 0 become 0.
     """
     centred = values - mean(values, weights=weights)[None]
     if weights is not None:

@@ -1,4 +1,4 @@
-"""Keeps what was decoded and aligned once, keyed by everything that determines it."""
+"""Keeps decoded and aligned pairs on disk, under a key of everything that determines them."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ def load_or_compute(
 ) -> Pairs:
     """Returns the pairs kept under `key`, or computes and keeps them.
 
-    A file that cannot be read is computed anew; one that cannot be written costs a warning only. Files
+    If the file cannot be read, they are computed anew; if it cannot be written, a warning is logged. Files
     are replaced atomically, so that a killed run leaves none half written.
 
     Args:
       cache_dir: a folder, made where needed; None keeps nothing.
-      key: what determines the pairs, of what JSON can hold.
+      key: all that determines the pairs, as values that JSON can hold.
       compute: makes the pairs.
 
     Returns:
@@ -38,10 +38,10 @@ def load_or_compute(
     path = Path(cache_dir) / f"pairs-{digest}.npz"
     if path.exists():
         try:
-            # Opened here, since NumPy leaves open what it finds broken.
+            # Opened here: NumPy does not close a broken file.
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return Pairs(file["neutral"], file["expressive"], tuple(file["subjects"].tolist()))
-        except Exception as error:  # Whatever is wrong with it, it can be made again.
+        except Exception as error:  # Any broken file is computed anew.
             logging.warning("the cached pictures %s cannot be read (%s) and are made anew", path, error)
     pairs = compute()
     try:
@@ -59,7 +59,7 @@ def load_or_compute(
 
 
 def fingerprint(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """Digest of the path, size and time of change of each file: a part of the key of what is made from them.
+    """Digest of the path, size and time of change of each file, for a cache key.
 
     Raises:
       InputError: one cannot be found.

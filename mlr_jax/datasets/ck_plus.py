@@ -13,14 +13,17 @@ lines `x y`, in the order of iBUG.
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mlr_jax import alignment, checks
-from mlr_jax.datasets import faces, source as sources
-from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.datasets import _tables, streams
+from mlr_jax.datasets._aligned_crops import LandmarkedPicture, aligned
+from mlr_jax.datasets._options import check_options, pair_shots
+from mlr_jax.datasets.landmarks import parse_number
+from mlr_jax.datasets.streams import PairStream
 
 EXPRESSIONS = (
     "neutral",
@@ -38,33 +41,8 @@ _NUM_LANDMARKS = 68
 _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)  # as seen in the picture, like all landmarks here
 _MOUTH_CORNERS = [48, 54]
 
-# Raised by whoever changes what is made of the same files, so that no old pictures are reused.
+# Raise it when the same files give other pictures, so that cached ones are not used again.
 _VERSION = 2
-
-
-def load(
-    data_dir: str | os.PathLike[str],
-    *,
-    image_size: int = 64,
-    channels: int = 3,
-    source: str = "neutral",
-    target: str = "happy",
-    template: alignment.FaceTemplate = alignment.FaceTemplate(),
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> Pairs:
-    """Reads all pairs of `stream` into memory; arguments as there.
-
-    Aligned faces are kept in `cache_dir` for the next time, if it is given. `progress` wraps the subjects
-    whose pairs are read, such as `tqdm.tqdm`.
-
-    Raises:
-      InputError: as for `stream`, or a picture cannot be read; the message names it.
-    """
-    opened = stream(
-        data_dir, image_size=image_size, channels=channels, source=source, target=target, template=template
-    )
-    return sources.load(opened, f"the CK+ set in {data_dir}", cache_dir=cache_dir, progress=progress)
 
 
 def stream(
@@ -75,12 +53,13 @@ def stream(
     source: str = "neutral",
     target: str = "happy",
     template: alignment.FaceTemplate = alignment.FaceTemplate(),
-) -> sources.Source:
-    """Opens the set, to be read pair by pair, aligned as `faces.aligned` says.
+) -> PairStream:
+    """Opens the set, to be read pair by pair.
 
-    A sequence's last frame has its expression, and its first frame is neutral. From neutral to an
-    expression, or back, each sequence of this expression is a pair. From one expression to another, a
-    subject's first sequence of the one goes with the first of the other, and so on; what is left over is
+    Each picture is aligned by its own eyes, and stretched by the distance from eyes to mouth in its pair's
+    source picture. A sequence's last frame has its expression, and its first frame is neutral. From neutral
+    to an expression, or back, each sequence of this expression is a pair. From one expression to another, a
+    subject's first sequence of the one goes with the first of the other, and so on; surplus sequences are
     left out.
 
     Args:
@@ -96,10 +75,10 @@ def stream(
 
     Raises:
       InputError: the folder has another layout, there are no such pairs, an emotion or landmark file is
-        wrong, or pictures or landmarks of a sequence are missing. Whoever reads a picture that cannot be
-        read, or whose landmarks are wrong, gets an InputError that names it.
+        wrong, or pictures or landmarks of a sequence are missing. Reading a picture that cannot be decoded,
+        or whose landmarks are wrong, raises an InputError that names it.
     """
-    faces.check_options(
+    check_options(
         "ck_plus",
         image_size=image_size,
         channels=channels,
@@ -110,7 +89,7 @@ def stream(
     root = Path(data_dir)
     sequences = _sequences(root)
 
-    def shots(expression: str, other: str) -> Mapping[str, list[faces.Face]]:
+    def shots(expression: str, other: str) -> Mapping[str, list[LandmarkedPicture]]:
         """Each subject's pictures of an expression, to be paired with another one."""
         labelled, frame = (other, 0) if expression == "neutral" else (expression, 1)
         return {
@@ -118,12 +97,15 @@ def stream(
             for subject, own in sequences[labelled].items()
         }
 
-    pairs = faces.pair_shots(shots(source, target), shots(target, source))
+    pairs = pair_shots(shots(source, target), shots(target, source))
     if not pairs:
-        raise checks.InputError(f"{root}: nobody has both a {source} and a {target} picture")
-    return faces.aligned(
+        raise checks.InputError(f"{root}: no subject has both a {source} and a {target} picture")
+    return aligned(
         pairs, loader=("ck_plus", _VERSION), image_size=image_size, channels=channels, template=template
     )
+
+
+load = streams.loader(stream, "the CK+ set in {data_dir}")
 
 
 def _sequences(root: Path) -> Mapping[str, Mapping[str, list[str]]]:
@@ -146,9 +128,9 @@ def _sequences(root: Path) -> Mapping[str, Mapping[str, list[str]]]:
 
 
 def _expression(path: Path) -> str:
-    """What an emotion file says."""
-    text = faces.read_text(path).strip()
-    number = faces.parse_number(text)
+    """The expression that an emotion file names."""
+    text = _tables.read_text(path).strip()
+    number = parse_number(text)
     if number is None or number not in range(len(EXPRESSIONS)):
         raise checks.InputError(
             f"{path}: an emotion is a number from 0 to {len(EXPRESSIONS) - 1}, not {text[:40]!r}"
@@ -156,7 +138,7 @@ def _expression(path: Path) -> str:
     return EXPRESSIONS[int(number)]
 
 
-def _ends(root: Path, sequence: str) -> tuple[faces.Face, faces.Face]:
+def _ends(root: Path, sequence: str) -> tuple[LandmarkedPicture, LandmarkedPicture]:
     """The first and the last frame of a sequence."""
     folder = root / "cohn-kanade-images" / sequence
     frames = _files(folder, ".png") if folder.is_dir() else []
@@ -165,7 +147,7 @@ def _ends(root: Path, sequence: str) -> tuple[faces.Face, faces.Face]:
             f"{folder} has {len(frames)} pictures (.png), but a labelled sequence has a first and a last one"
         )
     first, last = (
-        faces.Face(str(path), _landmarks(table), str(table))
+        LandmarkedPicture(str(path), _landmarks(table), str(table))
         for path in (frames[0], frames[-1])
         for table in [root / "Landmarks" / sequence / f"{path.stem}_landmarks.txt"]
     )
@@ -174,14 +156,14 @@ def _ends(root: Path, sequence: str) -> tuple[faces.Face, faces.Face]:
 
 def _landmarks(path: Path) -> np.ndarray:
     """The `(4, 2)` landmarks of a face in a landmark file."""
-    numbers = [faces.parse_number(text) for text in faces.read_text(path).split()]
+    numbers = [parse_number(text) for text in _tables.read_text(path).split()]
     if len(numbers) != 2 * _NUM_LANDMARKS or None in numbers:
-        raise checks.InputError(f"{path} has not {_NUM_LANDMARKS} lines of two numbers, x and y")
+        raise checks.InputError(f"{path} must have {_NUM_LANDMARKS} lines of two numbers, x and y")
     points = np.array(numbers, np.float32).reshape(-1, 2)
     eyes = [points[eye].mean(axis=0) for eye in (_LEFT_EYE, _RIGHT_EYE)]
     return np.stack([*eyes, *points[_MOUTH_CORNERS]])
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
-    """The folder's files of that ending, by name, but for hidden ones."""
+    """The folder's files with that ending, by name, without hidden ones."""
     return sorted(path for path in folder.glob(f"*{ending}") if not path.name.startswith("."))

@@ -7,37 +7,16 @@ or the layout of the authors' published code, `<root>/trainA/x_1.png` (neutral) 
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mlr_jax import checks, images
-from mlr_jax.datasets import faces, source as sources
-from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.datasets import streams
+from mlr_jax.datasets._options import check_options
+from mlr_jax.datasets._whole_pictures import whole
+from mlr_jax.datasets.streams import PairStream
 
-# Raised by whoever changes what is made of the same files, so that no old pictures are reused.
+# Raise it when the same files give other pictures, so that cached ones are not used again.
 _VERSION = 1
-
-
-def load(
-    data_dir: str | os.PathLike[str],
-    *,
-    image_size: int | None = 64,
-    channels: int = 3,
-    source: str = "neutral",
-    target: str = "happy",
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> Pairs:
-    """Reads all pairs of `stream` into memory; arguments as there.
-
-    Decoded pictures are kept in `cache_dir` for the next time, if it is given. `progress` wraps the names of
-    the pairs that are read, such as `tqdm.tqdm`.
-
-    Raises:
-      InputError: as for `stream`, or a picture cannot be read or differs in size; the message names it.
-    """
-    opened = stream(data_dir, image_size=image_size, channels=channels, source=source, target=target)
-    return sources.load(opened, f"the data set {data_dir}", cache_dir=cache_dir, progress=progress)
 
 
 def stream(
@@ -47,7 +26,7 @@ def stream(
     channels: int = 3,
     source: str = "neutral",
     target: str = "happy",
-) -> sources.Source:
+) -> PairStream:
     """Opens pairs of pictures of one size, to be read one by one.
 
     Args:
@@ -64,9 +43,9 @@ def stream(
 
     Raises:
       InputError: a folder is missing or empty, a picture has no partner, or the first one cannot be read.
-        Whoever reads another one that cannot be read, or differs in size, gets an InputError that names it.
+        Reading another one that cannot be decoded, or differs in size, raises an InputError that names it.
     """
-    faces.check_options("folder", image_size=image_size, channels=channels, source=source, target=target)
+    check_options("folder", image_size=image_size, channels=channels, source=source, target=target)
     folders = _folders(Path(data_dir), source, target)
     endings = [_pictures(folder) for folder in folders]
     for own, other in ((0, 1), (1, 0)):
@@ -76,7 +55,7 @@ def stream(
             more = f", nor have {len(lonely) - 1} other pictures" if len(lonely) > 1 else ""
             raise checks.InputError(f"{picture} has no partner {lonely[0]} in {folders[other]}{more}")
     names = tuple(sorted(endings[0]))
-    # There may be very many: of every file no more than its ending is kept.
+    # There may be millions: of each file only the ending is kept.
     files = [
         (str(folder), [each[name] for name in names]) for folder, each in zip(folders, endings, strict=True)
     ]
@@ -85,11 +64,14 @@ def stream(
         folder, suffixes = files[side]
         return os.path.join(folder, names[index] + suffixes[index])
 
-    return faces.whole(names, path, loader=("folder", _VERSION), image_size=image_size, channels=channels)
+    return whole(names, path, loader=("folder", _VERSION), image_size=image_size, channels=channels)
+
+
+load = streams.loader(stream, "the data set {data_dir}")
 
 
 def _folders(root: Path, source: str, target: str) -> tuple[Path, Path]:
-    """The folders of the two expressions, in whichever layout the root has."""
+    """The folders of the two expressions, in either layout."""
     if (root / "trainA").is_dir() and (root / "trainB").is_dir():
         if "neutral" not in (source, target):
             raise checks.InputError(

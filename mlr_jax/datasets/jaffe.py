@@ -5,20 +5,24 @@ Lyons, Kamachi and Gyoba (1998), given to those who ask at zenodo.org/record/345
     KA.AN1.39.tiff
 
 the subject, the expression (NE, HA, SA, SU, AN, DI, FE) with the number of the shot, and a running number;
-other kinds of pictures will do, and other files are ignored. The set has no landmarks. With a table
-`landmarks5.csv` beside the pictures, in the columns of `faces` and with `file` (such as KA.AN1.39.tiff), the
-faces are aligned; without it pictures are taken whole.
+pictures in other formats will do, and other files are ignored. The set has no landmarks. With a table
+`landmarks5.csv` beside the pictures, which has `file` (such as KA.AN1.39.tiff) and the columns of
+`datasets.landmarks`, the faces are aligned; without it pictures are taken whole.
 """
 
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlr_jax import alignment, checks, images
-from mlr_jax.datasets import faces, source as sources
-from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.datasets import streams
+from mlr_jax.datasets._aligned_crops import LandmarkedPicture, aligned
+from mlr_jax.datasets._options import check_options, pair_shots
+from mlr_jax.datasets._whole_pictures import whole
+from mlr_jax.datasets.landmarks import read_landmarks
+from mlr_jax.datasets.streams import PairStream
 
 _CODES = {
     "neutral": "NE",
@@ -30,33 +34,8 @@ _CODES = {
     "afraid": "FE",
 }
 
-# Raised by whoever changes what is made of the same files, so that no old pictures are reused.
+# Raise it when the same files give other pictures, so that cached ones are not used again.
 _VERSION = 2
-
-
-def load(
-    data_dir: str | os.PathLike[str],
-    *,
-    image_size: int = 64,
-    channels: int = 3,
-    source: str = "neutral",
-    target: str = "happy",
-    template: alignment.FaceTemplate = alignment.FaceTemplate(),
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> Pairs:
-    """Reads all pairs of `stream` into memory; arguments as there.
-
-    Pictures are kept in `cache_dir` for the next time, if it is given. `progress` wraps the subjects whose
-    pairs are read, such as `tqdm.tqdm`.
-
-    Raises:
-      InputError: as for `stream`, or a picture cannot be read; the message names it.
-    """
-    opened = stream(
-        data_dir, image_size=image_size, channels=channels, source=source, target=target, template=template
-    )
-    return sources.load(opened, f"the JAFFE set in {data_dir}", cache_dir=cache_dir, progress=progress)
 
 
 def stream(
@@ -67,11 +46,14 @@ def stream(
     source: str = "neutral",
     target: str = "happy",
     template: alignment.FaceTemplate = alignment.FaceTemplate(),
-) -> sources.Source:
+) -> PairStream:
     """Opens the set, to be read pair by pair.
 
     A subject's first shot of one expression goes with her first shot of the other, the second with the
-    second, and so on. Shots that are left over are left out, as is who lacks an expression.
+    second, and so on. Surplus shots are left out, and so is a subject who lacks an expression.
+
+    With landmarks, each picture is aligned by its own eyes, and stretched by the distance from eyes to mouth
+    in its pair's source picture.
 
     Args:
       data_dir: the folder of the set.
@@ -82,45 +64,47 @@ def stream(
       template: where eyes and mouth come to lie, if there are landmarks.
 
     Returns:
-      The pairs in the order of subjects, "KA" and so on, and shots; with landmarks, aligned as
-      `faces.aligned` says.
+      The pairs in the order of subjects, "KA" and so on, and shots.
 
     Raises:
       InputError: there are no such pairs, two pictures are of the same shot, or one has no landmarks where
-        others have. Whoever reads a picture that cannot be read, or whose landmarks are wrong, gets an
+        others have. Reading a picture that cannot be decoded, or whose landmarks are wrong, raises an
         InputError that names it.
     """
-    faces.check_options(
+    check_options(
         "jaffe", image_size=image_size, channels=channels, source=source, target=target, expressions=_CODES
     )
     root = Path(data_dir)
     shots = _shots(root)
-    pairs = faces.pair_shots(shots[source], shots[target])
+    pairs = pair_shots(shots[source], shots[target])
     if not pairs:
-        raise checks.InputError(f"{root}: nobody has both a {source} and a {target} picture")
+        raise checks.InputError(f"{root}: no subject has both a {source} and a {target} picture")
     table = root / "landmarks5.csv"
     if not table.exists():
-        return faces.whole(
+        return whole(
             [subject for subject, *_ in pairs],
             lambda side, index: str(root / pairs[index][1 + side]),
             loader=("jaffe", _VERSION),
             image_size=image_size,
             channels=channels,
         )
-    landmarks = faces.read_landmarks(table)
+    landmarks = read_landmarks(table)
 
-    def face(file: str) -> faces.Face:
+    def face(file: str) -> LandmarkedPicture:
         if file not in landmarks:
             raise checks.InputError(f"{table} has no row for {file}")
-        return faces.Face(str(root / file), landmarks[file], str(table))
+        return LandmarkedPicture(str(root / file), landmarks[file], str(table))
 
-    return faces.aligned(
+    return aligned(
         [(subject, face(first), face(second)) for subject, first, second in pairs],
         loader=("jaffe", _VERSION),
         image_size=image_size,
         channels=channels,
         template=template,
     )
+
+
+load = streams.loader(stream, "the JAFFE set in {data_dir}")
 
 
 def _shots(root: Path) -> Mapping[str, Mapping[str, list[str]]]:

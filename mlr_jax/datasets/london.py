@@ -4,52 +4,28 @@ DeBruine and Jones (2017), figshare, doi:10.6084/m9.figshare.5047666, CC BY 4.0.
 
     neutral_front/NNN_03.jpg   smiling_front/NNN_08.jpg   landmarks5.csv
 
-where `landmarks5.csv` has a row for each picture, in its pixels, x to the right and y down: `file` (such as
-neutral_front/001_03.jpg), `left_eye_x`, `left_eye_y`, `right_eye_x`, ..., `mouth_left_x`, `mouth_left_y`,
-`mouth_right_x`, `mouth_right_y`; left and right as seen in the picture.
+where `landmarks5.csv` has a row for each picture: its `file` (such as neutral_front/001_03.jpg), and its
+landmarks in the columns of `datasets.landmarks`.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mlr_jax import alignment, checks
-from mlr_jax.datasets import faces, source as sources
-from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.datasets import streams
+from mlr_jax.datasets._aligned_crops import LandmarkedPicture, aligned
+from mlr_jax.datasets._options import check_options
+from mlr_jax.datasets.landmarks import read_landmarks
+from mlr_jax.datasets.streams import PairStream
 
 _FOLDERS = {
     "neutral": ("neutral_front", "03"),
     "happy": ("smiling_front", "08"),
 }
 
-# Raised by whoever changes what is made of the same files, so that no old pictures are reused.
+# Raise it when the same files give other pictures, so that cached ones are not used again.
 _VERSION = 2
-
-
-def load(
-    data_dir: str | os.PathLike[str],
-    *,
-    image_size: int = 64,
-    channels: int = 3,
-    source: str = "neutral",
-    target: str = "happy",
-    template: alignment.FaceTemplate = alignment.FaceTemplate(),
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> Pairs:
-    """Reads all pairs of `stream` into memory; arguments as there.
-
-    Aligned faces are kept in `cache_dir` for the next time, if it is given. `progress` wraps the people that
-    are read, such as `tqdm.tqdm`.
-
-    Raises:
-      InputError: as for `stream`, or a picture cannot be read; the message names it.
-    """
-    opened = stream(
-        data_dir, image_size=image_size, channels=channels, source=source, target=target, template=template
-    )
-    return sources.load(opened, f"the London set in {data_dir}", cache_dir=cache_dir, progress=progress)
 
 
 def stream(
@@ -60,8 +36,11 @@ def stream(
     source: str = "neutral",
     target: str = "happy",
     template: alignment.FaceTemplate = alignment.FaceTemplate(),
-) -> sources.Source:
-    """Opens the set, to be read person by person, aligned as `faces.aligned` says.
+) -> PairStream:
+    """Opens the set, to be read person by person.
+
+    Each picture is aligned by its own eyes, and stretched by the distance from eyes to mouth in the person's
+    source picture.
 
     Args:
       data_dir: the folder of the set.
@@ -75,11 +54,11 @@ def stream(
       One pair for each person, in the order of their numbers, which are the subjects.
 
     Raises:
-      InputError: the folder has another layout, or a picture has no partner or no landmarks. Whoever reads a
-        picture that cannot be read, or whose landmarks are wrong, gets an InputError that names it.
+      InputError: the folder has another layout, or a picture has no partner or no landmarks. Reading a
+        picture that cannot be decoded, or whose landmarks are wrong, raises an InputError that names it.
     """
     source, target = ("happy" if name == "smiling" else name for name in (source, target))
-    faces.check_options(
+    check_options(
         "london",
         image_size=image_size,
         channels=channels,
@@ -90,21 +69,24 @@ def stream(
     root = Path(data_dir)
     subjects = _subjects(root)
     table = root / "landmarks5.csv"
-    landmarks = faces.read_landmarks(table)
+    landmarks = read_landmarks(table)
 
-    def face(expression: str, subject: str) -> faces.Face:
+    def face(expression: str, subject: str) -> LandmarkedPicture:
         file = _file(expression, subject)
         if file not in landmarks:
             raise checks.InputError(f"{table} has no row for {file}")
-        return faces.Face(str(root / file), landmarks[file], str(table))
+        return LandmarkedPicture(str(root / file), landmarks[file], str(table))
 
-    return faces.aligned(
+    return aligned(
         [(subject, face(source, subject), face(target, subject)) for subject in subjects],
         loader=("london", _VERSION),
         image_size=image_size,
         channels=channels,
         template=template,
     )
+
+
+load = streams.loader(stream, "the London set in {data_dir}")
 
 
 def _file(expression: str, subject: str) -> str:

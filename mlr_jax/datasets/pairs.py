@@ -1,15 +1,15 @@
-"""What every data set is loaded into: pictures of the same people with two expressions."""
+"""Pairs of pictures in memory: the same people with two expressions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from mlr_jax import checks
+from mlr_jax import _people, checks
 
 
 class Pairs(NamedTuple):
-    """Pairs of pictures of the same person; entry n of each field belongs together.
+    """Pairs of pictures of the same person: entry n of each field belongs to pair n.
 
     Attributes:
       neutral: `(num, height, width, channels)` float32 in [0, 1], the expression to start from.
@@ -23,7 +23,7 @@ class Pairs(NamedTuple):
 
 
 def check(pairs: Pairs, *, where: str = "pairs") -> Pairs:
-    """Returns `pairs` if they are usable.
+    """Returns `pairs` if they are valid.
 
     Raises:
       InputError: there are none, the shapes do not agree, or a value is NaN or outside [0, 1].
@@ -74,16 +74,7 @@ def split(pairs: Pairs, *, test_fraction: float = 0.1, seed: int = 0) -> tuple[P
     Raises:
       InputError: `test_fraction` is not in (0, 1), or there are fewer than two people.
     """
-    if not 0 < test_fraction < 1:
-        raise checks.InputError(f"pairs.split: test_fraction must be between 0 and 1, not {test_fraction:g}")
-    people = sorted(set(pairs.subjects))
-    if len(people) < 2:
-        raise checks.InputError(
-            f"pairs.split: {len(people)} subject cannot be split into a training and a test set"
-        )
-    num_test = min(max(round(test_fraction * len(people)), 1), len(people) - 1)
-    order = np.random.default_rng(seed).permutation(len(people))
-    return split_by_subjects(pairs, [people[i] for i in order[:num_test]])
+    return _take_both(pairs, split_indices(pairs.subjects, test_fraction=test_fraction, seed=seed))
 
 
 def split_by_subjects(pairs: Pairs, test_subjects: Sequence[str]) -> tuple[Pairs, Pairs]:
@@ -92,21 +83,7 @@ def split_by_subjects(pairs: Pairs, test_subjects: Sequence[str]) -> tuple[Pairs
     Raises:
       InputError: a subject has no pair, or one of the two sets would be empty.
     """
-    chosen = set(test_subjects)
-    unknown = sorted(chosen - set(pairs.subjects))
-    if unknown:
-        raise checks.InputError(
-            f"pairs.split_by_subjects: no pair belongs to {', '.join(map(repr, unknown))}; "
-            f"subjects are named like {pairs.subjects[0]!r}"
-        )
-    is_test = np.array([subject in chosen for subject in pairs.subjects], dtype=bool)
-    if is_test.all() or not is_test.any():
-        empty = "training" if is_test.all() else "test"
-        raise checks.InputError(
-            f"pairs.split_by_subjects: the {empty} set would be empty: "
-            f"{len(chosen)} of {len(set(pairs.subjects))} subjects are test subjects"
-        )
-    return take(pairs, np.flatnonzero(~is_test)), take(pairs, np.flatnonzero(is_test))
+    return _take_both(pairs, split_indices_by_subjects(pairs.subjects, test_subjects))
 
 
 def folds(pairs: Pairs, *, num_folds: int = 5, seed: int = 0) -> list[tuple[Pairs, Pairs]]:
@@ -124,11 +101,59 @@ def folds(pairs: Pairs, *, num_folds: int = 5, seed: int = 0) -> list[tuple[Pair
       TypeError: `num_folds` is not a whole number.
       InputError: it is less than 2, or there are fewer people.
     """
+    parts = fold_indices(pairs.subjects, num_folds=num_folds, seed=seed)
+    return [_take_both(pairs, part) for part in parts]
+
+
+def split_indices(
+    subjects: Sequence[str], *, test_fraction: float = 0.1, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `split`, for anything that has subjects: the indices `(train, test)` of the subjects."""
+    if not 0 < test_fraction < 1:
+        raise checks.InputError(f"pairs.split: test_fraction must be between 0 and 1, not {test_fraction:g}")
+    people = sorted(set(subjects))
+    if len(people) < 2:
+        raise checks.InputError(
+            f"pairs.split: {len(people)} subject cannot be split into a training and a test set"
+        )
+    num_test = min(max(round(test_fraction * len(people)), 1), len(people) - 1)
+    return split_indices_by_subjects(subjects, _people.shuffled(people, seed)[:num_test])
+
+
+def split_indices_by_subjects(
+    subjects: Sequence[str], test_subjects: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `split_by_subjects`, for anything that has subjects: the indices `(train, test)` of the subjects."""
+    chosen = set(test_subjects)
+    unknown = sorted(chosen - set(subjects))
+    if unknown:
+        raise checks.InputError(
+            f"pairs.split_by_subjects: no pair belongs to {', '.join(map(repr, unknown))}; "
+            f"subjects are named like {subjects[0]!r}"
+        )
+    is_test = np.array([subject in chosen for subject in subjects], dtype=bool)
+    if is_test.all() or not is_test.any():
+        empty = "training" if is_test.all() else "test"
+        raise checks.InputError(
+            f"pairs.split_by_subjects: the {empty} set would be empty: "
+            f"{len(chosen)} of {len(set(subjects))} subjects are test subjects"
+        )
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def fold_indices(
+    subjects: Sequence[str], *, num_folds: int = 5, seed: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """As `folds`, for anything that has subjects: for each part, the indices of all others and its own."""
     checks.positive_integer("pairs.folds", "num_folds", num_folds)
-    people = sorted(set(pairs.subjects))
+    people = sorted(set(subjects))
     if num_folds < 2 or len(people) < num_folds:
         raise checks.InputError(
             f"pairs.folds: num_folds must be from 2 to the number of people, {len(people)}, not {num_folds}"
         )
-    order = np.random.default_rng(seed).permutation(len(people))
-    return [split_by_subjects(pairs, [people[i] for i in part]) for part in np.array_split(order, num_folds)]
+    return [split_indices_by_subjects(subjects, part) for part in _people.folds(people, num_folds, seed)]
+
+
+def _take_both(pairs: Pairs, indices: tuple[np.ndarray, np.ndarray]) -> tuple[Pairs, Pairs]:
+    train, test = indices
+    return take(pairs, train), take(pairs, test)

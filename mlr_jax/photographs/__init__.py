@@ -1,12 +1,11 @@
 """Expressions on whole photographs, of any size.
 
-    files           a photograph on disk, upright, with its transparency and colour profile
-    faces           where faces are: found by themselves, or said by whoever knows
-    expressions     cut a face out, change its expression, put it back
-    blending        how it is put back, in JAX
-    on_host         cutting out and putting back in NumPy, which compiles nothing
-    models_on_host  what models make of one face, in NumPy
+    files        photographs on disk, upright, with their transparency and colour profile
+    faces        finds faces in them
+    cutouts      cuts a face out, aligned
+    expressions  changes its expression, and puts it back
+    blending     the soft edge, and putting back in JAX
 
-What is made here is synthetic: it shows what nobody photographed. Use it on pictures of people who agree to
-it, and say what it is wherever it is shown.
+The results are synthetic, not photographs of an expression that was there. Use this on pictures of people who
+agree to it, and label the results wherever they are shown.
 """

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from mlr_jax import alignment, resampling
 from mlr_jax.alignment import Affine
-from mlr_jax.photographs import on_host
+from mlr_jax.photographs._numpy import affine_maps
 
 FEATHER = 0.16
 """Width of the soft edge, as a part of half the crop's side."""
@@ -18,7 +18,7 @@ FEATHER = 0.16
 # Between a circle (2) and a square: faces fill their crops, but not the corners.
 _ROUNDNESS = 4
 
-# Rows that are computed at once: enough to keep the cores busy, and little memory.
+# Rows that are computed at once: they keep the cores busy, in little memory.
 _STRIP = 32
 
 
@@ -39,7 +39,7 @@ class Box(NamedTuple):
 
 
 def soft_mask(points: ArrayLike, size: int, *, feather: ArrayLike = FEATHER) -> jax.Array:
-    """How much of a crop counts at points of it: 1 within, 0 at its border and beyond.
+    """The opacity of a crop at points of it: 1 inside, 0 at its border and beyond.
 
     Along rounded squares |u|^4 + |v|^4 = c^4, u and v from -1 to 1 over the crop; in between it goes
     smoothly, 3 t^2 - 2 t^3.
@@ -57,21 +57,21 @@ def soft_mask(points: ArrayLike, size: int, *, feather: ArrayLike = FEATHER) -> 
     """
     points = jnp.asarray(points)
     place = (points + 0.5) / size * 2 - 1
-    # Above 0, where a root has no derivative.
+    # Above 0: at 0 a root has no derivative.
     radius = jnp.maximum(jnp.sum(place**_ROUNDNESS, axis=-1), 1e-12) ** (1 / _ROUNDNESS)
     t = jnp.clip((1 - radius) / feather, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def bounding_box(affine: Affine, size: int) -> Box:
-    """The whole pixels of a photograph that a crop touches, within it or not.
+    """The whole pixels that a crop touches, inside the photograph or not.
 
     Args:
       affine: from points of the crop to points of the photograph; concrete.
       size: of the crop.
     """
     corners = np.array([[x, y] for x in (-0.5, size - 0.5) for y in (-0.5, size - 0.5)])
-    places = on_host.apply(affine, corners)
+    places = affine_maps.apply(affine, corners)
     left, top = np.floor(places.min(axis=0)).astype(int)
     right, bottom = np.ceil(places.max(axis=0)).astype(int)
     return Box(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
@@ -88,13 +88,13 @@ def put_back(
     feather: ArrayLike = FEATHER,
     oversampling: int = 1,
 ) -> jax.Array:
-    """Lays a crop over the photograph, with a soft edge.
+    """Puts a changed crop over the photograph, with a soft edge.
 
         result = photograph + mask (face - (1 - gain) photograph)
 
     With `field`, the photograph's pixels move first, along mask * field, and are read once, with the cubic
-    kernel. `gain` 0 replaces what was there; with 1, `face` is a change that is added to it, so that
-    everything finer than the crop's pixels stays. The crop is read with the cubic kernel, too.
+    kernel. With `gain` 0 the crop replaces the photograph; with 1, `face` is a change that is added to it, so
+    that details finer than the crop's pixels stay. The crop is read with the cubic kernel, too.
 
     Args:
       photograph: `(height, width, channels)` floating point, or a part of one, see `bounding_box`.
@@ -113,7 +113,7 @@ def put_back(
     height, width, channels = photograph.shape
     back = alignment.invert(affine)
     steps = (jnp.arange(oversampling) + 0.5) / oversampling - 0.5
-    # Half precision does not hold places in a large picture.
+    # Half precision is too coarse for places in a large picture.
     dtype = jnp.promote_types(photograph.dtype, jnp.float32)
     across = (jnp.arange(width)[:, None] + steps[None]).astype(dtype)
 
@@ -135,7 +135,7 @@ def put_back(
         down = (first + jnp.arange(_STRIP)[:, None] + steps[None]).astype(dtype)
         points = alignment.apply(back, jnp.stack(jnp.meshgrid(across.ravel(), down.ravel()), axis=-1))
         mask = soft_mask(points, len(face), feather=feather)[..., None]
-        # Each sample is masked before the mean is taken, as what lies outside is no part of the face.
+        # Samples are masked before the mean is taken: those outside the crop are no part of the face.
         layers = mask * resampling.sample(face, points, kernel="cubic"), mask
         layer, covered = (
             each.reshape(_STRIP, oversampling, width, oversampling, -1).mean(axis=(1, 3)) for each in layers

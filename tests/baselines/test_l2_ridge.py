@@ -56,7 +56,7 @@ def test_composes(x64):
 
 def test_clear_errors():
     inputs, targets = problem("dual")
-    with pytest.raises(InputError, match="one example cannot be left out of one"):
+    with pytest.raises(InputError, match="two or more examples are needed, not 1"):
         l2_ridge.leave_one_out_mse(inputs[:1], targets[:1], [1.0])
     with pytest.raises(InputError, match="penalty must be 0 or more"):
         l2_ridge.fit(inputs, targets, -1)

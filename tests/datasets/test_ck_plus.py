@@ -101,7 +101,7 @@ def test_one_expression_to_another(root):
     ]
     for picture in loaded.neutral:
         drawn.check_aligned(picture)
-    with pytest.raises(InputError, match="nobody has both a happy and a contemptuous picture"):
+    with pytest.raises(InputError, match="no subject has both a happy and a contemptuous picture"):
         ck_plus.load(root, source="happy", target="contemptuous")
     with pytest.raises(
         InputError, match="has no expression 'contempt' for target; it has neutral, angry, con"
@@ -149,11 +149,11 @@ LANDMARKS = "Landmarks/S010/001/S010_001_00000011_landmarks.txt"
         (lambda root: (root / LANDMARKS).unlink(), "cannot read .*001_00000011_landmarks.txt: No such"),
         (
             lambda root: (root / LANDMARKS).write_text("1.0 2.0\n" * 67),
-            "S010_001_00000011_landmarks.txt has not 68 lines",
+            "S010_001_00000011_landmarks.txt must have 68 lines",
         ),
         (
             lambda root: (root / LANDMARKS).write_text("1.0 nan\n" * 68),
-            "S010_001_00000011_landmarks.txt has not 68 lines",
+            "S010_001_00000011_landmarks.txt must have 68 lines",
         ),
         (
             lambda root: (root / LANDMARKS).write_text("1.0 2.0\n" * 68),

@@ -5,7 +5,7 @@ import pytest
 
 from mlr_jax import images
 from mlr_jax.checks import InputError
-from mlr_jax.datasets import faces, jaffe
+from mlr_jax.datasets import jaffe, landmarks
 from tests.datasets import drawn
 
 # In another order than that of their running numbers; KL has no sad picture, and KM no neutral one.
@@ -42,7 +42,7 @@ def table(root):
     path = root / "landmarks5.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["file", *faces.COLUMNS])
+        writer.writerow(["file", *landmarks.COLUMNS])
         for n, name in enumerate(FILES):
             points = drawn.landmarks(50 + 2 * n, tilt=n, mouth=MOUTHS.get(name, 1))
             writer.writerow([name, *points.ravel()])
@@ -122,7 +122,7 @@ def edit(path, old, new):
         ),
         (lambda root: (root / "KA.NE1.26.tiff").write_text("x"), "cannot read .*KA.NE1.26.tiff as a picture"),
         (lambda root: images.write(root / "KA.HA2.30.tiff", np.zeros((9, 8, 3))), "KA.HA2.30.tiff is 8 x 9"),
-        (lambda root: [each.unlink() for each in root.glob("*.NE*")], "nobody has both a neutral and"),
+        (lambda root: [each.unlink() for each in root.glob("*.NE*")], "no subject has both a neutral and"),
         (lambda root: [each.unlink() for each in root.glob("*.tiff")], "no pictures with names like"),
     ],
 )  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 
 from mlr_jax import alignment, images
 from mlr_jax.checks import InputError
-from mlr_jax.datasets import faces, london, source, synthetic
+from mlr_jax.datasets import landmarks, london, streams, synthetic
 
 PEOPLE = ("001", "042", "107")
 EYE_DISTANCES = {"001": 60, "042": 75, "107": 90}
@@ -49,11 +49,11 @@ def root(tmp_path):
 
 def test_points_of_a_mesh_are_aligned_with_the_faces(root):
     """The mouth's middle, given as a point in every picture, comes to where the mouth is seen."""
-    table = faces.read_landmarks(root / "landmarks5.csv")
+    table = landmarks.read_landmarks(root / "landmarks5.csv")
     points = np.array([[corners[2:].mean(axis=0), corners[0]] for corners in table.values()])
     np.savez(root / "points.npz", files=list(table), points=points)
-    opened = source.take(london.stream(root, image_size=100, channels=1), [2, 0])
-    found = faces.corresponding_points(opened, root / "points.npz")
+    opened = streams.take(london.stream(root, image_size=100, channels=1), [2, 0])
+    found = landmarks.corresponding_points(opened, root / "points.npz")
     assert found.shape == (2, 2, 2, 2)
     template = alignment.FaceTemplate()
     for pair in range(2):
@@ -69,23 +69,23 @@ def test_wrong_points(root):
     opened = london.stream(root)
     file = root / "points.npz"
     with pytest.raises(InputError, match=r"cannot read .*points.npz as arrays `files` and `points`"):
-        faces.corresponding_points(opened, file)
+        landmarks.corresponding_points(opened, file)
     file.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"cannot read .*points.npz as arrays `files` and `points`"):
-        faces.corresponding_points(opened, file)
+        landmarks.corresponding_points(opened, file)
     np.savez(file, files=["a", "b"], points=np.zeros((3, 5, 2)))
     with pytest.raises(InputError, match=r"files is \(2,\) and points is \(3, 5, 2\)"):
-        faces.corresponding_points(opened, file)
+        landmarks.corresponding_points(opened, file)
     np.savez(file, files=["a", "b"], points=np.zeros((2, 5, 2)))
     with pytest.raises(InputError, match=r"has no points of .*neutral_front/001_03.jpg"):
-        faces.corresponding_points(opened, file)
+        landmarks.corresponding_points(opened, file)
     every = [f"neutral_front/{person}_03.jpg" for person in PEOPLE]
     every += [f"smiling_front/{person}_08.jpg" for person in PEOPLE]
     np.savez(file, files=every, points=np.full((6, 5, 2), np.nan))
     with pytest.raises(InputError, match=r"points of .*001_03\.jpg holds 10 values that are NaN"):
-        faces.corresponding_points(opened, file)
-    with pytest.raises(InputError, match="there are no points of these pictures, which were not cut out"):
-        faces.corresponding_points(synthetic.stream(), file)
+        landmarks.corresponding_points(opened, file)
+    with pytest.raises(InputError, match="these pictures were not cut out of files"):
+        landmarks.corresponding_points(synthetic.stream(), file)
 
 
 def test_landmarks_coincide_across_people(root):

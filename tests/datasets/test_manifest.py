@@ -5,7 +5,7 @@ import pytest
 
 from mlr_jax import images
 from mlr_jax.checks import InputError
-from mlr_jax.datasets import faces, manifest
+from mlr_jax.datasets import landmarks, manifest
 from tests.datasets import drawn
 
 # Subject, neutral and expressive picture, expression; the pictures' numbers are their names.
@@ -51,7 +51,7 @@ def landmarks_table(table):
         rows.append([*row, f"note {n}", *points[0].ravel(), *points[1].ravel()])
     picture = images.read(table.parent / "5.png")
     images.write(table.parent / "5.png", np.pad(picture, ((0, 7), (0, 30), (0, 0)), mode="edge"))
-    names = [f"{side}_{column}" for side in ("neutral", "expressive") for column in faces.COLUMNS]
+    names = [f"{side}_{column}" for side in ("neutral", "expressive") for column in landmarks.COLUMNS]
     write(table, rows, ["note", *names])
     return table
 

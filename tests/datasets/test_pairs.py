@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from mlr_jax.checks import InputError
-from mlr_jax.datasets.pairs import Pairs, check, folds, split, split_by_subjects, take
+from mlr_jax.datasets.pairs import (
+    Pairs,
+    check,
+    fold_indices,
+    folds,
+    split,
+    split_by_subjects,
+    split_indices,
+    take,
+)
 
 
 @pytest.fixture
@@ -61,6 +70,17 @@ def test_split_by_subjects(pairs):
         split_by_subjects(pairs, pairs.subjects)
     with pytest.raises(InputError, match="the test set would be empty"):
         split_by_subjects(pairs, [])
+
+
+def test_indices_are_those_of_the_pairs(pairs):
+    """For streams and fields, which are split as pairs are."""
+    options = {"test_fraction": 0.3, "seed": 4}
+    parts = [*zip(split_indices(pairs.subjects, **options), split(pairs, **options), strict=True)]
+    for each, whole in zip(fold_indices(pairs.subjects, num_folds=3), folds(pairs, num_folds=3), strict=True):
+        parts += zip(each, whole, strict=True)
+    for indices, part in parts:
+        np.testing.assert_array_equal(part.neutral, take(pairs, indices).neutral)
+        assert part.subjects == tuple(pairs.subjects[index] for index in indices)
 
 
 def test_check(pairs):

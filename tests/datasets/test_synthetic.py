@@ -188,7 +188,7 @@ def test_an_expression_changes_less_than_a_person(happy):
     ],
 )
 def test_load_explains_what_is_wrong(options, message):
-    with pytest.raises(ValueError, match=f"^synthetic.load: .*{message}") as caught:
+    with pytest.raises(ValueError, match=f"^synthetic: .*{message}") as caught:
         load(**options)
     assert "\n" not in str(caught.value)
 

@@ -5,11 +5,11 @@ over each other from back to front, and `render` asks it at every point through 
 relief, a height over the picture plane. Its normals are `jax.grad` of that height, so that one light shades
 every fold, lip and cheek.
 
-    people    who is photographed, what the face does, and random draws of both
+    people    identities and expressions, and random draws of both
     anatomy   the geometry of a face
-    light     what surfaces send to the camera
+    light     shading and camera response
     parts     colour and coverage of skin, eyes, mouth, hair, ...
-    portrait  all of it together: render
+    portrait  the whole picture: render
     shapes    drawing tools
 
 Lengths are in picture widths: x runs from -0.5 (left) to 0.5, y from 0 (top) to 1. Colours are linear light
@@ -19,7 +19,6 @@ until `light.develop` turns them into pixel values. In all drawing functions `wh
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -31,8 +30,8 @@ from jax import Array
 
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
-from mlr_jax.datasets import source as sources
-from mlr_jax.datasets.pairs import Pairs
+from mlr_jax.datasets import streams
+from mlr_jax.datasets.streams import PairStream
 from mlr_jax.datasets.synthetic.people import (
     EXPRESSIONS,
     Expression,
@@ -61,7 +60,7 @@ TEMPLATE = FaceTemplate(eye_distance=0.38, eye_height=0.38, mouth_height=0.78)
 """Where the faces have eyes and mouth on average; the eyes lie lower than in the template of `alignment`."""
 
 _BATCH = 4  # people drawn at once: more is not faster, and takes more memory
-_MOST_BATCHES = 2  # asked for at once; one alone is compiled to other code, and comes to other last digits
+_MOST_BATCHES = 2  # drawn by one call; a call of one batch compiles to other code, with other last digits
 _VERSION = 1  # of the pictures that the same arguments give
 
 
@@ -77,30 +76,6 @@ def _photograph(key: Array, index: Array, first: Array, num_batches: int, image_
     return jax.lax.map(draw, first + jnp.arange(num_batches * _BATCH), batch_size=_BATCH)
 
 
-def load(
-    data_dir: str | os.PathLike[str] | None = None,
-    *,
-    image_size: int = 64,
-    channels: int = 3,
-    source: str = "neutral",
-    target: str = "happy",
-    num_subjects: int = 100,
-    seed: int = 0,
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: Callable[[Sequence], Iterable] = iter,
-) -> Pairs:
-    """Draws all pairs of `stream` into memory; arguments as there.
-
-    Pictures are kept in `cache_dir` for the next time, if it is given. `progress` wraps the subjects whose
-    pairs are drawn, such as `tqdm.tqdm`.
-
-    Raises:
-      InputError: an argument is not as described.
-    """
-    opened = _open("synthetic.load", data_dir, image_size, channels, source, target, num_subjects, seed)
-    return sources.load(opened, "the synthetic faces", cache_dir=cache_dir, progress=progress)
-
-
 def stream(
     data_dir: str | os.PathLike[str] | None = None,
     *,
@@ -110,13 +85,13 @@ def stream(
     target: str = "happy",
     num_subjects: int = 100,
     seed: int = 0,
-) -> sources.Source:
+) -> PairStream:
     """Opens pictures of people with two expressions, to be drawn person by person.
 
-    A person's face is the same whatever the other arguments are, as long as the seed is.
+    A person's face depends on the seed only, not on the other arguments.
 
     Args:
-      data_dir: must be left out; the other data sets have it.
+      data_dir: must be None; the other data sets need it.
       image_size: height and width in pixels, at least 16.
       channels: 3 for colour or 1 for grey (luminance of Rec. 601).
       source: the expression to start from, one of `EXPRESSIONS`.
@@ -130,19 +105,6 @@ def stream(
     Raises:
       InputError: an argument is not as described.
     """
-    return _open("synthetic.stream", data_dir, image_size, channels, source, target, num_subjects, seed)
-
-
-def _open(
-    where: str,
-    data_dir: str | os.PathLike[str] | None,
-    image_size: int,
-    channels: int,
-    source: str,
-    target: str,
-    num_subjects: int,
-    seed: int,
-) -> sources.Source:
     problems = (
         (
             data_dir is not None,
@@ -155,13 +117,13 @@ def _open(
     )
     for is_wrong, message in problems:
         if is_wrong:
-            raise InputError(f"{where}: {message}")
-    indices = index_of(where, "source", source), index_of(where, "target", target)
+            raise InputError(f"synthetic: {message}")
+    indices = index_of("synthetic", "source", source), index_of("synthetic", "target", target)
     num_batches = min(_MOST_BATCHES, -(-num_subjects // _BATCH))
     num_people = num_batches * _BATCH
     lock = threading.Lock()
 
-    # Readers come for one person after the other, and two of them may be at the border of two groups.
+    # Threads read one person after the other; two of them may be in neighbouring groups.
     @lru_cache(maxsize=2)
     def photograph(group: int) -> tuple[np.ndarray, ...]:
         first = jnp.int32(group * num_people)
@@ -185,7 +147,7 @@ def _open(
         "image_size": image_size,
         "channels": channels,
         "template": TEMPLATE,
-        # On what the last digits depend, or all of them.
+        # The last digits depend on these, or all of them.
         "drawn_by": (
             jax.__version__,
             jaxlib.__version__,
@@ -194,4 +156,7 @@ def _open(
             bool(config.jax_threefry_partitionable),
         ),
     }
-    return sources.Source(subjects, (image_size, image_size, channels), read, key)
+    return PairStream(subjects, (image_size, image_size, channels), read, key)
+
+
+load = streams.loader(stream, "the synthetic faces")

@@ -1,4 +1,4 @@
-"""Who is photographed and what the face does, and how both are drawn at random."""
+"""Identities and expressions, and how both are drawn at random."""
 
 import math
 from typing import Annotated, NamedTuple, get_type_hints
@@ -17,7 +17,7 @@ class Identity(NamedTuple):
 
     All fields are float32. The annotation of a field holds the lowest and the highest value that
     `sample_identity` draws, then the shape, if it is no scalar. Quantities without a unit run from
-    0 to 1. A range that starts below 0 makes a thing rare, for there is none of it below 0.
+    0 to 1. A range that starts below 0 makes a feature rare: below 0 it is absent.
     """
 
     head_width: Annotated[Array, 0.395, 0.435]  # half width at the cheekbones
@@ -77,7 +77,7 @@ class Identity(NamedTuple):
 
 
 class Expression(NamedTuple):
-    """What a face does when the picture is taken. All fields are scalars.
+    """The action of the muscles and the pose when the picture is taken. All fields are scalars.
 
     A muscle at rest is 0 and 1 is its full action; negative values act the other way.
     """

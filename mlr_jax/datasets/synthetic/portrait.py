@@ -1,4 +1,4 @@
-"""Lays the parts over each other, at every point of the picture."""
+"""Composes the parts from back to front, at every point of the picture."""
 
 import math
 from functools import partial
@@ -34,7 +34,7 @@ def render(identity: Identity, expression: Expression, image_size: int) -> Array
 
     Args:
       identity: the person.
-      expression: what the face does.
+      expression: of the face.
       image_size: height and width in pixels.
 
     Returns:

@@ -5,7 +5,8 @@ import pytest
 
 from mlr_jax import alignment
 from mlr_jax.alignment import Affine, FaceTemplate
-from mlr_jax.photographs import blending, on_host
+from mlr_jax.photographs import blending
+from mlr_jax.photographs._numpy import affine_maps, compositing, sampling
 
 pytestmark = pytest.mark.usefixtures("unoptimized_file")
 
@@ -21,20 +22,20 @@ def turned(scale: float, x: float, y: float) -> Affine:
 def test_maps(rng):
     affine, points = turned(1.7, 12.0, -3.0), rng.random((5, 4, 2)).astype(np.float32) * 100
     for one, other in (
-        (on_host.apply(affine, points), alignment.apply(affine, points)),
-        (on_host.invert(affine).matrix, alignment.invert(affine).matrix),
-        (on_host.invert(affine).offset, alignment.invert(affine).offset),
-        (on_host.pixels_per_pixel(affine), alignment.pixels_per_pixel(affine)),
+        (affine_maps.apply(affine, points), alignment.apply(affine, points)),
+        (affine_maps.invert(affine).matrix, alignment.invert(affine).matrix),
+        (affine_maps.invert(affine).offset, alignment.invert(affine).offset),
+        (affine_maps.pixels_per_pixel(affine), alignment.pixels_per_pixel(affine)),
     ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
 
 
 def test_places_of_a_face():
     left, right, mouth = np.float32([130.5, 90]), np.float32([170, 94.25]), np.float32([146, 134])
-    ratio = on_host.mouth_ratio(left, right, mouth)
+    ratio = affine_maps.mouth_ratio(left, right, mouth)
     assert ratio == pytest.approx(float(alignment.mouth_ratio(left, right, mouth)), rel=1e-5)
     template = FaceTemplate(0.3, 0.4, 0.7)
-    one = on_host.crop_from_eyes(left, right, ratio, SIZE, template)
+    one = affine_maps.crop_from_eyes(left, right, ratio, SIZE, template)
     other = alignment.crop_from_eyes(left, right, ratio, SIZE, template=template)
     assert one.matrix.dtype == one.offset.dtype == np.float32
     np.testing.assert_allclose(one.matrix, other.matrix, atol=1e-4)
@@ -46,7 +47,7 @@ def test_crops_are_those_of_jax(rng, scale, x, y):
     """Within the picture, and beyond it."""
     image, affine = rng.random((90, 110, 3)).astype(np.float32), turned(scale, x, y)
     oversampling = max(1, int(np.ceil(scale)))
-    one = on_host.crop(image, affine, SIZE, oversampling=oversampling)
+    one = sampling.crop(image, affine, SIZE, oversampling=oversampling)
     assert one.dtype == np.float32
     other = alignment.crop(image, affine, SIZE, oversampling=oversampling)
     np.testing.assert_allclose(one, other, atol=1e-4)
@@ -60,7 +61,7 @@ def test_faces_are_put_back_as_by_jax(rng, gain, moves, scale, x, y):
     face = rng.random((SIZE, SIZE, 2)).astype(np.float32)
     field = rng.random((SIZE, SIZE, 2)).astype(np.float32) * 4 - 2 if moves else None
     options = {"gain": gain, "feather": 0.3, "oversampling": 4 if scale < 1 else 1}
-    one = on_host.put_back(photograph, face, affine, field=field, **options)
+    one = compositing.put_back(photograph, face, affine, field=field, **options)
     other = np.asarray(blending.put_back(photograph, face, affine, field=field, **options))
     assert one.dtype == np.float32
     np.testing.assert_allclose(one, other, atol=3e-4)
@@ -78,11 +79,11 @@ def test_blocks_are_no_different(rng, monkeypatch, block):
     field = rng.random((SIZE, SIZE, 2)).astype(np.float32)
 
     def both():
-        cut = on_host.crop(photograph, affine, SIZE, oversampling=2)
-        return cut, on_host.put_back(photograph, face, affine, field=field, gain=1.0, feather=0.2)
+        cut = sampling.crop(photograph, affine, SIZE, oversampling=2)
+        return cut, compositing.put_back(photograph, face, affine, field=field, gain=1.0, feather=0.2)
 
     before = both()
-    monkeypatch.setattr(on_host, "_BLOCK", block)
+    monkeypatch.setattr(sampling, "_BLOCK", block)
     for one, other in zip(both(), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -90,7 +91,7 @@ def test_blocks_are_no_different(rng, monkeypatch, block):
 def test_far_away_is_the_border(rng):
     planes = rng.random((1, 4, 5))
     far = np.array([-1e30, 1e30])
-    for sample in (on_host.sample_linear, on_host.sample_cubic):
+    for sample in (sampling.sample_linear, sampling.sample_cubic):
         values = sample(planes, far, far)
         np.testing.assert_allclose(values[0], [planes[0, 0, 0], planes[0, -1, -1]], rtol=1e-12)
 
@@ -99,7 +100,7 @@ def test_double_precision_stays(rng):
     photograph, face = rng.random((20, 20, 1)), rng.random((8, 8, 1))
     with jax.enable_x64(True):
         affine = Affine(jnp.eye(2) * 1.1, jnp.array([5.0, 4.0]))
-        one = on_host.put_back(photograph, face, affine, feather=0.2)
+        one = compositing.put_back(photograph, face, affine, feather=0.2)
         other = blending.put_back(photograph, face, affine, feather=0.2)
         assert one.dtype == other.dtype == np.float64
         np.testing.assert_allclose(one, other, atol=1e-12)

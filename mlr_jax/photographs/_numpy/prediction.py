@@ -1,7 +1,6 @@
-"""What models make of one face, in NumPy.
+"""Applies a model to one face. See `synthesis.synthesize` and `warped_ridge.apply`.
 
-The same as `synthesis.synthesize` and `warped_ridge.apply`, to rounding. For a single face NumPy takes less
-time to compute than these take to compile.
+For a single face NumPy takes less time to compute than JAX takes to compile.
 """
 
 from typing import NamedTuple
@@ -12,13 +11,13 @@ from jax.typing import ArrayLike
 
 from mlr_jax import displacement, masks, warped_ridge
 from mlr_jax.numerics import blurring, resizing
-from mlr_jax.photographs import on_host
+from mlr_jax.photographs._numpy import sampling
 from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.warped_ridge import FIELD_SIZE, WarpedModel
 
 
 class Applied(NamedTuple):
-    """What a warped model makes of a face, see `warped_ridge.Applied`.
+    """The result of a warped model for one face, see `warped_ridge.Applied`.
 
     Attributes:
       output: `(height, width, channels)`.
@@ -33,8 +32,8 @@ class Applied(NamedTuple):
     num_folded: int
 
 
-def can_do(model: ExpressionModel | WarpedModel) -> bool:
-    """Whether a model's pixels see windows; of those that have masks nothing is done here."""
+def supports(model: ExpressionModel | WarpedModel) -> bool:
+    """Whether a model can be applied here: its pixels must see windows, not masks."""
     colours = model.change if isinstance(model, WarpedModel) else model
     return isinstance(colours.window, masks.Window)
 
@@ -50,11 +49,13 @@ def apply(model: WarpedModel, face: np.ndarray, *, intensity: float = 1.0) -> Ap
     amount = np.asarray(intensity, face.dtype)
     whole, num_folded = _unfold(_predict_field(model, face))
     scaled, num_more = _unfold(amount * whole)
-    moved = _warp(face, whole, on_host.sample_cubic)
-    tint = np.moveaxis(_on_host(model.tint), 0, -1)
+    moved = _warp(face, whole, sampling.sample_cubic)
+    tint = np.moveaxis(_as_numpy(model.tint), 0, -1)
     change = blur(_predict_colours(model.change, moved) + tint - moved, warped_ridge.SMOOTHING)
-    carried = amount * (change if amount == 1 else _warp(change, (amount - 1) * whole, on_host.sample_linear))
-    output = (moved if amount == 1 else _warp(face, scaled, on_host.sample_cubic)) + carried
+    carried = amount * (
+        change if amount == 1 else _warp(change, (amount - 1) * whole, sampling.sample_linear)
+    )
+    output = (moved if amount == 1 else _warp(face, scaled, sampling.sample_cubic)) + carried
     return Applied(output, scaled, carried, max(num_folded, num_more))
 
 
@@ -76,8 +77,8 @@ def blur(planes: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _predict_colours(model: ExpressionModel, face: np.ndarray) -> np.ndarray:
-    """A model's prediction for one face, whatever its channels see."""
-    weights, bias = _on_host(model.weights), _on_host(model.bias)
+    """A model's prediction for one face: each channel sees itself, or all channels."""
+    weights, bias = _as_numpy(model.weights), _as_numpy(model.bias)
     assert isinstance(model.window, masks.Window)
     out_channels, _, in_channels, _, _ = weights.shape
     if in_channels > 1:
@@ -91,7 +92,7 @@ def _predict_colours(model: ExpressionModel, face: np.ndarray) -> np.ndarray:
 
 
 def _predict(weights: np.ndarray, bias: np.ndarray, window: masks.Window, face: np.ndarray) -> np.ndarray:
-    """See `window_linear.predict`; of one picture, before `window_linear.look`."""
+    """See `window_linear.predict`; for one picture, whose views it makes first."""
     height, width, _ = face.shape
     distinct = window.distinct_views
     views = [blur(face[:, ::-1] if view.mirrored else face, view.blur) for view in distinct]
@@ -112,7 +113,7 @@ def _predict_field(model: WarpedModel, face: np.ndarray) -> np.ndarray:
     small = resizing.resize_on_host(face.mean(axis=-1, keepdims=True), size, "linear")
     centred = small - small.mean()
     contrast = np.sqrt(np.mean(centred**2) + 1e-6)
-    weights, bias = _on_host(model.field.weights), _on_host(model.field.bias)
+    weights, bias = _as_numpy(model.field.weights), _as_numpy(model.field.bias)
     field = FIELD_SIZE * _predict(weights, bias, model.field_window, centred / contrast)
     height, width, _ = face.shape
     scale = np.array([width / FIELD_SIZE, height / FIELD_SIZE], field.dtype)
@@ -123,15 +124,15 @@ def _predict_field(model: WarpedModel, face: np.ndarray) -> np.ndarray:
     return large * scale * fading.astype(field.dtype)[..., None]
 
 
-def _warp(image: np.ndarray, field: np.ndarray, sample: on_host.Sample) -> np.ndarray:
+def _warp(image: np.ndarray, field: np.ndarray, sample: sampling.Sample) -> np.ndarray:
     """See `displacement.warp`."""
     height, width, _ = field.shape
     x, y = np.arange(width) + field[..., 0], np.arange(height)[:, None] + field[..., 1]
-    return np.moveaxis(sample(on_host.planes(image), x, y), 0, -1)
+    return np.moveaxis(sample(sampling.planes(image), x, y), 0, -1)
 
 
 def _unfold(field: np.ndarray) -> tuple[np.ndarray, int]:
-    """See `displacement.unfold`, with what it does by default."""
+    """See `displacement.unfold`, with its default options; the field, and at how many pixels it folded."""
     folds = _folds(field)
     num_folded = int(folds.sum())
     if not num_folded:
@@ -153,14 +154,14 @@ def _unfold(field: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _folds(field: np.ndarray) -> np.ndarray:
-    """Where `displacement.stretch` is too little."""
+    """Where `displacement.stretch` is less than the least that is allowed."""
     right = np.diff(field, axis=1, append=field[:, -1:])
     below = np.diff(field, axis=0, append=field[-1:])
     stretch = (1 + right[..., 0]) * (1 + below[..., 1]) - right[..., 1] * below[..., 0]
     return stretch < displacement.LEAST_STRETCH
 
 
-def _on_host(array: ArrayLike) -> np.ndarray:
-    """An array in the host's memory, in single precision at least."""
+def _as_numpy(array: ArrayLike) -> np.ndarray:
+    """An array as NumPy's, in single precision at least."""
     here = np.asarray(array)
     return here.astype(jnp.promote_types(here.dtype, np.float32), copy=False)

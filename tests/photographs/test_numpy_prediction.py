@@ -5,7 +5,7 @@ import pytest
 
 from mlr_jax import masks, pretrained, synthesis, warped_ridge
 from mlr_jax.numerics.blurring import blur
-from mlr_jax.photographs import models_on_host
+from mlr_jax.photographs._numpy import prediction
 from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.warped_ridge import WarpedModel
 from mlr_jax.window_linear import WindowLinear
@@ -32,7 +32,7 @@ def random_model(rng, window, out_channels=1, in_channels=1) -> ExpressionModel:
 def test_synthesizes_what_jax_does(rng, window, out_channels, in_channels):
     model = random_model(rng, window, out_channels, in_channels)
     face = rng.random((SIZE, SIZE, 3)).astype(np.float32)
-    one = models_on_host.synthesize(model, face, intensity=0.7)
+    one = prediction.synthesize(model, face, intensity=0.7)
     assert one.dtype == np.float32
     np.testing.assert_allclose(one, synthesis.synthesize(model, face[None], intensity=0.7)[0], atol=1e-4)
 
@@ -44,7 +44,7 @@ def test_applies_what_jax_does(rng, intensity):
     assert isinstance(model, WarpedModel)
     grey = np.asarray(blur(jnp.asarray(rng.random((128, 128, 1))), 3.0), np.float32)
     face = np.clip(grey + np.array([0.1, 0.0, -0.1]), 0, 1).astype(np.float32)
-    one = models_on_host.apply(model, face, intensity=intensity)
+    one = prediction.apply(model, face, intensity=intensity)
     other = warped_ridge.apply(model, face[None], intensity=intensity)
     tolerance = 1e-4 * max(intensity, 1)
     np.testing.assert_allclose(one.output, other.outputs[0], atol=tolerance)
@@ -62,7 +62,7 @@ def test_fields_that_no_smoothing_repairs_are_shortened(rng):
     )
     model = WarpedModel(field, window, random_model(rng, window), jnp.zeros((1, SIZE, SIZE)))
     face = rng.random((SIZE, SIZE, 1)).astype(np.float32)
-    one, other = models_on_host.apply(model, face), warped_ridge.apply(model, face[None])
+    one, other = prediction.apply(model, face), warped_ridge.apply(model, face[None])
     assert one.num_folded == other.parts.num_folded[0] > 0
     np.testing.assert_allclose(one.field, other.parts.fields[0], atol=1e-4)
     np.testing.assert_allclose(one.output, other.outputs[0], atol=1e-3)
@@ -71,21 +71,19 @@ def test_fields_that_no_smoothing_repairs_are_shortened(rng):
 @pytest.mark.parametrize("sigma", [0.0, 0.8, 2.0])
 def test_blurs_as_jax_does(rng, sigma):
     planes = rng.random((14, 9, 2)).astype(np.float32)
-    np.testing.assert_allclose(
-        models_on_host.blur(planes, sigma), blur(jnp.asarray(planes), sigma), atol=1e-6
-    )
+    np.testing.assert_allclose(prediction.blur(planes, sigma), blur(jnp.asarray(planes), sigma), atol=1e-6)
 
 
 def test_half_precision_is_computed_in_single(rng):
     model = random_model(rng, masks.square(3))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model)
     face = rng.random((SIZE, SIZE, 1)).astype(np.float32)
-    one = models_on_host.synthesize(half, face)
+    one = prediction.synthesize(half, face)
     assert one.dtype == np.float32
     np.testing.assert_allclose(one, synthesis.synthesize(half, face[None])[0], atol=1e-3)
 
 
 def test_masks_are_for_jax(rng):
     model = random_model(rng, masks.square(3))
-    assert models_on_host.can_do(model)
-    assert not models_on_host.can_do(model._replace(window=masks.as_mask(masks.square(3), SIZE, SIZE)))
+    assert prediction.supports(model)
+    assert not prediction.supports(model._replace(window=masks.as_mask(masks.square(3), SIZE, SIZE)))

@@ -1,4 +1,4 @@
-"""Where the largest of many numbers is."""
+"""The place of the largest or smallest of many numbers."""
 
 import jax
 import jax.numpy as jnp

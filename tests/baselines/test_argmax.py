@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax.baselines import search
+from mlr_jax.baselines import _argmax
 
 INF, NAN = np.inf, np.nan
 
@@ -26,27 +26,28 @@ INF, NAN = np.inf, np.nan
 )
 @pytest.mark.parametrize("transform", [lambda function: function, jax.jit])
 def test_first_of_the_largest_and_smallest(transform, values, largest, smallest):
-    values = jnp.array(values)
-    assert int(transform(search.argmax)(values)) == largest
-    assert int(transform(search.argmin)(values)) == smallest
+    with jax.debug_nans(False):
+        values = jnp.array(values)
+        assert int(transform(_argmax.argmax)(values)) == largest
+        assert int(transform(_argmax.argmin)(values)) == smallest
 
 
 def test_agrees_with_numpy(rng):
     for _ in range(20):
         # Few values, so that there are ties.
         values = rng.integers(-20, 20, 64).astype(np.float32)
-        assert int(search.argmax(jnp.asarray(values))) == np.argmax(values)
-        assert int(search.argmin(jnp.asarray(values))) == np.argmin(values)
+        assert int(_argmax.argmax(jnp.asarray(values))) == np.argmax(values)
+        assert int(_argmax.argmin(jnp.asarray(values))) == np.argmin(values)
 
 
 def test_whole_numbers():
     values = jnp.array([0, 1, 1, 0])
-    assert int(search.argmax(values)) == 1
-    assert int(search.argmin(values)) == 0
+    assert int(_argmax.argmax(values)) == 1
+    assert int(_argmax.argmin(values)) == 0
 
 
 def test_vmap_and_dtype(rng):
     values = rng.integers(-3, 3, (10, 7)).astype(np.float32)
-    found = jax.vmap(search.argmax)(jnp.asarray(values))
+    found = jax.vmap(_argmax.argmax)(jnp.asarray(values))
     np.testing.assert_array_equal(found, np.argmax(values, axis=1))
     assert found.dtype == jnp.int32

@@ -1,13 +1,14 @@
+import inspect
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from mlr_jax import images
+from mlr_jax import datasets, images
 from mlr_jax.checks import InputError
-from mlr_jax.datasets import folder, source as sources, synthetic
-from mlr_jax.datasets.source import Source
+from mlr_jax.datasets import Pairs, folder, source as earlier, streams, synthetic
+from mlr_jax.datasets.streams import PairStream
 
 NUM, SHAPE = 10, (2, 3, 1)
 
@@ -25,7 +26,7 @@ def counted():
         seen.append(index)
         return picture(index), picture(index + 50)
 
-    return Source(tuple(f"s{n}" for n in range(NUM)), SHAPE, read, {"of": "numbers"}), seen
+    return PairStream(tuple(f"s{n}" for n in range(NUM)), SHAPE, read, {"of": "numbers"}), seen
 
 
 def wait_for(condition) -> None:
@@ -40,7 +41,7 @@ def wait_for(condition) -> None:
 )
 def test_batches_have_all_pairs_in_order(counted, size, start, sizes):
     source, _ = counted
-    got = list(sources.batches(source, size, start=start))
+    got = list(streams.batches(source, size, start=start))
     assert [len(neutral) for neutral, _ in got] == sizes
     for side, first in ((0, 0), (1, 50)):
         numbers = [value for batch in got for value in batch[side]]
@@ -57,14 +58,14 @@ def test_order_does_not_depend_on_who_is_first(counted):
         time.sleep(0.005 * (index % 2))
         return source.read(index)
 
-    for neutral, _ in sources.batches(source._replace(read=slowly), NUM):
+    for neutral, _ in streams.batches(source._replace(read=slowly), NUM):
         np.testing.assert_array_equal(neutral, [picture(n) for n in range(NUM)])
 
 
 def test_reads_ahead_but_not_far(counted):
     """One batch is being worked on, and two wait."""
     source, seen = counted
-    reader = sources.batches(source, 2)
+    reader = streams.batches(source, 2)
     next(reader)
     wait_for(lambda: len(seen) == 6)
     time.sleep(0.05)
@@ -76,7 +77,7 @@ def test_reads_ahead_but_not_far(counted):
 def test_stops_reading_when_nobody_asks(counted):
     source, seen = counted
     before = threading.active_count()
-    reader = sources.batches(source, 1)
+    reader = streams.batches(source, 1)
     next(reader)
     reader.close()
     assert threading.active_count() == before
@@ -92,7 +93,7 @@ def test_an_unreadable_picture_comes_when_it_is_its_turn(counted):
         return source.read(index)
 
     before = threading.active_count()
-    reader = sources.batches(source._replace(read=read), 2)
+    reader = streams.batches(source._replace(read=read), 2)
     assert [len(next(reader)[0]) for _ in range(2)] == [2, 2]
     with pytest.raises(InputError, match=r"cannot read 5\.png"):
         next(reader)
@@ -108,7 +109,7 @@ def test_unreadable_pictures_can_be_left_out(counted):
         return source.read(index)
 
     said = []
-    parts = list(sources.batches(source._replace(read=read), 2, leave_out=lambda *why: said.append(why)))
+    parts = list(streams.batches(source._replace(read=read), 2, leave_out=lambda *why: said.append(why)))
     assert [len(neutral) for neutral, _ in parts[:3]] == [1, 2, 0]
     np.testing.assert_array_equal(parts[0][0][0], picture(0))
     assert [(place, str(error)) for place, error in said] == [(n, f"cannot read {n}.png") for n in (1, 4, 5)]
@@ -116,18 +117,36 @@ def test_unreadable_pictures_can_be_left_out(counted):
 
 def test_takes_some(counted):
     source, _ = counted
-    some = sources.take(sources.take(source, [7, 3, 5]), [2, 0])
+    some = streams.take(streams.take(source, [7, 3, 5]), [2, 0])
     assert some.subjects == ("s5", "s7")
     np.testing.assert_array_equal(some.read(1)[0], picture(7))
-    keys = [sources.take(source, indices).key for indices in ([1, 2], [2, 1], [1, 2])]
+    keys = [streams.take(source, indices).key for indices in ([1, 2], [2, 1], [1, 2])]
     assert keys[0] == keys[2] != keys[1]
     assert source.key.items() < keys[0].items()
-    assert sources.take(sources.take(source, [7, 3, 5]), [1]).key != sources.take(source, [1]).key
+    assert streams.take(streams.take(source, [7, 3, 5]), [1]).key != streams.take(source, [1]).key
+
+
+def test_the_earlier_name_still_works():
+    assert earlier.Source is datasets.Source is PairStream
+    assert earlier.batches is streams.batches
+
+
+def test_load_takes_the_options_of_its_stream_and_its_own():
+    signature = inspect.signature(folder.load)
+    names = [*inspect.signature(folder.stream).parameters, "cache_dir", "progress"]
+    assert list(signature.parameters) == names
+    assert signature.return_annotation is Pairs
+    assert (folder.load.__module__, folder.load.__qualname__) == (folder.__name__, "load")
+    arguments = folder.load.__doc__.partition("Args:\n")[2].partition("\n\n")[0]
+    assert [line.split(":")[0].strip() for line in arguments.splitlines() if line[2] != " "] == names
+    assert "One pair for each name, in alphabetical order" in folder.load.__doc__
+    with pytest.raises(TypeError, match="unexpected keyword argument 'size'"):
+        folder.load("somewhere", size=3)
 
 
 def test_batch_size_must_be_positive(counted):
     with pytest.raises(InputError, match="batch_size must be 1 or more, not 0"):
-        next(sources.batches(counted[0], 0))
+        next(streams.batches(counted[0], 0))
 
 
 @pytest.fixture
@@ -145,7 +164,7 @@ def test_a_folder_streams_what_it_loads(root, options):
     source = folder.stream(root, **options)
     assert source.subjects == whole.subjects
     assert source.shape == whole.neutral.shape[1:]
-    parts = list(sources.batches(source, 2))
+    parts = list(streams.batches(source, 2))
     np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), whole.neutral)
     np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), whole.expressive)
 
@@ -183,5 +202,5 @@ def test_synthetic_faces_stream_what_they_load():
         np.testing.assert_array_equal(source.read(n)[0], whole.neutral[n])
         np.testing.assert_array_equal(source.read(n)[1], whole.expressive[n])
     assert synthetic.stream(**options | {"seed": 4}).key != source.key
-    with pytest.raises(InputError, match=r"^synthetic.stream: image_size must be 16 or more"):
+    with pytest.raises(InputError, match=r"^synthetic: image_size must be 16 or more"):
         synthetic.stream(image_size=8)
