@@ -20,7 +20,7 @@ The parts: "fit" and "predict" beside their peers; "select", a cross-validation 
 "solver", all solvers of synthesis.fit, whichever it would choose; "stream", training from a disk
 (experiments/train.py) in a process of its own; "first", first calls, each in a new process that has nothing
 compiled, from its start to the result, beside peers and beside the project as it was at --baseline_commit
-(first_calls.py): seconds, the processors' seconds, programs that were compiled, the compiler's seconds, and
+(benchmarking/first_calls.py): seconds, the processors' seconds, programs that were compiled, the compiler's seconds, and
 those of a second call.
 
 Writes benchmark.json, benchmark.csv, benchmark.md (the table), benchmark.png and config.json into
@@ -39,15 +39,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import (
-    benchmark_table,
-    first_calls,
-    peers,
-    run_folder,
-    script,
-    streaming_benchmark,
-    timing,
-)
+from experiments.benchmarking import first_calls, peers, streaming_benchmark, tables
+from experiments.running import run_folder, script, timing
 from mlr_jax import checks, masks, model_selection, synthesis, window_statistics
 
 _PENALTY = 0.4
@@ -141,13 +134,13 @@ def benchmark() -> None:
     for name in _PARTS.value:
         for row in parts[name](machine):
             rows.append(row)
-            print(benchmark_table.line(row), flush=True)
+            print(tables.line(row), flush=True)
             # After every measurement, so that an interruption loses none that is finished.
-            run_folder.write_csv(output_dir / "benchmark.csv", benchmark_table.HEADER, rows)
+            run_folder.write_csv(output_dir / "benchmark.csv", tables.HEADER, rows)
             document = json.dumps(configuration | {"results": rows}, indent=2, default=str) + "\n"
             run_folder.write_bytes(output_dir / "benchmark.json", document.encode())
-            run_folder.write_bytes(output_dir / "benchmark.md", benchmark_table.markdown(rows).encode())
-    run_folder.write_bytes(output_dir / "benchmark.png", benchmark_table.draw(rows))
+            run_folder.write_bytes(output_dir / "benchmark.md", tables.markdown(rows).encode())
+    run_folder.write_bytes(output_dir / "benchmark.png", tables.draw(rows))
     print(f"\nTables, figure and configuration: {output_dir}")
 
 
@@ -302,7 +295,7 @@ def _first_calls(machine: Machine) -> Iterator[Row]:
     ours: dict[str, float] = {}
     for call in measured:
         if call.note:
-            yield dict.fromkeys(benchmark_table.HEADER, "") | {
+            yield dict.fromkeys(tables.HEADER, "") | {
                 "case": call.case,
                 "way": call.way,
                 "note": call.note,

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from experiments import script
+from experiments.running import script
 from mlr_jax import checks, masks, synthesis
 
 _BENCHMARK = flags.DEFINE_string(

@@ -28,7 +28,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import device_processes, run_folder, script
+from experiments.benchmarking import device_processes
+from experiments.running import run_folder, script
 from mlr_jax import checks
 
 # Each takes so much of the time at most; what is left of a share goes to those that follow.

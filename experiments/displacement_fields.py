@@ -37,8 +37,10 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments import data, figures, run_folder, script
-from experiments.hyperparameters import FIXED
+from experiments.comparing.hyperparameters import FIXED
+from experiments.pictures import data
+from experiments.reporting import figures
+from experiments.running import run_folder, script
 from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear

@@ -25,8 +25,11 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import comparison, data, face_sheet, figures, run_folder, script, summary
-from experiments.comparison import Outcome, Point, Run
+from experiments.comparing import comparison, summary
+from experiments.comparing.comparison import Outcome, Point, Run
+from experiments.pictures import data
+from experiments.reporting import face_sheet, figures
+from experiments.running import run_folder, script
 
 FIGURES = ("expressions.png", "faces.png")
 

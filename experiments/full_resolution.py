@@ -6,7 +6,7 @@ enlarged, the photograph is resampled once, the enlarged change is added, the ed
 
     python -m experiments.full_resolution --dataset=london --data_dir=... --image_size=128 --num_seeds=5
 
-Hyper-parameters are the fixed ones of hyperparameters.py. Besides the two models, there are: the unchanged
+Hyper-parameters are the fixed ones of comparing/hyperparameters.py. Besides the two models, there are: the unchanged
 picture; masked ridge with its smoothed change added to the photograph's own pixels; and warped ridge without
 its change, where pixels move and no more, which cannot draw teeth into a closed mouth: mouth_mse is the error
 around the mouth. nose_sharpness is measured on the bridge of the nose, which a smile leaves as it is: where
@@ -31,8 +31,10 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments import comparison, face_sheet, run_folder, script, summary
-from experiments.hyperparameters import FIXED
+from experiments.comparing import comparison, summary
+from experiments.comparing.hyperparameters import FIXED
+from experiments.reporting import face_sheet
+from experiments.running import run_folder, script
 from mlr_jax import checks, images, metrics, synthesis, warped_ridge
 from mlr_jax.alignment import Affine
 from mlr_jax.datasets.pairs import Pairs

@@ -42,23 +42,13 @@ from absl import flags
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments import (
-    comparison,
-    data,
-    face_sheet,
-    figures,
-    kept,
-    kinds_of_pictures,
-    memory,
-    run_folder,
-    script,
-    summary,
-    timing,
-    trials,
-)
-from experiments.comparison import Begun
-from experiments.kinds_of_pictures import Kind
-from experiments.methods import GANS, gan_faces, make_method
+from experiments.comparing import comparison, summary, trials
+from experiments.comparing.comparison import Begun
+from experiments.comparing.methods import GANS, gan_faces, make_method
+from experiments.pictures import data, evaluation_sets
+from experiments.pictures.evaluation_sets import Kind
+from experiments.reporting import face_sheet, figures
+from experiments.running import memory, result_cache, run_folder, script, timing
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -151,7 +141,7 @@ def measure() -> None:
     targets = _TARGETS.value
     suitable, few = (COMPARED, _FEW) if targets is None else ((*COMPARED, *JOINT), _FEW_JOINT)
     names = comparison.methods(suitable, usual=few if is_fast else suitable)
-    check = kinds_of_pictures.check_square
+    check = evaluation_sets.check_square
     described = {"methods": names, "targets": targets}
     about = data.title(target=", ".join(targets)) if targets else None
     begun = comparison.begin("gan_comparison", OUTPUTS, described, check=check, about=about)
@@ -209,7 +199,7 @@ def _tasks(begun: Begun, seed: int) -> Iterator[Task]:
         return
     train, test = begun.load(seed, {})
     target = data.target()
-    kinds = kinds_of_pictures.load(test, cache_dir, seed)
+    kinds = evaluation_sets.load(test, cache_dir, seed)
     num_pairs = len(train.subjects)
     yield Task(train, kinds, num_pairs, target)
     own = {"own test people": kinds["own test people"]}
@@ -225,7 +215,7 @@ def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFil
     settings, grid = comparison.settings(), comparison.grid(name) if name not in JOINT else {}
     what = {
         "code": [inspect.getsource(each) for each in (_recall_or_learn, _learn, _learn_joint)],
-        "gans": kept.code_of_gans() if name in (*GANS, *JOINT) else None,
+        "gans": result_cache.code_of_gans() if name in (*GANS, *JOINT) else None,
         "grid": {key: list(values) for key, values in grid.items()},
         "seed": seed,
         "settings": settings if name in (*GANS, *JOINT) else trials.without_gans(settings),
@@ -251,7 +241,7 @@ def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFil
         return ArrayFile({"pictures": predicted}, {"measured": measured, "curve": curve})
 
     shown = Pairs(every, every[:0], ())
-    return kept.recall_or_compute(begun.kept, f"{name}-gans", what, (task.train, shown), compute)
+    return result_cache.recall_or_compute(begun.kept, f"{name}-gans", what, (task.train, shown), compute)
 
 
 def _learn(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
@@ -326,7 +316,7 @@ def _split(task: Task, pictures: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
-    measured = kinds_of_pictures.errors(kind, pictures)
+    measured = evaluation_sets.errors(kind, pictures)
     # Beside the real picture's, or beside the input's where there is none.
     beside = kind.inputs if kind.truth is None else kind.truth
     return measured | {"sharpness": float(np.median(metrics.sharpness(pictures, beside)))}

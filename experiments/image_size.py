@@ -36,11 +36,13 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments import comparison, curves, kept, memory, run_folder, script, timing
-from experiments.comparison import Begun
-from experiments.curves import Panel
-from experiments.hyperparameters import FIXED
-from experiments.methods import make_method
+from experiments.comparing import comparison
+from experiments.comparing.comparison import Begun
+from experiments.comparing.hyperparameters import FIXED
+from experiments.comparing.methods import make_method
+from experiments.reporting import curves
+from experiments.reporting.curves import Panel
+from experiments.running import memory, result_cache, run_folder, script, timing
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -112,7 +114,7 @@ def _measure(
     }
     compute = partial(_fit, name, train, test, expected)
     try:
-        return kept.recall_or_compute(begun.kept, f"{name}-size", what, (train, test), compute).header
+        return result_cache.recall_or_compute(begun.kept, f"{name}-size", what, (train, test), compute).header
     except checks.InputError as error:
         return {"stopped_by": str(error)}
 

@@ -25,10 +25,13 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import comparison, data, figures, run_folder, script, summary
-from experiments.comparison import REFERENCE, Point, Run
-from experiments.hyperparameters import FIXED
-from experiments.methods import VARIANTS
+from experiments.comparing import comparison, summary
+from experiments.comparing.comparison import REFERENCE, Point, Run
+from experiments.comparing.hyperparameters import FIXED
+from experiments.comparing.methods import VARIANTS
+from experiments.pictures import data
+from experiments.reporting import figures
+from experiments.running import run_folder, script
 from mlr_jax import synthesis
 from mlr_jax.synthesis import ExpressionModel
 

@@ -36,21 +36,13 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments import (
-    comparison,
-    data,
-    face_sheet,
-    figures,
-    kept,
-    kinds_of_pictures,
-    run_folder,
-    script,
-    summary,
-    trials,
-)
-from experiments.comparison import Begun
-from experiments.kinds_of_pictures import Kind
-from experiments.methods import make_method
+from experiments.comparing import comparison, summary, trials
+from experiments.comparing.comparison import Begun
+from experiments.comparing.methods import make_method
+from experiments.pictures import data, evaluation_sets
+from experiments.pictures.evaluation_sets import Kind
+from experiments.reporting import face_sheet, figures
+from experiments.running import result_cache, run_folder, script
 from mlr_jax import checks
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -66,14 +58,14 @@ def measure() -> None:
     comparison.is_fast()
     names = comparison.methods()
     begun = comparison.begin(
-        "out_of_dataset", OUTPUTS, {"methods": names}, check=kinds_of_pictures.check_square
+        "out_of_dataset", OUTPUTS, {"methods": names}, check=evaluation_sets.check_square
     )
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     with tqdm(total=len(begun.seeds) * len(names), unit="method", delay=2, leave=False) as progress:
         for seed in begun.seeds:
             train, test = begun.load(seed, {})
-            kinds = kinds_of_pictures.load(test, data.cache_folder(begun.output_dir), seed)
+            kinds = evaluation_sets.load(test, data.cache_folder(begun.output_dir), seed)
             pictures: dict[str, dict[str, np.ndarray]] = {}
             for name in names:
                 progress.set_description(f"{name}, seed {seed}", refresh=False)
@@ -85,7 +77,7 @@ def measure() -> None:
                 finally:
                     progress.update()
                 for label, kind in kinds.items():
-                    measured = kinds_of_pictures.errors(kind, pictures[name][label])
+                    measured = evaluation_sets.errors(kind, pictures[name][label])
                     rows.append({"method": name, "pictures": label} | measured | {"seed": seed})
                 run_folder.write_csv(begun.output_dir / "results.csv", HEADER, rows)
             if seed == begun.seeds[0] and pictures:
@@ -129,7 +121,7 @@ def _predict(
             raise checks.InputError(f"{name} has no finite solution on these pairs")
         return ArrayFile({"pictures": predicted}, {"choice": trials.words(choice)})
 
-    found = kept.recall_or_compute(begun.kept, f"{name}-outside", what, (train, shown), compute)
+    found = result_cache.recall_or_compute(begun.kept, f"{name}-outside", what, (train, shown), compute)
     ends = np.cumsum([len(kind.inputs) for kind in kinds.values()])[:-1]
     return dict(zip(kinds, np.split(found.arrays["pictures"], ends), strict=True))
 

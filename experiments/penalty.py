@@ -27,11 +27,13 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments import comparison, cross_validation, curves, kept, run_folder, script, summary
-from experiments.cross_validation import Grid
-from experiments.curves import Panel
-from experiments.hyperparameters import FIXED
-from experiments.methods import METHODS, make_method
+from experiments.comparing import comparison, cross_validation, summary
+from experiments.comparing.cross_validation import Grid
+from experiments.comparing.hyperparameters import FIXED
+from experiments.comparing.methods import METHODS, make_method
+from experiments.reporting import curves
+from experiments.reporting.curves import Panel
+from experiments.running import result_cache, run_folder, script
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs, folds
 
@@ -78,7 +80,7 @@ def measure() -> None:
                 "folds": len(parts),
             }
             compute = partial(_errors, name, grid, train, test, parts)
-            errors = kept.recall_or_compute(begun.kept, name, what, (train, test), compute).arrays
+            errors = result_cache.recall_or_compute(begun.kept, name, what, (train, test), compute).arrays
             for place, penalty in enumerate(penalties):
                 row = {"method": name, "window": "" if window is None else window, "penalty": penalty}
                 row |= {key: float(errors[key][place]) for key in MEASURES}

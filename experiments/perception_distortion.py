@@ -1,7 +1,7 @@
 r"""How much sharpness does a low error cost? (Blau and Michaeli, CVPR 2018)
 
 The less a method knows, the more its error is lowered by blur. This measures both: every method is fitted
-over the values of its regulariser (the last of its hyper-parameters in hyperparameters.py; the others are
+over the values of its regulariser (the last of its hyper-parameters in comparing/hyperparameters.py; the others are
 fixed), and what it adds to the picture is smoothed by 0, 0.5, 1 and 2 pixels, so that the picture's own
 details stay:
 
@@ -36,10 +36,12 @@ from absl import flags
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments import comparison, cross_validation, figures, kept, run_folder, script, summary, trials
-from experiments.cross_validation import Grid
-from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import Method, Params, make_method, render
+from experiments.comparing import comparison, cross_validation, summary, trials
+from experiments.comparing.cross_validation import Grid
+from experiments.comparing.hyperparameters import FIXED, GRIDS
+from experiments.comparing.methods import Method, Params, make_method, render
+from experiments.reporting import figures
+from experiments.running import result_cache, run_folder, script
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -82,7 +84,7 @@ def measure() -> None:
                 }
                 compute = partial(_measure, name, grid, train, test, smoothings)
                 try:
-                    found = kept.recall_or_compute(begun.kept, name, what, (train, test), compute)
+                    found = result_cache.recall_or_compute(begun.kept, name, what, (train, test), compute)
                 except checks.InputError as error:
                     skipped[f"{name}, seed {seed}"] = str(error)
                 else:

@@ -23,7 +23,9 @@ import numpy as np
 from absl import flags
 
 import mlr_jax
-from experiments import data, run_folder, script, summary
+from experiments.comparing import summary
+from experiments.pictures import data
+from experiments.running import run_folder, script
 from mlr_jax import displacement, metrics, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.pairs import Pairs, folds, take
@@ -183,17 +185,13 @@ def _table(kept: Sequence[dict[str, Any]]) -> str:
 def _card(kept: Sequence[dict[str, Any]]) -> str:
     size = flags.FLAGS.image_size
     command = f"python -m experiments.pretrain --dataset={data.name()} --image_size={size}"
-    return (
-        Path(__file__)
-        .with_name("model_card.md")
-        .read_text()
-        .format(
-            num_people=kept[0]["num_people"],
-            size=size,
-            command=command,
-            num_folds=_NUM_FOLDS.value,
-            table=_table(kept),
-        )
+    card = Path(__file__).parent / "reporting" / "model_card.md"
+    return card.read_text().format(
+        num_people=kept[0]["num_people"],
+        size=size,
+        command=command,
+        num_folds=_NUM_FOLDS.value,
+        table=_table(kept),
     )
 
 

@@ -19,11 +19,13 @@ worse, and so is 15 x 15. London, 64 x 64 grey, five splits, masked ridge: MSE x
 
 from absl import flags
 
-from experiments import comparison, curves, run_folder, script
-from experiments.comparison import Point
-from experiments.curves import Panel
-from experiments.hyperparameters import GRIDS
-from experiments.methods import METHODS
+from experiments.comparing import comparison
+from experiments.comparing.comparison import Point
+from experiments.comparing.hyperparameters import GRIDS
+from experiments.comparing.methods import METHODS
+from experiments.reporting import curves
+from experiments.reporting.curves import Panel
+from experiments.running import run_folder, script
 
 FIGURE = "receptive_field.png"
 

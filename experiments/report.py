@@ -21,9 +21,10 @@ from typing import Any
 
 from absl import flags
 
-from experiments import recorded_runs, run_folder, script, web_page
-from experiments.recorded_runs import Figure, Run, Table
-from experiments.web_page import Content, element
+from experiments.reporting import recorded_runs, web_page
+from experiments.reporting.recorded_runs import Figure, Run, Table
+from experiments.reporting.web_page import Content, element
+from experiments.running import run_folder, script
 from mlr_jax import checks
 
 _RUNS = flags.DEFINE_string("runs", "runs", "Folder of the runs, or of a single one.")

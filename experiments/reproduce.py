@@ -25,8 +25,10 @@ from typing import NamedTuple
 
 from absl import flags
 
-from experiments import data, results_page, run_folder, script, verdicts
-from experiments.results_page import Column, Section
+from experiments.pictures import data
+from experiments.reporting import results_page, verdicts
+from experiments.reporting.results_page import Column, Section
+from experiments.running import run_folder, script
 from mlr_jax import checks
 
 

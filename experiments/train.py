@@ -42,7 +42,8 @@ from jax.typing import ArrayLike
 from tqdm import tqdm
 
 import mlr_jax
-from experiments import checkpoint, data, memory, run_folder, script, streaming
+from experiments.pictures import data
+from experiments.running import checkpoint, memory, run_folder, script, streaming
 from mlr_jax import atomic_file, checks, displacement, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.source import Source

@@ -21,9 +21,10 @@ import sys
 
 from absl import flags
 
-from experiments import data, memory, run_folder, script
 from experiments.gans import faces, registry, training
 from experiments.gans.contract import num_parameters
+from experiments.pictures import data
+from experiments.running import memory, run_folder, script
 from mlr_jax import checks
 
 _GAN = flags.DEFINE_enum("gan", "pix2pix", list(registry.GANS), "Which.")

@@ -24,9 +24,12 @@ from functools import partial
 
 from absl import flags
 
-from experiments import comparison, curves, data, run_folder, script
-from experiments.comparison import Point
-from experiments.curves import Panel
+from experiments.comparing import comparison
+from experiments.comparing.comparison import Point
+from experiments.pictures import data
+from experiments.reporting import curves
+from experiments.reporting.curves import Panel
+from experiments.running import run_folder, script
 
 FIGURE = "training_size.png"
 

@@ -54,19 +54,19 @@ def project(tmp_path_factory) -> Path:
 
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     method, grid, fixed, number, mask, mask_test, module, loader, stream = blocks
-    methods = root / "experiments" / "methods.py"
+    methods = root / "experiments" / "comparing" / "methods.py"
     insert(methods, statement(methods, "METHODS").lineno, method + "\n\n")
     append(methods, "METHODS", "        shrunken_change,\n")
-    append(root / "experiments" / "hyperparameters.py", "GRIDS", grid)
-    append(root / "experiments" / "hyperparameters.py", "FIXED", fixed)
-    append(root / "tests" / "experiments" / "test_methods.py", "expected", number)
+    append(root / "experiments" / "comparing" / "hyperparameters.py", "GRIDS", grid)
+    append(root / "experiments" / "comparing" / "hyperparameters.py", "FIXED", fixed)
+    append(root / "tests" / "experiments" / "comparing" / "test_methods.py", "expected", number)
 
     masks = root / "mlr_jax" / "masks.py"
     insert(masks, statement(masks, "disk").end_lineno + 1, "\n\n" + mask)
     append(root / "tests" / "test_masks.py", "WINDOWS", mask_test)
 
     (root / "mlr_jax" / "datasets" / "stacks.py").write_text(module)
-    data = root / "experiments" / "data.py"
+    data = root / "experiments" / "pictures" / "data.py"
     first_line = re.search(r"^from mlr_jax\.datasets import", data.read_text(), re.MULTILINE)
     assert first_line is not None
     line = data.read_text()[: first_line.start()].count("\n") + 1
@@ -91,7 +91,7 @@ def test_examples_pass_the_checks(project):
 
 @pytest.mark.long
 def test_examples_pass_the_tests(project):
-    files = [f"tests/{name}.py" for name in ("experiments/test_methods", "test_masks", "test_api")]
+    files = [f"tests/{name}.py" for name in ("experiments/comparing/test_methods", "test_masks", "test_api")]
     names = "shrunken_change or has_its_hyper_parameters or cross or stacks or imports"
     done = run(project, "-m", "pytest", "-p", "no:cacheprovider", "-vv", *files, "-k", names)
     assert done.returncode == 0, done.stdout

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import data
+from experiments.comparing.methods import GanSettings
 from experiments.gans import registry, training
 from experiments.gans.contract import Gan, Params, Task
 from experiments.gans.training import Limits, Trained
-from experiments.methods import GanSettings
+from experiments.pictures import data
 from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
 

@@ -18,8 +18,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from tqdm import tqdm
 
-from experiments import face_sheet, run_folder, streaming
 from experiments.gans.contract import Gan, Params, State
+from experiments.reporting import face_sheet
+from experiments.running import run_folder, streaming
 from mlr_jax import checks
 
 # Between two saves, unless the run ends.

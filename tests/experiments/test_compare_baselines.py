@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from experiments import compare_baselines, comparison, run_folder, summary, timing
-from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import GANS, METHODS, VARIANTS
+from experiments import compare_baselines
+from experiments.comparing import comparison, summary
+from experiments.comparing.hyperparameters import FIXED, GRIDS
+from experiments.comparing.methods import GANS, METHODS, VARIANTS
+from experiments.running import run_folder, timing
 from mlr_jax import images, metrics, synthesis
 from mlr_jax.checks import InputError
 from mlr_jax.datasets import synthetic

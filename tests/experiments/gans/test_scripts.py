@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from experiments.methods import GANS, METHODS, GanSettings, Settings, make_method
+from experiments.comparing.methods import GANS, METHODS, GanSettings, Settings, make_method
 from mlr_jax.checks import InputError
 from tests.experiments import scripts
 
