@@ -20,8 +20,8 @@ The parts: "fit" and "predict" beside their peers; "select", a cross-validation 
 "solver", all solvers of synthesis.fit, whichever it would choose; "stream", training from a disk
 (experiments/train.py) in a process of its own; "first", first calls, each in a new process that has nothing
 compiled, from its start to the result, beside peers and beside the project as it was at --baseline_commit
-(benchmarking/first_calls.py): seconds, the processors' seconds, programs that were compiled, the compiler's seconds, and
-those of a second call.
+(benchmarking/first_calls.py): seconds, the processors' seconds, programs that were compiled, the compiler's
+seconds, and those of a second call.
 
 Writes benchmark.json, benchmark.csv, benchmark.md (the table), benchmark.png and config.json into
 --output_dir.

@@ -6,7 +6,7 @@ Trains every method on the same pairs of faces, and tests it on people that it h
     python -m experiments.compare_baselines --dataset=london --data_dir=... --channels=1 --num_seeds=5
 
 Every method's hyper-parameters are chosen by cross-validation over people on the training pairs, from the
-grids in comparing/hyperparameters.py (--select=cv), or are fixed (--select=fixed). Several splits in one run
+grids of the registry (--select=cv), or are fixed (--select=fixed). Several splits in one run
 (--num_seeds) give means, standard errors and paired tests. A run that was stopped goes on where it was, with
 the same command; one with more methods or splits computes only these. The quick methods come first, and each
 row of the table is shown as soon as it is there, on standard error; the whole table follows in the end.

@@ -38,14 +38,13 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from experiments.comparing.hyperparameters import FIXED
-from experiments.pictures import data
+from experiments.pictures import data, splits
 from experiments.reporting import figures
 from experiments.running import run_folder, script
 from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
 from mlr_jax.datasets import faces, source as sources
-from mlr_jax.datasets.pairs import Pairs, folds
 from mlr_jax.warped_ridge import FIELD_SIZE
 
 TABLES = ("results.csv", "summary.csv")
@@ -107,11 +106,7 @@ def measure() -> None:
                 flags.FLAGS[name].value = value
     output_dir = run_folder.chosen("displacement_fields")
     subjects, trained_on = _load(data.cache_folder(output_dir))
-    numbers = np.arange(len(subjects))
-    splits = [
-        (seen.neutral, unseen.neutral)
-        for seen, unseen in folds(Pairs(numbers, numbers, subjects), num_folds=_NUM_FOLDS.value)
-    ]
+    folds = splits.folds(subjects, num_folds=_NUM_FOLDS.value)
     configuration = run_folder.describe_run(
         data.resolved_flags(), {"experiment": "displacement_fields", "num_pairs": len(subjects)}
     )
@@ -122,12 +117,12 @@ def measure() -> None:
         for name, way in tqdm(_ways(people).items(), desc=source, unit="way", delay=2, leave=False):
             tried: list[dict[str, Any]] = [
                 {"way": name, "trained_on": source, "penalty": penalty}
-                | _unknown(way, penalty, people, splits)
+                | _unknown(way, penalty, people, folds)
                 for penalty in way.penalties
             ]
             best = min(tried, key=lambda row: row["unknown"])
             rows += tried
-            chosen.append(best | _errors(way, best["penalty"], people, splits))
+            chosen.append(best | _errors(way, best["penalty"], people, folds))
             for table, each in zip(TABLES, (rows, chosen), strict=True):
                 run_folder.write_csv(output_dir / table, tuple(each[0]), each)
     title = f"{data.title()}, {len(subjects)} pairs, {_NUM_FOLDS.value} folds"
@@ -222,11 +217,11 @@ def _of_shape(seen: People, penalty: float) -> Callable[[People], ArrayLike]:
 
 
 def _unknown(
-    way: Way, penalty: float, people: People, splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    way: Way, penalty: float, people: People, folds: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
     """The part of the fields that a way leaves unknown in people that it has not learned from."""
     error, whole = 0.0, 0.0
-    for seen, unseen in splits:
+    for seen, unseen in folds:
         predict = way.learn(_take(people, seen), penalty)
         others = _take(people, unseen)
         error += float(np.sum((_fields(predict, others) - others.registered) ** 2))
@@ -235,11 +230,11 @@ def _unknown(
 
 
 def _errors(
-    way: Way, penalty: float, people: People, splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    way: Way, penalty: float, people: People, folds: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
     """What faces come to with such fields, when they only move and when they change, too."""
     found: dict[str, list[np.ndarray]] = {}
-    for seen, unseen in splits:
+    for seen, unseen in folds:
         learned_from, others = _take(people, seen), _take(people, unseen)
         predict = way.learn(learned_from, penalty)
         moved, moved_others = (

@@ -25,10 +25,10 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments.comparing import comparison, summary
+from experiments.comparing import comparison
 from experiments.comparing.comparison import Outcome, Point, Run
 from experiments.pictures import data
-from experiments.reporting import face_sheet, figures
+from experiments.reporting import averages, face_sheet, figures
 from experiments.running import run_folder, script
 
 FIGURES = ("expressions.png", "faces.png")
@@ -105,7 +105,7 @@ def _draw_errors(done: Run) -> bytes:
 
 def _mean_error(outcome: Outcome, name: str) -> tuple[float, float]:
     values: Sequence[float] = [trial.row["mse"] * 1e3 for trial in outcome.trials.get(name, [])]
-    return (float(np.mean(values)), summary.standard_error(values) or 0.0) if values else (0.0, 0.0)
+    return (float(np.mean(values)), averages.standard_error(values) or 0.0) if values else (0.0, 0.0)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ enlarged, the photograph is resampled once, the enlarged change is added, the ed
 
     python -m experiments.full_resolution --dataset=london --data_dir=... --image_size=128 --num_seeds=5
 
-Hyper-parameters are the fixed ones of comparing/hyperparameters.py. Besides the two models, there are: the unchanged
-picture; masked ridge with its smoothed change added to the photograph's own pixels; and warped ridge without
-its change, where pixels move and no more, which cannot draw teeth into a closed mouth: mouth_mse is the error
+Hyper-parameters are the fixed ones of the registry. Besides the two models, there are: the unchanged picture;
+masked ridge with its smoothed change added to the photograph's own pixels; and warped ridge without its
+change, where pixels move and no more, which cannot draw teeth into a closed mouth: mouth_mse is the error
 around the mouth. nose_sharpness is measured on the bridge of the nose, which a smile leaves as it is: where
-the unchanged picture has less than 1 there, the photographs of the expression are sharper as photographs,
-and sharpness relative to the input says more.
+the unchanged picture has less than 1 there, the photographs of the expression are sharper as photographs, and
+sharpness relative to the input says more.
 
 Writes into --output_dir: config.json; results.csv, a row for each size, output and split, with sharpness
 relative to the real expression's and to the input's; summary.csv, means and standard errors over splits; and
@@ -31,9 +31,9 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments.comparing import comparison, summary
+from experiments.comparing import comparison
 from experiments.comparing.hyperparameters import FIXED
-from experiments.reporting import face_sheet
+from experiments.reporting import averages, face_sheet
 from experiments.running import run_folder, script
 from mlr_jax import checks, images, metrics, synthesis, warped_ridge
 from mlr_jax.alignment import Affine
@@ -81,7 +81,7 @@ def measure() -> None:
                 columns = {"input": shown.neutral, **ours, "truth": shown.expressive}
                 sheet = face_sheet.draw(columns, shown.subjects, begun.title, inches=size / 150)
                 run_folder.write_bytes(begun.output_dir / f"faces_{size}.png", sheet)
-    summaries = summary.over_splits(rows, ("size", "output"), MEASURES)
+    summaries = averages.over_splits(rows, ("size", "output"), MEASURES)
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
     _report(summaries, begun.title)
     print(f"\nTables, figures and configuration: {begun.output_dir}")

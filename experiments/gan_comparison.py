@@ -42,12 +42,13 @@ from absl import flags
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.comparing import comparison, summary, trials
+from experiments.comparing import comparison, trials
 from experiments.comparing.comparison import Begun
-from experiments.comparing.methods import GANS, gan_faces, make_method
-from experiments.pictures import data, evaluation_sets
+from experiments.comparing.methods import GANS, make_method
+from experiments.gans import optional
+from experiments.pictures import data, evaluation_sets, splits
 from experiments.pictures.evaluation_sets import Kind
-from experiments.reporting import face_sheet, figures
+from experiments.reporting import averages, face_sheet, figures
 from experiments.running import memory, result_cache, run_folder, script, timing
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
@@ -131,7 +132,7 @@ class Learned(NamedTuple):
 
 def measure() -> None:
     """The experiment."""
-    gan_faces()  # Without the extra it ends before anything is begun.
+    optional.fitting()  # Without the extra it ends before anything is begun.
     is_given = {name: flags.FLAGS[name].present for name in _SMALL}
     is_fast = comparison.is_fast()
     if is_fast:
@@ -181,7 +182,7 @@ def measure() -> None:
         raise checks.InputError(": ".join(next(iter(skipped.items()))))
     for where, problem in skipped.items():
         print(f"skipped: {where}: {problem}", file=sys.stderr)
-    summaries = summary.over_splits(rows, BY, MEASURES)
+    summaries = averages.over_splits(rows, BY, MEASURES)
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
     run_folder.write_bytes(begun.output_dir / "gan_comparison.png", _draw(summaries, begun.title))
     comparison.end(begun, {"skipped": skipped, "gan": comparison.settings().gan._asdict()})
@@ -205,7 +206,7 @@ def _tasks(begun: Begun, seed: int) -> Iterator[Task]:
     own = {"own test people": kinds["own test people"]}
     for size in sorted(set(_SIZES.value), reverse=True):
         if size < num_pairs:
-            part, _ = comparison.first_pairs(size, train, test, seed)
+            part = splits.first_people(train, size, seed=seed)
             yield Task(part, own, size, target, size / num_pairs)
 
 
@@ -266,7 +267,7 @@ def _learn(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, lis
 def _read_curve(
     name: str, checkpoints: str | None, folder: Path, train: Pairs, seed: int
 ) -> list[dict[str, float]]:
-    own = gan_faces().folder_of(name, train, seed=seed, folder=folder)
+    own = optional.fitting().folder_of(name, train, seed=seed, folder=folder)
     path = (own if checkpoints is None else Path(checkpoints).expanduser() / name) / "curve.csv"
     with path.open(newline="") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
@@ -274,15 +275,16 @@ def _read_curve(
 
 def _learn_joint(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
     """A GAN of all expressions, which is trained once and asked for one."""
-    from experiments.gans import faces, training
+    from experiments.gans import fitting, training
     from experiments.gans.contract import num_parameters
+    from experiments.gans.people import load_people
 
     targets = _TARGETS.value or []
-    people, _ = faces.load_split(seed, targets, cache_dir=data.cache_folder(begun.output_dir))
+    people, _ = load_people(seed, targets, cache_dir=data.cache_folder(begun.output_dir))
     settings = comparison.settings().gan
     limits = training.Limits(settings.budget_seconds * len(targets), patience=settings.patience)
     folder = begun.kept / f"{name}-{'-'.join(targets)}-{seed}"
-    trained, gan = faces.train(
+    trained, gan = fitting.train(
         name,
         people,
         folder=folder,

@@ -25,12 +25,12 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments.comparing import comparison, summary
+from experiments.comparing import comparison
 from experiments.comparing.comparison import REFERENCE, Point, Run
 from experiments.comparing.hyperparameters import FIXED
 from experiments.comparing.methods import VARIANTS
 from experiments.pictures import data
-from experiments.reporting import figures
+from experiments.reporting import averages, figures
 from experiments.running import run_folder, script
 from mlr_jax import synthesis
 from mlr_jax.synthesis import ExpressionModel
@@ -91,7 +91,7 @@ def _relative(done: Run) -> list[dict[str, Any]]:
                     "num_seeds": len(both),
                     "mse": float(np.mean([row["mse"] for row in both])),
                     "relative_mse_mean": float(ratios.mean()),
-                    "relative_mse_se": summary.standard_error(ratios),
+                    "relative_mse_se": averages.standard_error(ratios),
                 }
             )
     return rows

@@ -36,12 +36,12 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.comparing import comparison, summary, trials
+from experiments.comparing import comparison, trials
 from experiments.comparing.comparison import Begun
 from experiments.comparing.methods import make_method
 from experiments.pictures import data, evaluation_sets
 from experiments.pictures.evaluation_sets import Kind
-from experiments.reporting import face_sheet, figures
+from experiments.reporting import averages, face_sheet, figures
 from experiments.running import result_cache, run_folder, script
 from mlr_jax import checks
 from mlr_jax.array_file import ArrayFile
@@ -89,7 +89,7 @@ def measure() -> None:
     for where, problem in skipped.items():
         print(f"skipped: {where}: {problem}", file=sys.stderr)
     measures = ("mse", "relative_mse", "ssim", "ssim_to_input")
-    summaries = summary.over_splits(rows, ("pictures", "method"), measures)
+    summaries = averages.over_splits(rows, ("pictures", "method"), measures)
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
     run_folder.write_bytes(begun.output_dir / "out_of_dataset.png", _draw_errors(summaries, begun.title))
     comparison.end(begun, {"skipped": skipped})

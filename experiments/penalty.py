@@ -27,15 +27,16 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments.comparing import comparison, cross_validation, summary
+from experiments.comparing import comparison, cross_validation
 from experiments.comparing.cross_validation import Grid
 from experiments.comparing.hyperparameters import FIXED
 from experiments.comparing.methods import METHODS, make_method
-from experiments.reporting import curves
+from experiments.pictures import splits
+from experiments.reporting import averages, curves
 from experiments.reporting.curves import Panel
 from experiments.running import result_cache, run_folder, script
 from mlr_jax.array_file import ArrayFile
-from mlr_jax.datasets.pairs import Pairs, folds
+from mlr_jax.datasets.pairs import Pairs
 
 OUTPUTS = ("results.csv", "summary.csv", "penalty.png")
 # Column -> whose pictures the error is measured on.
@@ -68,7 +69,7 @@ def measure() -> None:
     code = inspect.getsource(_errors)
     for seed in tqdm(begun.seeds, unit="split", delay=2, leave=False):
         train, test = begun.load(seed, {})
-        parts = folds(train, num_folds=min(comparison.num_folds(), len(set(train.subjects))), seed=seed)
+        parts = splits.folds_of_pairs(train, comparison.num_folds(), seed=seed)
         for name, window in sweeps:
             fixed = dict(FIXED[name]) | ({} if window is None else {"window": window})
             grid = {key: (value,) for key, value in fixed.items()} | {"penalty": tuple(penalties)}
@@ -86,7 +87,7 @@ def measure() -> None:
                 row |= {key: float(errors[key][place]) for key in MEASURES}
                 rows.append(row | {"seed": seed})
             run_folder.write_csv(begun.output_dir / "results.csv", tuple(rows[0]), rows)
-    summaries = summary.over_splits(rows, ("method", "window", "penalty"), tuple(MEASURES))
+    summaries = averages.over_splits(rows, ("method", "window", "penalty"), tuple(MEASURES))
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
     # Far from the best penalties the error is many times as high, and of no interest.
     limit = 2e3 * min(row["test_mse_mean"] for row in summaries)

@@ -1,9 +1,8 @@
 r"""How much sharpness does a low error cost? (Blau and Michaeli, CVPR 2018)
 
 The less a method knows, the more its error is lowered by blur. This measures both: every method is fitted
-over the values of its regulariser (the last of its hyper-parameters in comparing/hyperparameters.py; the others are
-fixed), and what it adds to the picture is smoothed by 0, 0.5, 1 and 2 pixels, so that the picture's own
-details stay:
+over the values of its regulariser (the last of its hyper-parameters in the registry; the others are fixed),
+and what it adds to the picture is smoothed by 0, 0.5, 1 and 2 pixels, so that the picture's own details stay:
 
     python -m experiments.perception_distortion
     python -m experiments.perception_distortion --dataset=london --data_dir=... --channels=1 --num_seeds=5
@@ -36,11 +35,11 @@ from absl import flags
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.comparing import comparison, cross_validation, summary, trials
+from experiments.comparing import comparison, cross_validation, trials
 from experiments.comparing.cross_validation import Grid
 from experiments.comparing.hyperparameters import FIXED, GRIDS
 from experiments.comparing.methods import Method, Params, make_method, render
-from experiments.reporting import figures
+from experiments.reporting import averages, figures
 from experiments.running import result_cache, run_folder, script
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
@@ -97,7 +96,7 @@ def measure() -> None:
         raise checks.InputError(": ".join(next(iter(skipped.items()))))
     for where, problem in skipped.items():
         print(f"skipped: {where}: {problem}", file=sys.stderr)
-    summaries = summary.over_splits(rows, SETTING, MEASURES)
+    summaries = averages.over_splits(rows, SETTING, MEASURES)
     run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
     run_folder.write_bytes(begun.output_dir / FIGURE, _draw(summaries, begun.title))
     comparison.end(begun, {"skipped": skipped})

@@ -23,12 +23,12 @@ import numpy as np
 from absl import flags
 
 import mlr_jax
-from experiments.comparing import summary
-from experiments.pictures import data
+from experiments.pictures import data, splits
+from experiments.reporting import averages
 from experiments.running import run_folder, script
 from mlr_jax import displacement, metrics, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import source as sources
-from mlr_jax.datasets.pairs import Pairs, folds, take
+from mlr_jax.datasets.pairs import Pairs, take
 from mlr_jax.model_file import Model
 from mlr_jax.photographs.expressions import transferable
 from mlr_jax.synthesis import ExpressionModel
@@ -100,13 +100,11 @@ def pretrain() -> None:
 def _measure(pairs: Pairs, fields: np.ndarray, penalty: float) -> list[dict[str, Any]]:
     """What models make of people that they were not trained on; means over people, for each kind."""
     figures: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
-    # The pairs' numbers are split in place of the pairs.
-    numbers = np.arange(len(pairs.subjects))
-    for train, test in folds(Pairs(numbers, numbers, pairs.subjects), num_folds=_NUM_FOLDS.value):
-        seen, unseen = take(pairs, train.neutral), take(pairs, test.neutral)
+    for train, held_out in splits.folds(pairs.subjects, num_folds=_NUM_FOLDS.value):
+        seen, unseen = take(pairs, train), take(pairs, held_out)
         published = synthesis.synthesize(_fit_masked(seen, penalty), unseen.neutral)
         added = unseen.neutral + jax.vmap(transferable)(published - unseen.neutral)
-        warped = warped_ridge.synthesize(_fit_warped(seen, fields[train.neutral], penalty), unseen.neutral)
+        warped = warped_ridge.synthesize(_fit_warped(seen, fields[train], penalty), unseen.neutral)
         for kind, pictures in zip(KINDS, map(jnp.asarray, (published, added, warped)), strict=True):
             for name, values in (
                 ("mse", metrics.mse(pictures, unseen.expressive)),
@@ -128,7 +126,7 @@ def _summarize(
         "window": _WINDOW.value,
         "penalty": penalty,
         "num_people": len(set(pairs.subjects)),
-        "mse_se": summary.standard_error(people["mse"]),
+        "mse_se": averages.standard_error(people["mse"]),
         **{
             name: float(np.median(values) if name == "sharpness" else np.mean(values))
             for name, values in people.items()

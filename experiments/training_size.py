@@ -26,10 +26,11 @@ from absl import flags
 
 from experiments.comparing import comparison
 from experiments.comparing.comparison import Point
-from experiments.pictures import data
+from experiments.pictures import data, splits
 from experiments.reporting import curves
 from experiments.reporting.curves import Panel
 from experiments.running import run_folder, script
+from mlr_jax.datasets.pairs import Pairs
 
 FIGURE = "training_size.png"
 
@@ -46,7 +47,7 @@ def measure() -> None:
     train, _ = data.load_split(seed, cache_dir=data.cache_folder(run_folder.chosen("training_size")))
     num_pairs = len(train.subjects)
     sizes = [size for size in sizes if size < num_pairs] + [num_pairs]
-    points = [Point({"num_pairs": size}, subset=partial(comparison.first_pairs, size)) for size in sizes]
+    points = [Point({"num_pairs": size}, subset=partial(_first_people, size)) for size in sizes]
     done = comparison.run("training_size", points, comparison.methods(), figures=[FIGURE])
 
     panels = [
@@ -59,6 +60,10 @@ def measure() -> None:
     figure = curves.draw(panels, "pairs to train on", done.title, is_log=True)
     run_folder.write_bytes(done.output_dir / FIGURE, figure)
     comparison.report(done)
+
+
+def _first_people(num_pairs: int, train: Pairs, test: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    return splits.first_people(train, num_pairs, seed=seed), test
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from experiments.comparing.trials import Protocol, Trial
 from experiments.pictures import data
 from experiments.running import run_folder
 from mlr_jax import checks, synthesis
-from mlr_jax.datasets.pairs import Pairs, take
+from mlr_jax.datasets.pairs import Pairs
 
 TABLES = ("results.csv", "summary.csv", "selection.csv", "errors.csv")
 REFERENCE = "masked_ridge"
@@ -385,14 +385,6 @@ def summaries(done: Run) -> list[dict[str, Any]]:
         for outcome in done.outcomes
         for row in summary.summarize(outcome.trials, REFERENCE)
     ]
-
-
-def first_pairs(num_pairs: int, train: Pairs, test: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """So many pairs of people in a random order, which is the same for all numbers."""
-    people = sorted(set(train.subjects))
-    rank = dict(zip(np.random.default_rng(seed).permutation(people), range(len(people)), strict=True))
-    chosen = sorted(range(len(train.subjects)), key=lambda pair: rank[train.subjects[pair]])[:num_pairs]
-    return take(train, sorted(chosen)), test
 
 
 def pictures(trial: Trial) -> np.ndarray:

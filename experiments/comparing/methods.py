@@ -17,6 +17,8 @@ import numpy as np
 
 from experiments.comparing import shared_errors
 from experiments.comparing.shared_errors import Folds, planes
+from experiments.gans import optional
+from experiments.gans.settings import GanSettings
 from mlr_jax import checks, displacement, masks, synthesis, warped_ridge as warped
 from mlr_jax.baselines import (
     kernel_ridge as kernel,
@@ -39,24 +41,6 @@ _FOVEATED = tuple(masks.foveated(dilation=step, blur=step / 2) for step in (2, 3
 _DUALITY_GAP = 1e-4
 # Of warped ridge, besides its penalty.
 _WARPED = {"window": 5, "field_window": 9, "field_penalty": 1000.0}
-
-
-class GanSettings(NamedTuple):
-    """How GANs are trained that no `checkpoints` has; see `experiments.train_gan`.
-
-    Attributes:
-      budget_seconds: of training.
-      patience: epochs without a new least error on people who are left out, after which it ends.
-      width: channels of the first layers.
-      batch_size: pictures that a step of those of several expressions sees; None as published.
-      checkpoints: a folder with trained ones, each in a folder of its name; or None.
-    """
-
-    budget_seconds: float = 1200.0
-    patience: int = 20
-    width: int = 64
-    batch_size: int | None = None
-    checkpoints: str | None = None
 
 
 class Settings(NamedTuple):
@@ -418,30 +402,15 @@ def _gan(name: str, settings: Settings) -> Method:
         )
 
     def train(pairs: Pairs, seed: int, folder: Path) -> tuple[Params, float]:
-        return gan_faces().train_pairs(name, pairs, seed=seed, folder=folder, settings=settings.gan)
+        return optional.fitting().train_pairs(name, pairs, seed=seed, folder=folder, settings=settings.gan)
 
     def predict(params: Params, neutral: jax.Array) -> jax.Array:
-        return gan_faces().predict(name, params, neutral, width=settings.gan.width)
+        return optional.fitting().predict(name, params, neutral, width=settings.gan.width)
 
     def num_parameters(params: Params) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 
     return Method(fit, predict, num_parameters, train=train)
-
-
-def gan_faces() -> ModuleType:
-    """`experiments.gans.faces`, which needs the extra, imported when it is needed.
-
-    Raises:
-      InputError: the extra is not installed.
-    """
-    try:
-        from experiments.gans import faces
-    except ModuleNotFoundError as error:
-        raise checks.InputError(
-            f"GANs need packages that are not installed ({error.name}): pip install .[gans]"
-        ) from error
-    return faces
 
 
 def _learning(learn: Learn, method: Method) -> Method:

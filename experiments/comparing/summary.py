@@ -1,14 +1,14 @@
 """Several runs of a comparison as one table and one figure: means, standard errors, paired tests."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments.comparing.trials import Trial
-from experiments.reporting import figures
+from experiments.reporting import averages, figures
 
 METRICS = ("mse", "psnr", "ssim", "sharpness")
 HEADER = (
@@ -48,7 +48,7 @@ def summarize(trials: Mapping[str, Sequence[Trial]], reference: str) -> list[dic
         for metric in METRICS:
             values = np.array([trial.row[metric] for trial in each])
             row[f"{metric}_mean"] = float(values.mean())
-            row[f"{metric}_se"] = standard_error(values)
+            row[f"{metric}_se"] = averages.standard_error(values)
         for column in ("num_parameters", "fit_seconds", "select_seconds"):
             row[column] = float(np.median([trial.row[column] for trial in each]))
         row["num_parameters"] = round(row["num_parameters"])
@@ -56,34 +56,6 @@ def summarize(trials: Mapping[str, Sequence[Trial]], reference: str) -> list[dic
             row |= _compare(each, trials[reference]) | {"reference": reference}
         rows.append({column: row.get(column, "") for column in HEADER})
     return rows
-
-
-def over_splits(
-    rows: Sequence[Mapping[str, Any]], by: Sequence[str], measures: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Means and standard errors over splits, a row for each setting.
-
-    Args:
-      rows: one for each setting and split.
-      by: the columns that say which setting it is.
-      measures: the columns that are averaged; where a cell is empty, it does not count.
-
-    Returns:
-      Rows with the columns `by`, `num_seeds`, and for each measure its `_mean` and `_se`, which are "" where
-      there is none.
-    """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[column] for column in by), []).append(row)
-    summaries = []
-    for setting, group in groups.items():
-        summary: dict[str, Any] = dict(zip(by, setting, strict=True)) | {"num_seeds": len(group)}
-        for measure in measures:
-            values = np.array([row[measure] for row in group if row[measure] != ""])
-            summary[f"{measure}_mean"] = float(values.mean()) if len(values) else ""
-            summary[f"{measure}_se"] = standard_error(values)
-        summaries.append(summary)
-    return summaries
 
 
 def _compare(trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, Any]:
@@ -101,16 +73,11 @@ def _compare(trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, A
     if people:
         result |= {
             "mse_minus_reference": float(differences.mean()),
-            "mse_minus_reference_se": standard_error(differences),
+            "mse_minus_reference_se": averages.standard_error(differences),
         }
     if len(people) > 1 and differences.any():
         result["p_value"] = float(stats.wilcoxon(differences).pvalue)
     return result
-
-
-def standard_error(values: Sequence[float] | np.ndarray) -> float | Literal[""]:
-    """Of the mean; "" for a single value, as in the tables."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else ""
 
 
 def draw(trials: Mapping[str, Sequence[Trial]], title: str) -> bytes:
@@ -132,7 +99,7 @@ def draw(trials: Mapping[str, Sequence[Trial]], title: str) -> bytes:
         axis.errorbar(
             errors.mean(),
             place,
-            xerr=standard_error(errors) or None,
+            xerr=averages.standard_error(errors) or None,
             fmt="D",
             color=colour,
             capsize=4,

@@ -13,10 +13,11 @@ import numpy as np
 from experiments.comparing import cross_validation
 from experiments.comparing.cross_validation import Choice, Grid
 from experiments.comparing.methods import GANS, GanSettings, Method, Params, Settings, make_method
+from experiments.pictures import splits
 from experiments.running import memory, result_cache, timing
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
-from mlr_jax.datasets.pairs import Pairs, folds
+from mlr_jax.datasets.pairs import Pairs
 
 HEADER = (
     "method",
@@ -137,7 +138,8 @@ def choose(
       InputError: nothing in the grid suits the pairs, needs no more memory than there is, and has a finite
         solution.
     """
-    parts = _folds(train, seed, num_folds)
+    # Without a choice nothing is measured on them.
+    parts = [(train, train)] if num_folds is None else splits.folds_of_pairs(train, num_folds, seed=seed)
     tried = cross_validation.possible(method, grid, parts)
     problem = memory_problem(method, tried, train, parts)
     if problem:
@@ -227,16 +229,6 @@ def _run(
         row={**trial.row, "select_seconds": select_seconds, "seed": seed, "choice": words(selection.choice)},
         candidates=[(words(choice), error) for choice, error in selection.errors],
     )
-
-
-def _folds(train: Pairs, seed: int, num_folds: int | None) -> list[cross_validation.Fold]:
-    """The folds of the cross-validation, as many as there are people if these are few."""
-    if num_folds is None:
-        return [(train, train)]  # Nothing is measured on it.
-    num_people = len(set(train.subjects))
-    if num_people < 2:
-        raise checks.InputError("cross-validation needs two people to train on; use --select=fixed")
-    return folds(train, num_folds=min(num_folds, num_people), seed=seed)
 
 
 def _evaluate(

@@ -9,6 +9,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from experiments.pictures import splits
 from experiments.running import run_folder
 from mlr_jax import checks, displacement
 from mlr_jax.alignment import FaceTemplate
@@ -153,9 +154,7 @@ def stream(**options: object) -> Source:
     source = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | options)
     if _TEST_LIST.value is None and not _TEST_FRACTION.present:
         return source
-    # The pairs' numbers are split in place of the pairs.
-    numbers = np.arange(len(source.subjects))
-    train, _ = _split(Pairs(numbers, numbers, source.subjects), _SEED.value)
+    train, _ = _split(splits.index_pairs(source.subjects), _SEED.value)
     return take(source, train.neutral)
 
 

@@ -8,8 +8,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.comparing import summary
-from experiments.reporting import figures
+from experiments.reporting import averages, figures
 
 # Over a wider range, powers of ten are labels enough.
 _MANY_TIMES = 200
@@ -67,7 +66,7 @@ def draw(panels: Sequence[Panel], axis_label: str, title: str, *, is_log: bool =
                 zorder=3 if own else 2,
                 label=name.replace("_", " "),
             )
-            spread = np.array([summary.standard_error(curve[place]) or 0.0 for place in places])
+            spread = np.array([averages.standard_error(curve[place]) or 0.0 for place in places])
             if spread.any():
                 band = means - spread, means + spread
                 axis.fill_between(places, *band, color=figures.colour(name, names), alpha=0.15, linewidth=0)

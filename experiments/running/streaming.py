@@ -1,18 +1,16 @@
-"""Sums over the pairs of a stream, in memory that does not grow with their number."""
+"""Sums over the pairs of a stream, in memory that does not grow with their number, and their checkpoints."""
 
 import contextlib
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import FrameType
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from experiments.running import memory
-from experiments.running.checkpoint import Checkpoint
+from experiments.running import checkpoint, memory
 from mlr_jax import checks, synthesis
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.source import Source
@@ -26,17 +24,42 @@ _MANY_BYTES = 2**26
 _BATCH_BYTES = 2**26
 _LARGEST_BATCH = 40
 
+_CHECKPOINT = checkpoint.Kind(
+    "training's sums",
+    3,
+    notes=("num_pairs", "left_out"),
+    remedy="use another --output_dir, or --restart to begin anew",
+    descriptions={
+        "files": "other pictures (by their paths, sizes and times of change)",
+        "taken": "another choice of the pairs",
+    },
+)
 
-class Summed(NamedTuple):
-    """What was done.
+
+class Sums(NamedTuple):
+    """The sums over the first pairs of a data set.
 
     Attributes:
-      checkpoint: the sums, and over how many pairs.
+      num_pairs: how many, those that could not be read among them.
+      statistics: the sums.
+      left_out: why, for each pair that could not be read.
+    """
+
+    num_pairs: int
+    statistics: ExpressionStatistics
+    left_out: tuple[str, ...] = ()
+
+
+class Summed(NamedTuple):
+    """What `accumulate` did.
+
+    Attributes:
+      sums: over how many pairs they are, too.
       seconds: that it took.
       waiting_seconds: of these, waiting for pictures to be read.
     """
 
-    checkpoint: Checkpoint
+    sums: Sums
     seconds: float
     waiting_seconds: float
 
@@ -80,15 +103,33 @@ def check_memory(like: ExpressionStatistics, source: Source, batch_size: int) ->
         )
 
 
+def save(path: Path, settings: Mapping[str, Any], sums: Sums) -> None:
+    """Replaces the checkpoint at once: a program that is killed leaves the old one or the new one."""
+    notes = {"num_pairs": sums.num_pairs, "left_out": list(sums.left_out)}
+    checkpoint.save(path, _CHECKPOINT, settings, sums.statistics, notes)
+
+
+def load(path: Path, settings: Mapping[str, Any], like: ExpressionStatistics) -> Sums | None:
+    """Reads the sums of a checkpoint, to the bit; None if there is no file.
+
+    Raises:
+      InputError: the file cannot be read, or was made with other settings; the message names them.
+    """
+    found = checkpoint.load(path, _CHECKPOINT, settings, like)
+    if found is None:
+        return None
+    return Sums(found.notes["num_pairs"], found.tree, tuple(found.notes["left_out"]))
+
+
 def accumulate(
     source: Source,
-    begun: Checkpoint | None,
+    earlier: Sums | None,
     *,
     window: int,
     channels: Channels,
     batch_size: int,
     save_every: int,
-    save: Callable[[Checkpoint], None],
+    save: Callable[[Sums], None],
     is_stopped: Callable[[], bool],
     advance: Callable[[int], object],
     leave_out: Callable[[str], object] | None = None,
@@ -100,7 +141,7 @@ def accumulate(
 
     Args:
       source: of the pairs.
-      begun: the sums so far, over whole batches, if there are any.
+      earlier: the sums so far, over whole batches, if there are any.
       window: side of the window, in pixels.
       channels: how colour channels relate.
       batch_size: pairs that are added at once.
@@ -119,7 +160,7 @@ def accumulate(
     start = time.perf_counter()
     waiting = 0.0
     total = len(source.subjects)
-    left_out = list(begun.left_out) if begun else []
+    left_out = list(earlier.left_out) if earlier else []
 
     def note(index: int, error: checks.InputError) -> None:
         left_out.append(f"{source.subjects[index]}: {error}")
@@ -128,8 +169,8 @@ def accumulate(
 
     # The old sums are given away: the new ones take their memory.
     update = jax.jit(synthesis.update, donate_argnums=0)
-    checkpoint = begun
-    num_pairs = saved = begun.num_pairs if begun else 0
+    sums = earlier
+    num_pairs = saved = earlier.num_pairs if earlier else 0
     reading = sources.batches(source, batch_size, start=saved, leave_out=None if leave_out is None else note)
     with contextlib.closing(reading) as reader:
         while num_pairs < total:
@@ -137,54 +178,32 @@ def accumulate(
             try:
                 neutral, expressive = next(reader)
             except checks.InputError:
-                if checkpoint is not None and checkpoint.num_pairs > saved:
-                    save(checkpoint)
+                if sums is not None and sums.num_pairs > saved:
+                    save(sums)
                 raise
             waiting += time.perf_counter() - asked
             gone_through = min(batch_size, total - num_pairs)
             num_pairs += gone_through
             if len(neutral):
-                if checkpoint is None:
+                if sums is None:
                     zero = synthesis.init_statistics(neutral, expressive, window=window, channels=channels)
-                    checkpoint = Checkpoint(0, zero)
-                added = update(checkpoint.statistics, neutral, expressive)
+                    sums = Sums(0, zero)
+                added = update(sums.statistics, neutral, expressive)
                 # The threads read on meanwhile. Without waiting, batches would pile up before the device.
-                checkpoint = checkpoint._replace(statistics=jax.block_until_ready(added))
-            if checkpoint is not None:
-                checkpoint = checkpoint._replace(num_pairs=num_pairs, left_out=tuple(left_out))
+                sums = sums._replace(statistics=jax.block_until_ready(added))
+            if sums is not None:
+                sums = sums._replace(num_pairs=num_pairs, left_out=tuple(left_out))
             advance(gone_through)
-            if checkpoint is not None and num_pairs // save_every > saved // save_every:
-                save(checkpoint)
+            if sums is not None and num_pairs // save_every > saved // save_every:
+                save(sums)
                 saved = num_pairs
-            if is_stopped() and checkpoint is not None:
+            if is_stopped() and sums is not None:
                 break
-    if checkpoint is None:
+    if sums is None:
         raise checks.InputError(f"none of the {total:,} pairs can be read; the first is {left_out[0]}")
-    if checkpoint.num_pairs > saved:
-        save(checkpoint)
-    return Summed(checkpoint, time.perf_counter() - start, waiting)
-
-
-@contextlib.contextmanager
-def noted_signals() -> Iterator[list[int]]:
-    """Notes the first Ctrl-C or request to end instead of obeying; a second one acts as ever."""
-    noted: list[int] = []
-    before: dict[signal.Signals, Any] = {}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
-        restore()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, note)
-    try:
-        yield noted
-    finally:
-        restore()
+    if sums.num_pairs > saved:
+        save(sums)
+    return Summed(sums, time.perf_counter() - start, waiting)
 
 
 def _batch_like(source: Source, batch_size: int) -> jax.ShapeDtypeStruct:

@@ -7,6 +7,7 @@ from scipy import stats
 
 from experiments.comparing import summary
 from experiments.comparing.summary import Trial
+from experiments.reporting import averages
 
 
 def trial(errors: dict[str, float], seed: int = 0) -> Trial:
@@ -36,7 +37,7 @@ def test_settings_over_splits():
         {"way": "b", "seed": 0, "mse": 5.0, "ssim": 0.5},
         {"way": "a", "seed": 1, "mse": 2.0, "ssim": ""},
     ]
-    a, b = summary.over_splits(rows, ("way",), ("mse", "ssim"))
+    a, b = averages.over_splits(rows, ("way",), ("mse", "ssim"))
     expected = {"way": "a", "num_seeds": 2, "mse_mean": 1.5, "mse_se": pytest.approx(0.5)}
     assert a == expected | {"ssim_mean": "", "ssim_se": ""}
     assert b == {"way": "b", "num_seeds": 1, "mse_mean": 5.0, "mse_se": "", "ssim_mean": 0.5, "ssim_se": ""}

@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from experiments.running import checkpoint, memory, streaming
-from experiments.running.checkpoint import Checkpoint
+from experiments.running import checkpoint, memory, signals, streaming
+from experiments.running.streaming import Sums
 from mlr_jax import array_file, synthesis
 from mlr_jax.checks import InputError
 from mlr_jax.datasets.source import Source
@@ -41,10 +41,10 @@ def accumulate(
     advance = lambda _: None  # noqa: E731
     options = {"save": save, "save_every": save_every, "is_stopped": is_stopped, "advance": advance}
     options["leave_out"] = leave_out
-    return streaming.accumulate(source, begun, **OPTIONS, **options).checkpoint
+    return streaming.accumulate(source, begun, **OPTIONS, **options).sums
 
 
-def as_bytes(sums: Checkpoint) -> dict[str, bytes]:
+def as_bytes(sums: Sums) -> dict[str, bytes]:
     arrays = checkpoint._by_name(sums.statistics)
     return {name: np.asarray(array).tobytes() for name, array in arrays.items()}
 
@@ -61,10 +61,10 @@ def test_all_pairs_are_summed(source, pictures):
 def test_a_stop_changes_no_bit(tmp_path, source, like, num_batches):
     """After each of the four batches, the last of which is shorter."""
     left = iter([False] * (num_batches - 1) + [True] * 9)
-    save = partial(checkpoint.save, tmp_path / "sums.npz", SETTINGS)
+    save = partial(streaming.save, tmp_path / "sums.npz", SETTINGS)
     stopped = accumulate(source, save=save, is_stopped=lambda: next(left))
     assert stopped.num_pairs == min(NUM, num_batches * BATCH)
-    begun = checkpoint.load(tmp_path / "sums.npz", SETTINGS, like)
+    begun = streaming.load(tmp_path / "sums.npz", SETTINGS, like)
     assert begun.num_pairs == stopped.num_pairs
     assert as_bytes(accumulate(source, begun)) == as_bytes(accumulate(source))
 
@@ -115,8 +115,8 @@ def test_pairs_that_cannot_be_read_are_left_out(tmp_path, source, like, pictures
     left = iter([False, True, True])
     begun = accumulate(broken, leave_out=said.append, is_stopped=lambda: next(left, True))
     assert 0 < begun.num_pairs < NUM
-    checkpoint.save(path, SETTINGS, begun)
-    again = accumulate(broken, checkpoint.load(path, SETTINGS, like), leave_out=said.append)
+    streaming.save(path, SETTINGS, begun)
+    again = accumulate(broken, streaming.load(path, SETTINGS, like), leave_out=said.append)
     assert again.left_out == sums.left_out
     assert as_bytes(again) == as_bytes(sums)
 
@@ -133,13 +133,13 @@ def test_finished_sums_are_not_read_again(source):
 
 def test_a_checkpoint_comes_back_to_the_bit(tmp_path, source, like):
     sums = accumulate(source)
-    checkpoint.save(tmp_path / "sums.npz", SETTINGS, sums)
-    again = checkpoint.load(tmp_path / "sums.npz", SETTINGS, like)
+    streaming.save(tmp_path / "sums.npz", SETTINGS, sums)
+    again = streaming.load(tmp_path / "sums.npz", SETTINGS, like)
     assert again.num_pairs == NUM
     assert again.statistics.mode == sums.statistics.mode
     assert again.statistics.groups.window == sums.statistics.groups.window
     assert as_bytes(again) == as_bytes(sums)
-    assert checkpoint.load(tmp_path / "none.npz", SETTINGS, like) is None
+    assert streaming.load(tmp_path / "none.npz", SETTINGS, like) is None
 
 
 @pytest.mark.parametrize(
@@ -154,29 +154,29 @@ def test_a_checkpoint_comes_back_to_the_bit(tmp_path, source, like):
     ],
 )
 def test_other_settings_are_named(tmp_path, source, like, settings, words):
-    checkpoint.save(tmp_path / "sums.npz", SETTINGS, accumulate(source))
+    streaming.save(tmp_path / "sums.npz", SETTINGS, accumulate(source))
     with pytest.raises(InputError, match=words):
-        checkpoint.load(tmp_path / "sums.npz", settings, like)
+        streaming.load(tmp_path / "sums.npz", settings, like)
 
 
 def test_a_broken_checkpoint_says_how_to_go_on(tmp_path, source, like):
     path = tmp_path / "sums.npz"
-    checkpoint.save(path, SETTINGS, accumulate(source))
+    streaming.save(path, SETTINGS, accumulate(source))
     whole = path.read_bytes()
     for broken in (whole[:-50], whole.replace(b"\x00\x00", b"\x00\x07", 400), b"", b"rubbish"):
         path.write_bytes(broken)
         with pytest.raises(InputError, match=r"sums\.npz is damaged.*use another --output_dir, or --restart"):
-            checkpoint.load(path, SETTINGS, like)
+            streaming.load(path, SETTINGS, like)
     path.write_bytes(whole)
-    kind = checkpoint._KIND, checkpoint._VERSION
+    kind = streaming._CHECKPOINT[:2]
     arrays, header = array_file.load(path, *kind)
     array_file.save(path, *kind, arrays, header | {"more": 1})
     with pytest.raises(InputError, match="does not say what it was made with; use another"):
-        checkpoint.load(path, SETTINGS, like)
+        streaming.load(path, SETTINGS, like)
     path.write_bytes(whole)
     other = streaming.statistics_like(source, **OPTIONS | {"window": 5})
     with pytest.raises(InputError, match="has other arrays than its settings ask for; use another"):
-        checkpoint.load(path, SETTINGS, other)
+        streaming.load(path, SETTINGS, other)
 
 
 def test_sums_that_do_not_fit_are_refused(monkeypatch, source, like):
@@ -193,11 +193,11 @@ def test_sums_that_do_not_fit_are_refused(monkeypatch, source, like):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_first_signal_is_noted_and_a_second_one_acts(number):
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    with streaming.noted_signals() as noted:
+    with signals.noted() as noted:
         assert not noted
         signal.raise_signal(number)
         assert noted == [number]
         assert {each: signal.getsignal(each) for each in before} == before
-    with streaming.noted_signals():
+    with signals.noted():
         pass
     assert {each: signal.getsignal(each) for each in before} == before

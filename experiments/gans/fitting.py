@@ -1,79 +1,20 @@
-"""From people's pictures to a trained GAN."""
+"""From people's pictures to a trained GAN, and from it to pictures."""
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.comparing.methods import GanSettings
-from experiments.gans import registry, training
+from experiments.gans import held_out, registry, training
 from experiments.gans.contract import Gan, Params, Task
+from experiments.gans.held_out import HeldOut
+from experiments.gans.people import People, digest, of_pairs
+from experiments.gans.settings import GanSettings
 from experiments.gans.training import Limits, Trained
-from experiments.pictures import data
 from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
-
-
-class People(NamedTuple):
-    """Every person with every expression, of which the first is the one to start from.
-
-    Attributes:
-      pictures: `(num_people, num_expressions, height, width, channels)` float32 in [0, 1].
-      expressions: their names.
-      subjects: whose pictures they are.
-    """
-
-    pictures: np.ndarray
-    expressions: tuple[str, ...]
-    subjects: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`(height, width, channels)`."""
-        return self.pictures.shape[2:]
-
-
-def of_pairs(pairs: Pairs) -> People:
-    """Pairs as people with two expressions."""
-    pictures = np.stack([pairs.neutral, pairs.expressive], axis=1)
-    return People(pictures, ("source", "target"), tuple(pairs.subjects))
-
-
-def load_split(
-    seed: int, targets: Sequence[str] | None, *, cache_dir: Path, **options: object
-) -> tuple[People, People]:
-    """The people that the flags of `experiments.data` name: `(train, test)`.
-
-    Args:
-      seed: of the split and of the synthetic faces.
-      targets: expressions to reach; None for that of the flag alone.
-      cache_dir: where decoded pictures are kept.
-      **options: of the data set, in place of flags.
-
-    Raises:
-      InputError: the data are not as they should be, or an expression is missing of somebody.
-    """
-    if targets is None:
-        train, test = data.load_split(seed, cache_dir=cache_dir, **options)
-        return of_pairs(train), of_pairs(test)
-    if not targets or len(set(targets)) < len(targets):
-        raise checks.InputError("--targets must name at least one expression, and none twice")
-    splits = [data.load_split(seed, cache_dir=cache_dir, target=each, **options) for each in targets]
-    return _join([train for train, _ in splits], targets), _join([test for _, test in splits], targets)
-
-
-def _join(parts: Sequence[Pairs], targets: Sequence[str]) -> People:
-    for part, target in zip(parts, targets, strict=True):
-        if part.subjects != parts[0].subjects:
-            raise checks.InputError(
-                f"--targets: not the same people have {targets[0]} and {target}, or not as many pictures each"
-            )
-    pictures = np.stack([parts[0].neutral, *(part.expressive for part in parts)], axis=1)
-    return People(pictures, ("source", *targets), tuple(parts[0].subjects))
 
 
 def train(
@@ -102,7 +43,7 @@ def train(
     Raises:
       InputError: the pictures do not suit the GAN, or the folder holds another training.
     """
-    seen, left = training.leave_out(people.subjects, seed=seed)
+    seen, left = held_out.split(people.subjects, seed=seed)
     gan = make(
         name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=width, batch_size=batch_size
     )
@@ -140,7 +81,7 @@ def train_pairs(
     """
     people, limits = of_pairs(pairs), Limits(settings.budget_seconds, patience=settings.patience)
     if settings.checkpoints is not None:
-        seen, _ = training.leave_out(people.subjects, seed=seed)
+        seen, _ = held_out.split(people.subjects, seed=seed)
         gan = make(name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=settings.width)
         known = _settings(name, people, limits.num_epochs, settings.width, seed)
         trained = training.load(Path(settings.checkpoints).expanduser() / name, gan, known)
@@ -154,7 +95,7 @@ def train_pairs(
 
 def folder_of(name: str, pairs: Pairs, *, seed: int, folder: Path) -> Path:
     """Where a training of these pairs is, among others in `folder`."""
-    return folder / f"{name}-{_digest(of_pairs(pairs))}-{seed}"
+    return folder / f"{name}-{digest(of_pairs(pairs))}-{seed}"
 
 
 def predict(name: str, params: Params, neutral: jax.Array, *, width: int) -> jax.Array:
@@ -191,9 +132,9 @@ def make(
 
 def copy_l1(people: People, *, seed: int = 0) -> float:
     """The held-out error of leaving faces as they are."""
-    _, left = training.leave_out(people.subjects, seed=seed)
-    asked = _held_out(people, left)
-    return float(np.abs(asked.inputs - asked.truths).mean())
+    _, left = held_out.split(people.subjects, seed=seed)
+    faces = _held_out(people, left)
+    return float(np.abs(faces.inputs - faces.truths).mean())
 
 
 def _settings(
@@ -206,15 +147,11 @@ def _settings(
         "batch_size": batch_size,
         "seed": seed,
         "num_epochs": num_epochs,
-        "pictures": _digest(people),
+        "pictures": digest(people),
         "shape": list(people.pictures.shape),
         "jax": jax.__version__,
     }
 
 
-def _digest(people: People) -> str:
-    return hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24]
-
-
-def _held_out(people: People, left: np.ndarray) -> training.Questions:
-    return training.questions(people.pictures[left], 0, range(1, len(people.expressions)))
+def _held_out(people: People, left: np.ndarray) -> HeldOut:
+    return held_out.requests(people.pictures[left], 0, range(1, len(people.expressions)))
