@@ -37,7 +37,7 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments.comparing.hyperparameters import FIXED
+from experiments.comparing.methods import METHODS
 from experiments.pictures import data, splits
 from experiments.reporting import figures
 from experiments.running import run_folder, script
@@ -241,7 +241,7 @@ def _errors(
             displacement.warp(each.neutral, _fields(predict, each)) for each in (learned_from, others)
         )
         change = warped_ridge.fit_change(
-            moved, learned_from.expressive, window=5, channels="shared", **FIXED["warped_ridge"]
+            moved, learned_from.expressive, window=5, channels="shared", **METHODS["warped_ridge"].fixed
         )
         made = moved_others + warped_ridge.predict_change(*change, moved_others)
         for name, values in (

@@ -32,7 +32,7 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.comparing import comparison
-from experiments.comparing.hyperparameters import FIXED
+from experiments.comparing.methods import METHODS
 from experiments.reporting import averages, face_sheet
 from experiments.running import run_folder, script
 from mlr_jax import checks, images, metrics, synthesis, warped_ridge
@@ -104,7 +104,7 @@ def _fit(train: Pairs) -> dict[str, Model]:
         "warped_ridge": warped_ridge.fit,
     }
     return {
-        name: fit(train.neutral, train.expressive, channels=channels, **FIXED[name])
+        name: fit(train.neutral, train.expressive, channels=channels, **METHODS[name].fixed)
         for name, fit in fits.items()
     }
 

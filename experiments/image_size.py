@@ -38,8 +38,7 @@ from tqdm import tqdm
 
 from experiments.comparing import comparison
 from experiments.comparing.comparison import Begun
-from experiments.comparing.hyperparameters import FIXED
-from experiments.comparing.methods import make_method
+from experiments.comparing.methods import METHODS, make_method
 from experiments.reporting import curves
 from experiments.reporting.curves import Panel
 from experiments.running import memory, result_cache, run_folder, script, timing
@@ -76,7 +75,7 @@ def measure() -> None:
     """The experiment."""
     sizes = [16, 32] if comparison.is_fast() and not _SIZES.present else sorted(set(_SIZES.value))
     names = comparison.methods()
-    described = {"sizes": sizes, "hyper-parameters": {name: FIXED[name] for name in names}}
+    described = {"sizes": sizes, "hyper-parameters": {name: METHODS[name].fixed for name in names}}
     smallest = comparison.Point(options={"image_size": sizes[0]})
     begun = comparison.begin("image_size", OUTPUTS, described, at=smallest)
     rows: list[dict[str, Any]] = []
@@ -107,7 +106,7 @@ def _measure(
     code = inspect.getsource(_fit)
     what = {
         "code": code,
-        "choice": FIXED[name],
+        "choice": METHODS[name].fixed,
         "settings": comparison.settings(),
         "limits": limits,
         "expected": expected,
@@ -135,7 +134,7 @@ def _fit(name: str, train: Pairs, test: Pairs, expected: float) -> ArrayFile:
     """Compiles, and fits if time and memory allow."""
     method = make_method(name, comparison.settings())
     arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    compiled = jax.jit(partial(method.fit, **FIXED[name])).lower(*arrays).compile()
+    compiled = jax.jit(partial(method.fit, **METHODS[name].fixed)).lower(*arrays).compile()
     needed = memory.compiled_bytes(compiled)
     row: dict[str, Any] = dict.fromkeys(HEADER[2:-2], "") | {"memory_gib": needed / 2**30, "stopped_by": ""}
     if needed > _MEMORY_GIB.value * 2**30:

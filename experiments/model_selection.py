@@ -27,8 +27,7 @@ from matplotlib.figure import Figure
 
 from experiments.comparing import comparison
 from experiments.comparing.comparison import REFERENCE, Point, Run
-from experiments.comparing.hyperparameters import FIXED
-from experiments.comparing.methods import VARIANTS
+from experiments.comparing.methods import METHODS, VARIANTS
 from experiments.pictures import data
 from experiments.reporting import averages, figures
 from experiments.running import run_folder, script
@@ -49,7 +48,7 @@ def measure() -> None:
     is_fast = comparison.is_fast()
     sizes = [16] if is_fast and not _SIZES.present else sorted(set(_SIZES.value))
     names = comparison.methods(COMPARED, usual=_FEW if is_fast else COMPARED)
-    published = {name: (value,) for name, value in FIXED[REFERENCE].items()}
+    published = {name: (value,) for name, value in METHODS[REFERENCE].fixed.items()}
     points = [
         Point(
             {"image_size": size, "channels": channels},

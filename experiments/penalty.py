@@ -28,9 +28,8 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.comparing import comparison, cross_validation
-from experiments.comparing.cross_validation import Grid
-from experiments.comparing.hyperparameters import FIXED
 from experiments.comparing.methods import METHODS, make_method
+from experiments.comparing.methods.contract import Grid
 from experiments.pictures import splits
 from experiments.reporting import averages, curves
 from experiments.reporting.curves import Panel
@@ -59,9 +58,13 @@ def measure() -> None:
     is_fast = comparison.is_fast()
     windows = [1, 3] if is_fast and not _WINDOWS.present else sorted(set(_WINDOWS.value))
     penalties = sorted(set(_PENALTIES.value), reverse=True)
-    penalised = [name for name in METHODS if "penalty" in FIXED[name]]
+    penalised = [name for name in METHODS if "penalty" in METHODS[name].fixed]
     names = comparison.methods(penalised, usual=["masked_ridge"])
-    sweeps = [(name, window) for name in names for window in (windows if "window" in FIXED[name] else [None])]
+    sweeps = [
+        (name, window)
+        for name in names
+        for window in (windows if "window" in METHODS[name].fixed else [None])
+    ]
     begun = comparison.begin(
         "penalty", OUTPUTS, {"windows": windows, "penalties": penalties, "methods": names}
     )
@@ -71,7 +74,7 @@ def measure() -> None:
         train, test = begun.load(seed, {})
         parts = splits.folds_of_pairs(train, comparison.num_folds(), seed=seed)
         for name, window in sweeps:
-            fixed = dict(FIXED[name]) | ({} if window is None else {"window": window})
+            fixed = dict(METHODS[name].fixed) | ({} if window is None else {"window": window})
             grid = {key: (value,) for key, value in fixed.items()} | {"penalty": tuple(penalties)}
             what = {
                 "code": code,

@@ -36,9 +36,8 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from experiments.comparing import comparison, cross_validation, trials
-from experiments.comparing.cross_validation import Grid
-from experiments.comparing.hyperparameters import FIXED, GRIDS
-from experiments.comparing.methods import Method, Params, make_method, render
+from experiments.comparing.methods import METHODS, make_method
+from experiments.comparing.methods.contract import Grid, Method, Params, render
 from experiments.reporting import averages, figures
 from experiments.running import result_cache, run_folder, script
 from mlr_jax import checks, metrics
@@ -106,10 +105,10 @@ def measure() -> None:
 
 def _grid(name: str) -> Grid:
     """The values of a method's regulariser, its other hyper-parameters being fixed."""
-    fixed: dict[str, Sequence[Any]] = {key: (value,) for key, value in FIXED[name].items()}
+    fixed: dict[str, Sequence[Any]] = {key: (value,) for key, value in METHODS[name].fixed.items()}
     if comparison.is_searched() and fixed:
         last = list(fixed)[-1]
-        fixed[last] = tuple(GRIDS[name][last])
+        fixed[last] = tuple(METHODS[name].grid[last])
     return fixed
 
 

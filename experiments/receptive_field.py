@@ -21,7 +21,6 @@ from absl import flags
 
 from experiments.comparing import comparison
 from experiments.comparing.comparison import Point
-from experiments.comparing.hyperparameters import GRIDS
 from experiments.comparing.methods import METHODS
 from experiments.reporting import curves
 from experiments.reporting.curves import Panel
@@ -38,7 +37,7 @@ flags.adopt_module_key_flags(comparison)
 def measure() -> None:
     """The experiment."""
     windows = [1, 3] if comparison.is_fast() and not _WINDOWS.present else sorted(set(_WINDOWS.value))
-    names = comparison.methods([name for name in METHODS if "window" in GRIDS[name]])
+    names = comparison.methods([name for name in METHODS if "window" in METHODS[name].grid])
     points = [Point({"window": "none"}, methods=["copy_input"])]
     for size in windows:
         points.append(Point({"window": size}, grids={name: {"window": (size,)} for name in names}))

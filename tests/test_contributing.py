@@ -53,13 +53,8 @@ def project(tmp_path_factory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", root)
 
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    method, grid, fixed, number, mask, mask_test, module, loader, stream = blocks
-    methods = root / "experiments" / "comparing" / "methods.py"
-    insert(methods, statement(methods, "METHODS").lineno, method + "\n\n")
-    append(methods, "METHODS", "        shrunken_change,\n")
-    append(root / "experiments" / "comparing" / "hyperparameters.py", "GRIDS", grid)
-    append(root / "experiments" / "comparing" / "hyperparameters.py", "FIXED", fixed)
-    append(root / "tests" / "experiments" / "comparing" / "test_methods.py", "expected", number)
+    method, mask, mask_test, module, loader, stream = blocks
+    (root / "experiments" / "comparing" / "methods" / "shrunken_change.py").write_text(method)
 
     masks = root / "mlr_jax" / "masks.py"
     insert(masks, statement(masks, "disk").end_lineno + 1, "\n\n" + mask)

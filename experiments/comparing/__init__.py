@@ -1,10 +1,9 @@
 """The protocol by which methods are compared.
 
-methods           the registry
-hyperparameters   regularisation grids and fixed values
+methods           the registry: each method, its regularisation grid and its fixed hyper-parameters
+folds             the folds of a cross-validation as arrays
 cross_validation  the choice from a grid, on training people
-shared_errors     held-out errors of many candidates from work that they share
-trials            one method on one split
-comparison        an experiment: flags, all methods on all splits, tables
+trials            one method on one split: chosen, fitted, measured
+comparison        all methods on all splits, with the flags of a comparison
 summary           means, standard errors and paired tests
 """

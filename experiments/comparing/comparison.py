@@ -15,10 +15,10 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments.comparing import summary, trials
-from experiments.comparing.cross_validation import Grid
-from experiments.comparing.hyperparameters import FIXED, GRIDS
-from experiments.comparing.methods import GANS, METHODS, VARIANTS, GanSettings, Learn, Settings
+from experiments.comparing.methods import GANS, METHODS, VARIANTS
+from experiments.comparing.methods.contract import Grid, Learn, Settings
 from experiments.comparing.trials import Protocol, Trial
+from experiments.gans.settings import GanSettings
 from experiments.pictures import data
 from experiments.running import run_folder
 from mlr_jax import checks, synthesis
@@ -26,9 +26,6 @@ from mlr_jax.datasets.pairs import Pairs
 
 TABLES = ("results.csv", "summary.csv", "selection.csv", "errors.csv")
 REFERENCE = "masked_ridge"
-
-# Those that take longest, the quicker first: they are tried last, so that there is something to see.
-_SLOW = ("l0_omp", "masked_lsrf", "warped_ridge", "l1_lasso", *VARIANTS, *GANS)
 
 # Heading -> how a row is shown in it.
 _Columns = Mapping[str, Callable[[Mapping[str, Any]], str]]
@@ -223,9 +220,9 @@ def grid(name: str, given: Mapping[str, Sequence[Any]] = {}) -> Grid:
       name: of the method.
       given: hyper-parameter -> values, in place of the usual ones.
     """
-    usual: Grid = GRIDS[name]
+    usual: Grid = METHODS[name].grid
     if _SELECT.value == "fixed":
-        usual = {key: (value,) for key, value in FIXED[name].items()}
+        usual = {key: (value,) for key, value in METHODS[name].fixed.items()}
     return {key: given.get(key, values) for key, values in usual.items()}
 
 
@@ -393,7 +390,7 @@ def pictures(trial: Trial) -> np.ndarray:
 
 
 def _quick_first(names: Sequence[str]) -> list[str]:
-    return sorted(names, key=lambda name: _SLOW.index(name) + 1 if name in _SLOW else 0)
+    return sorted(names, key=lambda name: METHODS[name].duration)
 
 
 def _put_in_order(tried: dict[str, list[Trial]], names: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,13 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.comparing.methods import Method
-from experiments.comparing.shared_errors import Folds, Rows
+from experiments.comparing.folds import Folds, Rows
+from experiments.comparing.methods.contract import Choice, Grid, Method
 from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
 
-Choice = Mapping[str, Any]
-Grid = Mapping[str, Sequence[Any]]
 Fold = tuple[Pairs, Pairs]
 # Hyper-parameters that a program is compiled for, name and value.
 Static = tuple[tuple[str, Any], ...]

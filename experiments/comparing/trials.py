@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing import cross_validation
-from experiments.comparing.cross_validation import Choice, Grid
-from experiments.comparing.methods import GANS, GanSettings, Method, Params, Settings, make_method
+from experiments.comparing.methods import GANS, make_method
+from experiments.comparing.methods.contract import Choice, Grid, Method, Params, Settings
+from experiments.gans.settings import GanSettings
 from experiments.pictures import splits
 from experiments.running import memory, result_cache, timing
 from mlr_jax import checks, metrics

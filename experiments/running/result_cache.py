@@ -28,8 +28,8 @@ _EXPERIMENTS = Path(__file__).parents[1]
 # The code of experiments that determines results. What a script computes itself, it adds to `what`.
 _CODE = (
     "comparing/cross_validation.py",
-    "comparing/methods.py",
-    "comparing/shared_errors.py",
+    "comparing/folds.py",
+    "comparing/methods/*.py",
     "comparing/trials.py",
     "running/memory.py",
     "running/result_cache.py",
@@ -91,7 +91,7 @@ def code_of_gans() -> str:
 
 @cache
 def _code() -> str:
-    own = [_EXPERIMENTS / name for name in _CODE]
+    own = [path for pattern in _CODE for path in _EXPERIMENTS.glob(pattern)]
     return _digest_files([*own, *Path(str(mlr_jax.__file__)).parent.rglob("*.py")])
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from experiments.comparing import cross_validation
-from experiments.comparing.methods import METHODS, Method, Settings
+from experiments.comparing.methods import METHODS
+from experiments.comparing.methods.contract import Method, Settings
 from mlr_jax.checks import InputError
 from mlr_jax.datasets.pairs import Pairs, folds, take
 
@@ -23,7 +24,7 @@ def train() -> Pairs:
 @pytest.mark.parametrize("name", ["masked_ridge", "l1_lasso"])
 def test_errors_are_those_of_refitting(name, train):
     """One candidate at a time on uneven folds, and a path."""
-    method = METHODS[name](Settings())
+    method = METHODS[name].make(Settings())
     grid = GRID if name == "masked_ridge" else {"alpha": (0.1, 0.03, 0.01)}
     tried = cross_validation.candidates(grid)
     if name == "masked_ridge":
@@ -47,7 +48,7 @@ def test_errors_are_those_of_refitting(name, train):
 
 
 def test_the_first_of_equals_is_taken(train):
-    method = METHODS["mean_change"](Settings())
+    method = METHODS["mean_change"].make(Settings())
     same = Method(
         lambda neutral, expressive, *, dial: method.fit(neutral, expressive),
         method.predict,
@@ -62,7 +63,7 @@ def test_a_candidate_that_breaks_is_not_chosen(train):
     def fit(neutral, expressive, *, divisor):
         return (expressive - neutral).mean(axis=0) / divisor
 
-    change = METHODS["mean_change"](Settings())
+    change = METHODS["mean_change"].make(Settings())
     method = Method(fit, change.predict, change.num_parameters)
     tried = cross_validation.candidates({"divisor": (0.0, 1.0)})
     selection = cross_validation.select("broken", method, tried, folds(train, num_folds=3))
@@ -72,7 +73,7 @@ def test_a_candidate_that_breaks_is_not_chosen(train):
 
 
 def test_only_possible_candidates_are_tried(train):
-    method = METHODS["masked_ridge"](Settings())
+    method = METHODS["masked_ridge"].make(Settings())
     grid = {"window": (1, 3, 7, 4), "penalty": (0.4, 1.0)}
     parts = folds(train, num_folds=3)
     tried = cross_validation.possible(method, grid, parts)

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.comparing.hyperparameters import FIXED, GRIDS
-from experiments.comparing.methods import GANS, METHODS, VARIANTS, Method, Settings
+from experiments.comparing.methods import GANS, METHODS, VARIANTS
+from experiments.comparing.methods.contract import Method, Settings, Sizes
+from experiments.comparing.methods.masked_ridge import window_inputs
 from mlr_jax.checks import InputError
 from tests import oracle
 
@@ -14,11 +15,7 @@ pytestmark = pytest.mark.usefixtures("unoptimized_file")
 HEIGHT, WIDTH = 8, 6
 
 # Hyper-parameters that suit pictures as small, and pairs as few, as here.
-SMALL = {name: dict(choice) for name, choice in FIXED.items()} | {
-    "l0_omp": {"num_nonzeros": 2},
-    "reduced_rank": {"rank": 5, "penalty": 1.0},
-    "pca_ridge": {"input_rank": 6, "output_rank": 5, "penalty": 1.0},
-}
+SMALL = {name: {**entry.fixed, **entry.test_values} for name, entry in METHODS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +41,7 @@ def name(request) -> str:
 @pytest.fixture(scope="module")
 def method(name) -> Method:
     """Compiled once for all tests of a method."""
-    method = METHODS[name](Settings())
+    method = METHODS[name].make(Settings())
     fit = jax.jit(lambda neutral, expressive: method.fit(neutral, expressive, **SMALL[name]))
     return method._replace(fit=fit, predict=jax.jit(method.predict))
 
@@ -54,9 +51,9 @@ def single(faces: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
 
 
 def test_every_method_has_its_hyper_parameters():
-    assert list(METHODS) == list(GRIDS) == list(FIXED)
-    for name in METHODS:
-        assert list(GRIDS[name]) == list(FIXED[name])
+    for name, entry in METHODS.items():
+        assert list(entry.grid) == list(entry.fixed), name
+        assert {*entry.test_values, *entry.test_grid} <= {*entry.grid}, name
 
 
 def test_predicts_pictures(method, faces):
@@ -80,7 +77,7 @@ def test_is_deterministic(method, faces):
 
 def test_works_without_jit(name, method, faces):
     neutral, expressive, test = single(faces)
-    plain = METHODS[name](Settings())
+    plain = METHODS[name].make(Settings())
     pictures = plain.predict(plain.fit(neutral, expressive, **SMALL[name]), test)
     expected = method.predict(method.fit(neutral, expressive), test)
     np.testing.assert_allclose(pictures, expected, atol=1e-4)
@@ -119,7 +116,7 @@ def test_what_is_not_a_number_is_not_hidden(name, method, faces):
     broken[3, 2, 1, 0] = np.nan
     if name == "masked_ridge":
         with pytest.raises(InputError, match="NaN"):
-            METHODS[name](Settings()).fit(neutral, broken, **SMALL[name])
+            METHODS[name].make(Settings()).fit(neutral, broken, **SMALL[name])
     with jax.debug_nans(False):
         pictures = method.predict(method.fit(neutral, broken), neutral)
     assert np.isfinite(pictures).all() == (name == "copy_input")
@@ -129,9 +126,9 @@ def test_what_is_not_a_number_is_not_hidden(name, method, faces):
 def test_learns_the_change(regression, faces):
     neutral, expressive, test = single(faces)
     choice = SMALL[regression]
-    method = METHODS[regression](Settings(learn="change"))
+    method = METHODS[regression].make(Settings(learn="change"))
     pictures = method.predict(method.fit(neutral, expressive, **choice), test)
-    plain = METHODS[regression](Settings())
+    plain = METHODS[regression].make(Settings())
     change = plain.predict(plain.fit(neutral, expressive - neutral, **choice), test)
     np.testing.assert_allclose(pictures, test + change, atol=1e-5)
 
@@ -146,36 +143,35 @@ def test_learns_what_can_be_learned(name, method, faces):
 
 
 def test_number_of_parameters(name, method, faces):
+    """What is counted in the fitted arrays follows from the sizes, if the entry says how."""
     neutral, expressive, _ = single(faces)
-    params = method.fit(neutral, expressive)
-    pixels = HEIGHT * WIDTH
-    # A 3 x 3 window is cut at the border: (3 H - 2) (3 W - 2) entries in all.
-    windows = (3 * HEIGHT - 2) * (3 * WIDTH - 2)
-    expected = {
-        "copy_input": 0,
-        "mean_change": 3 * pixels,
-        "masked_ridge": 3 * (windows + pixels),
-        # The field: 9 x 9 on 32 x 32, for both axes; the change: 5 x 5, and the tint.
-        "warped_ridge": 2 * ((9 * 32 - 20) ** 2 + 32**2)
-        + 3 * ((5 * HEIGHT - 6) * (5 * WIDTH - 6) + 2 * pixels),
-        "masked_lsrf": 3 * (windows + pixels),
-        "l0_omp": 3 * pixels * (2 + 1),
-        "l2_ridge": 3 * pixels * (pixels + 1),
-        # The faces themselves, their mean, a coefficient of each for every pixel, and the intercept.
-        "kernel_ridge": 3 * pixels * (20 + 1 + 20 + 1),
-        "reduced_rank": 3 * pixels * (5 + 5 + 2),
-        "pca_ridge": 3 * (pixels * (6 + 5 + 2) + 6 * 5),
-    }
-    if name == "l1_lasso":
-        nonzero = int((np.asarray(params.map.linear.weights) != 0).sum())
-        assert 0 < nonzero < 3 * pixels * pixels
-        expected[name] = nonzero + 3 * pixels
-    assert method.num_parameters(params) == expected[name]
+    num_learned = method.num_parameters(method.fit(neutral, expressive))
+    expected = METHODS[name].num_parameters
+    if expected is None:
+        assert name == "l1_lasso", "only the lasso's number depends on the pictures"
+    else:
+        assert num_learned == expected(Sizes(HEIGHT, WIDTH, 3, len(neutral)), **SMALL[name])
+
+
+def test_number_of_parameters_of_the_lasso(faces):
+    neutral, expressive, _ = single(faces)
+    method = METHODS["l1_lasso"].make(Settings())
+    params = method.fit(neutral, expressive, **SMALL["l1_lasso"])
+    num_nonzeros = int((np.asarray(params.map.linear.weights) != 0).sum())
+    assert 0 < num_nonzeros < 3 * (HEIGHT * WIDTH) ** 2
+    assert method.num_parameters(params) == num_nonzeros + 3 * HEIGHT * WIDTH
+
+
+def test_windows_are_cut_at_the_border():
+    """By hand: (3 H - 2) (3 W - 2) inputs of windows of 3, (5 H - 6) (5 W - 6) of windows of 5."""
+    for side, cut in ((1, 0), (3, 2), (5, 6)):
+        expected = (side * HEIGHT - cut) * (side * WIDTH - cut)
+        assert window_inputs(HEIGHT, WIDTH, side).sum() == expected
 
 
 def test_says_where_the_lasso_stopped_short(faces):
     neutral, expressive, _ = single(faces)
-    method = METHODS["l1_lasso"](Settings())
+    method = METHODS["l1_lasso"].make(Settings())
     params = method.fit(neutral, expressive, alpha=1e-2)
     assert method.shortfall(params) is None
     short = params._replace(gap=params.gap.at[1, 3].set(2e-3))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from experiments.comparing import trials
-from experiments.comparing.methods import METHODS, Settings
+from experiments.comparing.methods import METHODS
+from experiments.comparing.methods.contract import Settings
 from experiments.comparing.trials import Protocol
 from experiments.running import result_cache
 from mlr_jax.array_file import ArrayFile
@@ -41,7 +42,7 @@ def test_measures_what_the_method_does(pairs, tmp_path):
     train, test = pairs
     grid = {"penalty": (0.5,)}
     trial = trials.run("l2_ridge", grid, train, test, 7, protocol=Protocol(), folder=tmp_path)
-    method = METHODS["l2_ridge"](Settings())
+    method = METHODS["l2_ridge"].make(Settings())
     pictures = np.asarray(method.predict(method.fit(*train[:2], penalty=0.5), test.neutral))
     np.testing.assert_allclose(
         trial.errors, np.mean((pictures - test.expressive) ** 2, axis=(1, 2, 3)), rtol=1e-4
@@ -54,7 +55,7 @@ def test_measures_what_the_method_does(pairs, tmp_path):
 def test_chooses_on_the_folds(pairs, tmp_path):
     train, test = pairs
     trial = trials.run("l2_ridge", GRID, train, test, 3, protocol=Protocol(num_folds=3), folder=tmp_path)
-    method = METHODS["l2_ridge"](Settings())
+    method = METHODS["l2_ridge"].make(Settings())
     errors = []
     for penalty in GRID["penalty"]:
         total = 0.0

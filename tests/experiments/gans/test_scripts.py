@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from experiments.comparing.methods import GANS, METHODS, Settings, make_method
+from experiments.comparing.methods import GANS, METHODS, make_method
+from experiments.comparing.methods.contract import Settings
 from experiments.gans.settings import GanSettings
 from mlr_jax.checks import InputError
 from tests.experiments import scripts

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing import trials
-from experiments.comparing.methods import METHODS, Settings
+from experiments.comparing.methods import METHODS
+from experiments.comparing.methods.contract import Settings
 from experiments.running import memory
 from mlr_jax.datasets import synthetic
 
@@ -60,7 +61,7 @@ def test_a_device_knows_best(monkeypatch):
 
 def test_a_method_that_does_not_fit_says_so(monkeypatch):
     train = synthetic.load(image_size=96, channels=1, num_subjects=3)
-    method = METHODS["l2_ridge"](Settings())
+    method = METHODS["l2_ridge"].make(Settings())
     monkeypatch.setattr(trials, "_MANY_NUMBERS", 1)
     tried = [{"penalty": 1.0}]
     assert trials.memory_problem(method, tried, train) is None

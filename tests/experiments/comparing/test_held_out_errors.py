@@ -1,11 +1,12 @@
-"""What candidates share must not change their errors: of every method of the registry that shares work."""
+"""`Method.errors` are those of fitting one candidate after the other: of every method that has them."""
 
 import jax
 import numpy as np
 import pytest
 
 from experiments.comparing import cross_validation
-from experiments.comparing.methods import METHODS, Method, Settings
+from experiments.comparing.methods import METHODS
+from experiments.comparing.methods.contract import Method, Settings
 from mlr_jax.datasets.pairs import Pairs, folds
 from tests import oracle
 
@@ -13,18 +14,11 @@ pytestmark = pytest.mark.usefixtures("unoptimized_file")
 
 HEIGHT, WIDTH = 8, 6
 
-# Values that suit pictures as small, and pairs as few, as here; of one method not a whole grid, since no
-# window of 3 has 10 inputs.
-SMALL = {
-    "masked_ridge": {"window": (1, 5, 3), "penalty": (10.0, 0.3)},
-    "warped_ridge": {"penalty": (20.0, 1.0)},
-    "masked_lsrf": {"window": (3, 5), "num_nonzeros": (2, 10), "penalty": (10.0, 0.3)},
-    "l0_omp": {"num_nonzeros": (4, 1, 2)},
-    "l1_lasso": {"alpha": (0.05, 0.004, 0.01)},
-    "l2_ridge": {"penalty": (10.0, 0.1)},
-    "kernel_ridge": {"shape": ("rbf", "polynomial"), "width": (4.0, 1.0), "penalty": (1.0, 0.01)},
-    "reduced_rank": {"rank": (2, 5), "penalty": (10.0, 0.5)},
-    "pca_ridge": {"input_rank": (3, 6), "output_rank": (2, 5), "penalty": (10.0, 0.5)},
+# Of every method that shares work, values that suit pictures as small, and pairs as few, as here.
+GRIDS = {
+    name: entry.test_grid or entry.grid
+    for name, entry in METHODS.items()
+    if entry.make(Settings()).errors is not None
 }
 
 
@@ -49,16 +43,12 @@ def one_by_one(method: Method, choice: dict, parts: list[cross_validation.Fold])
     return float(np.mean(np.concatenate(squares)))
 
 
-def test_every_method_that_shares_work_is_tested():
-    assert [name for name in METHODS if METHODS[name](Settings()).errors is not None] == list(SMALL)
-
-
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", GRIDS)
 def test_shared_errors_are_those_of_fitting_one_by_one(name, pairs):
-    method = METHODS[name](Settings())
+    method = METHODS[name].make(Settings())
     parts = folds(pairs, num_folds=3, seed=1)
     assert len({len(held_out.subjects) for _, held_out in parts}) > 1, "the folds are even"
-    tried = cross_validation.possible(method, SMALL[name], parts)
+    tried = cross_validation.possible(method, GRIDS[name], parts)
     found = cross_validation.errors(method, tried, parts)
     assert [choice for choice, _ in found] == tried
     # The lasso stops where its gap is small enough, which is not always at the same place.
