@@ -6,16 +6,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from experiments.comparing.methods.contract import (
-    Entry,
-    Method,
-    Params,
-    Settings,
-    Sizes,
-    geometric,
-    learning,
-    planes,
-)
+from experiments.comparing.methods import planes
+from experiments.comparing.methods.contract import Entry, Method, Params, Settings, Sizes, geometric, learning
 from experiments.comparing.methods.planes import Plane
 from mlr_jax.baselines import kernel_ridge as kernel
 from mlr_jax.baselines.factored_linear import matmul

@@ -6,7 +6,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes, planes
+from experiments.comparing.methods import planes
+from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes
 from experiments.comparing.methods.planes import Plane
 from mlr_jax.baselines import l0_omp as omp, sparse_linear
 from mlr_jax.baselines.factored_linear import matmul

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.comparing.methods.contract import Entry, Method, Settings, geometric, planes
+from experiments.comparing.methods import planes
+from experiments.comparing.methods.contract import Entry, Method, Settings, geometric
 from experiments.comparing.methods.planes import Plane, squared_error
 from mlr_jax.baselines import l1_lasso as lasso, sparse_linear
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import jax
 
-from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes, geometric, planes
+from experiments.comparing.methods import planes
+from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes, geometric
 from experiments.comparing.methods.planes import Plane
 from mlr_jax.baselines import l2_ridge as ridge
 from mlr_jax.baselines.factored_linear import FactoredLinear, matmul

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes, geometric, planes
+from experiments.comparing.methods import planes
+from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes, geometric
 from experiments.comparing.methods.planes import Plane, squared_error
 from mlr_jax.baselines import reduced_rank as low_rank
 from mlr_jax.baselines.factored_linear import matmul

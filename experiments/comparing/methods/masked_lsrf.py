@@ -9,16 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing.folds import Folds
-from experiments.comparing.methods.contract import (
-    Entry,
-    Method,
-    Params,
-    Settings,
-    Sizes,
-    geometric,
-    learning,
-    planes,
-)
+from experiments.comparing.methods import planes
+from experiments.comparing.methods.contract import Entry, Method, Params, Settings, Sizes, geometric, learning
 from experiments.comparing.methods.masked_ridge import window_inputs
 from experiments.comparing.methods.planes import Plane
 from mlr_jax import masks
