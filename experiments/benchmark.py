@@ -40,8 +40,8 @@ import numpy as np
 from absl import flags
 
 from experiments.benchmarking import first_calls, peers, streaming_benchmark, tables
-from experiments.running import run_folder, script, timing
-from mlr_jax import checks, masks, model_selection, synthesis, window_statistics
+from experiments.running import flag_values, run_folder, script, timing
+from mlr_jax import masks, model_selection, synthesis, window_statistics
 
 _PENALTY = 0.4
 # Numbers of pairs, and windows around those with as many inputs.
@@ -118,9 +118,7 @@ def benchmark() -> None:
         "stream": _streams,
         "first": _first_calls,
     }
-    for name in _PARTS.value:
-        if name not in parts:
-            raise checks.InputError(f"--parts: there is no part {name!r}; there are {', '.join(parts)}")
+    flag_values.check_names("parts", _PARTS.value, parts, what="part")
     output_dir = run_folder.chosen("benchmark")
     machine = Machine(_traffic_rate(), _product_rate())
     configuration = run_folder.describe_run({}, machine._asdict())

@@ -29,7 +29,7 @@ from typing import Any
 from absl import flags
 
 from experiments.benchmarking import device_processes
-from experiments.running import run_folder, script
+from experiments.running import flag_values, run_folder, script
 from mlr_jax import checks
 
 # Each takes so much of the time at most; what is left of a share goes to those that follow.
@@ -44,9 +44,7 @@ flags.adopt_module_key_flags(run_folder)
 def check() -> None:
     """Runs the parts one after the other, and writes what they have found."""
     deadline = time.monotonic() + _SECONDS.value
-    for part in _PARTS.value:
-        if part not in _SHARES:
-            raise checks.InputError(f"--parts: there is no part {part!r}; there are {', '.join(_SHARES)}")
+    flag_values.check_names("parts", _PARTS.value, _SHARES, what="part")
     output_dir = run_folder.chosen("device_check")
     found: dict[str, Any] = {"device": {}, "seconds": _SECONDS.value, "fast": _FAST.value, "parts": {}}
     for part in _PARTS.value:

@@ -40,7 +40,7 @@ from tqdm import tqdm
 from experiments.comparing.methods import METHODS
 from experiments.pictures import data, splits
 from experiments.reporting import figures
-from experiments.running import run_folder, script
+from experiments.running import flag_values, run_folder, script
 from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
@@ -101,9 +101,7 @@ def measure() -> None:
     """The experiment."""
     if _FAST.value:
         # Folds of one size, as every size is compiled.
-        for name, value in {"num_subjects": 24, "image_size": 32, "channels": "1", "num_folds": 4}.items():
-            if not flags.FLAGS[name].present:
-                flags.FLAGS[name].value = value
+        flag_values.set_unless_given({"num_subjects": 24, "image_size": 32, "channels": "1", "num_folds": 4})
     output_dir = run_folder.chosen("displacement_fields")
     subjects, trained_on = _load(data.cache_folder(output_dir))
     folds = splits.folds(subjects, num_folds=_NUM_FOLDS.value)

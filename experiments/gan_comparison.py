@@ -29,9 +29,8 @@ Needs `pip install .[gans]`.
 
 import csv
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,16 +39,16 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from experiments.comparing import comparison, trials
-from experiments.comparing.comparison import Begun
+from experiments.comparing import options, sessions, sweep, trials
 from experiments.comparing.methods import GANS, make_method
+from experiments.comparing.sessions import Session
+from experiments.comparing.sweep import Job, Row
 from experiments.gans import optional
 from experiments.pictures import data, evaluation_sets, splits
 from experiments.pictures.evaluation_sets import Kind
-from experiments.reporting import averages, face_sheet, figures
-from experiments.running import memory, result_cache, run_folder, script, timing
+from experiments.reporting import face_sheet, figures
+from experiments.running import flag_values, memory, result_cache, run_folder, script, timing
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -93,7 +92,7 @@ _SIZES = flags.DEFINE_multi_integer(
     "sizes", [10, 30], "Numbers of pairs to train on, besides all.", lower_bound=2
 )
 _TARGETS = flags.DEFINE_list("targets", None, "Several expressions to reach, in place of --target.")
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 class Task(NamedTuple):
@@ -132,73 +131,76 @@ class Learned(NamedTuple):
 
 def measure() -> None:
     """The experiment."""
-    optional.fitting()  # Without the extra it ends before anything is begun.
-    is_given = {name: flags.FLAGS[name].present for name in _SMALL}
-    is_fast = comparison.is_fast()
+    optional.fitting()  # Without the extra it ends before it starts.
+    is_fast = options.apply_fast()
     if is_fast:
-        for name, value in _SMALL.items():
-            if not is_given[name]:
-                flags.FLAGS[name].value = value
+        flag_values.set_unless_given(_SMALL)
     targets = _TARGETS.value
     suitable, few = (COMPARED, _FEW) if targets is None else ((*COMPARED, *JOINT), _FEW_JOINT)
-    names = comparison.methods(suitable, usual=few if is_fast else suitable)
+    names = options.methods(suitable, usual=few if is_fast else suitable)
     check = evaluation_sets.check_square
     described = {"methods": names, "targets": targets}
     about = data.title(target=", ".join(targets)) if targets else None
-    begun = comparison.begin("gan_comparison", OUTPUTS, described, check=check, about=about)
-    rows: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
-    for seed in begun.seeds:
-        tasks = list(_tasks(begun, seed))
-        shown: dict[str, dict[str, np.ndarray]] = {}
-        with tqdm(total=len(tasks) * len(names), unit="training", delay=2, leave=False) as progress:
-            for task in tasks:
-                for name in names:
-                    where = f"{name}, {task.expression}, {task.num_pairs} pairs, seed {seed}"
-                    progress.set_description(where, refresh=False)
-                    try:
-                        found = _recall_or_learn(begun, name, task, seed)
-                    except checks.InputError as error:
-                        skipped[where] = str(error)
-                        continue
-                    finally:
-                        progress.update()
-                    own = {"num_pairs": task.num_pairs, "expression": task.expression, "method": name}
-                    curve = found.header["curve"]
-                    training = found.header["measured"] | {"epochs": curve[-1]["epoch"] if curve else ""}
-                    pictures = _split(task, found.arrays["pictures"])
-                    for label, kind in task.kinds.items():
-                        measured = _errors(kind, pictures[label]) | training
-                        rows.append({**own, "pictures": label, **measured, "seed": seed})
-                    width = comparison.settings().gan.width
-                    curves += [{**own, "width": width, "seed": seed, **row} for row in curve]
-                    if task.share == 1 and seed == begun.seeds[0]:
-                        shown[f"{name}\n{task.expression}" if targets else name] = pictures
-                    _write(begun.output_dir, rows, curves)
-        if seed == begun.seeds[0] and shown:
-            _draw_faces(begun, tasks, shown)
-    if not rows:
-        raise checks.InputError(": ".join(next(iter(skipped.items()))))
-    for where, problem in skipped.items():
-        print(f"skipped: {where}: {problem}", file=sys.stderr)
-    summaries = averages.over_splits(rows, BY, MEASURES)
-    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
-    run_folder.write_bytes(begun.output_dir / "gan_comparison.png", _draw(summaries, begun.title))
-    comparison.end(begun, {"skipped": skipped, "gan": comparison.settings().gan._asdict()})
-    _report(summaries, begun)
+    session = sessions.start("gan_comparison", OUTPUTS, described, check=check, about=about)
+    swept = sweep.run(
+        session,
+        partial(_jobs, session, names, []),
+        None,
+        unit="training",
+        write=sweep.writer(session, HEADER),
+    )
+    summaries = sweep.summarize(session, swept.rows, BY, MEASURES)
+    run_folder.write_bytes(session.output_dir / "gan_comparison.png", _draw(summaries, session.title))
+    sessions.end(session, {"skipped": swept.skipped, "gan": options.settings().gan._asdict()})
+    _report(summaries, session)
 
 
-def _tasks(begun: Begun, seed: int) -> Iterator[Task]:
+def _jobs(session: Session, names: Sequence[str], curves: list[Row], seed: int) -> Iterator[Job]:
+    """A job for each task and method; those of the first split draw faces in the end.
+
+    Args:
+      session: of the experiment.
+      names: of the methods.
+      curves: of all trainings, to which those of the split are added.
+      seed: of the split.
+    """
+    tasks = list(_tasks(session, seed))
+    shown: dict[str, dict[str, np.ndarray]] = {}
+
+    def learn(task: Task, name: str) -> list[Row]:
+        found = _recall_or_learn(session, name, task, seed)
+        own = {"num_pairs": task.num_pairs, "expression": task.expression, "method": name}
+        curve = found.header["curve"]
+        training = found.header["measured"] | {"epochs": curve[-1]["epoch"] if curve else ""}
+        pictures = _split(task, found.arrays["pictures"])
+        if task.share == 1 and seed == session.seeds[0]:
+            shown[f"{name}\n{task.expression}" if _TARGETS.value else name] = pictures
+        width = options.settings().gan.width
+        curves.extend({**own, "width": width, "seed": seed, **row} for row in curve)
+        _write_curves(session.output_dir, curves)
+        return [
+            {**own, "pictures": label, **_errors(kind, pictures[label]), **training, "seed": seed}
+            for label, kind in task.kinds.items()
+        ]
+
+    for task in tasks:
+        for name in names:
+            label = f"{name}, {task.expression}, {task.num_pairs} pairs, seed {seed}"
+            yield Job(label, partial(learn, task, name))
+    if seed == session.seeds[0] and shown:
+        _draw_faces(session, tasks, shown)
+
+
+def _tasks(session: Session, seed: int) -> Iterator[Task]:
     """Those of a split: the largest first."""
-    cache_dir = data.cache_folder(begun.output_dir)
+    cache_dir = data.cache_folder(session.output_dir)
     if _TARGETS.value is not None:
         for target in _TARGETS.value:
-            train, test = begun.load(seed, {"target": target})
+            train, test = session.load(seed, {"target": target})
             kind = Kind(test.neutral, test.expressive, test.subjects, data.name() == "synthetic")
             yield Task(train, {"own test people": kind}, len(train.subjects), target)
         return
-    train, test = begun.load(seed, {})
+    train, test = session.load(seed, {})
     target = data.target()
     kinds = evaluation_sets.load(test, cache_dir, seed)
     num_pairs = len(train.subjects)
@@ -210,10 +212,10 @@ def _tasks(begun: Begun, seed: int) -> Iterator[Task]:
             yield Task(part, own, size, target, size / num_pairs)
 
 
-def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFile:
+def _recall_or_learn(session: Session, name: str, task: Task, seed: int) -> ArrayFile:
     """What a method makes of all kinds of pictures, and what that took."""
     every = np.concatenate([kind.inputs for kind in task.kinds.values()])
-    settings, grid = comparison.settings(), comparison.grid(name) if name not in JOINT else {}
+    settings, grid = options.settings(), options.grid(name) if name not in JOINT else {}
     what = {
         "code": [inspect.getsource(each) for each in (_recall_or_learn, _learn, _learn_joint)],
         "gans": result_cache.code_of_gans() if name in (*GANS, *JOINT) else None,
@@ -222,11 +224,11 @@ def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFil
         "settings": settings if name in (*GANS, *JOINT) else trials.without_gans(settings),
         "task": [task.expression, task.num_pairs, task.share],
         "targets": _TARGETS.value if name in JOINT else None,
-        "folds": comparison.num_folds() if comparison.is_searched() else None,
+        "folds": options.num_search_folds(),
     }
 
     def compute() -> ArrayFile:
-        learned, curve = _learn(begun, name, task, seed)
+        learned, curve = _learn(session, name, task, seed)
         one = jnp.asarray(every[:1])
         predict, _ = timing.compile_ahead(jax.jit(learned.predict), (), learned.params, one)
         seconds = timing.run(predict, learned.params, one)[1]
@@ -242,24 +244,24 @@ def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFil
         return ArrayFile({"pictures": predicted}, {"measured": measured, "curve": curve})
 
     shown = Pairs(every, every[:0], ())
-    return result_cache.recall_or_compute(begun.kept, f"{name}-gans", what, (task.train, shown), compute)
+    return result_cache.recall_or_compute(session.results, f"{name}-gans", what, (task.train, shown), compute)
 
 
-def _learn(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
+def _learn(session: Session, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
     """Trains a method; of a GAN also the curve of its training."""
     if name in JOINT:
-        return _learn_joint(begun, name, task, seed)
-    settings = comparison.settings()
+        return _learn_joint(session, name, task, seed)
+    settings = options.settings()
     gan = settings.gan._replace(budget_seconds=settings.gan.budget_seconds * task.share)
-    if task.share < 1 or seed != begun.seeds[0]:
+    if task.share < 1 or seed != session.seeds[0]:
         gan = gan._replace(checkpoints=None)
     method = make_method(name, settings._replace(gan=gan))
     if method.train is not None:
-        params, seconds = method.train(task.train, seed, begun.kept)
-        curve = _read_curve(name, gan.checkpoints, begun.kept, task.train, seed)
+        params, seconds = method.train(task.train, seed, session.results)
+        curve = _read_curve(name, gan.checkpoints, session.results, task.train, seed)
         return Learned(params, method.predict, method.num_parameters(params), seconds), curve
-    folds = comparison.num_folds() if comparison.is_searched() else None
-    choice = trials.choose(name, method, comparison.grid(name), task.train, seed, folds).choice
+    folds = options.num_search_folds()
+    choice = trials.choose(name, method, options.grid(name), task.train, seed, folds).choice
     params, seconds, _ = trials.fit_timed(method, choice, task.train)
     return Learned(params, method.predict, method.num_parameters(params), seconds), []
 
@@ -273,17 +275,19 @@ def _read_curve(
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def _learn_joint(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
+def _learn_joint(
+    session: Session, name: str, task: Task, seed: int
+) -> tuple[Learned, list[dict[str, float]]]:
     """A GAN of all expressions, which is trained once and asked for one."""
     from experiments.gans import fitting, training
     from experiments.gans.contract import num_parameters
     from experiments.gans.people import load_people
 
     targets = _TARGETS.value or []
-    people, _ = load_people(seed, targets, cache_dir=data.cache_folder(begun.output_dir))
-    settings = comparison.settings().gan
+    people, _ = load_people(seed, targets, cache_dir=data.cache_folder(session.output_dir))
+    settings = options.settings().gan
     limits = training.Limits(settings.budget_seconds * len(targets), patience=settings.patience)
-    folder = begun.kept / f"{name}-{'-'.join(targets)}-{seed}"
+    folder = session.results / f"{name}-{'-'.join(targets)}-{seed}"
     trained, gan = fitting.train(
         name,
         people,
@@ -324,18 +328,19 @@ def _errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
     return measured | {"sharpness": float(np.median(metrics.sharpness(pictures, beside)))}
 
 
-def _write(folder: Path, rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> None:
-    """The tables so far."""
-    run_folder.write_csv(folder / "results.csv", HEADER, rows)
+def _write_curves(folder: Path, curves: Sequence[Mapping[str, Any]]) -> None:
+    """The curves so far, if there are any."""
     if curves:
         header = dict.fromkeys(key for row in curves for key in row)
         run_folder.write_csv(folder / "curves.csv", tuple(header), curves)
 
 
-def _draw_faces(begun: Begun, tasks: Sequence[Task], shown: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+def _draw_faces(
+    session: Session, tasks: Sequence[Task], shown: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
     """The first faces of every kind, as every method sees them: those of the largest tasks."""
     kinds = tasks[0].kinds
-    num = comparison.num_faces()
+    num = options.num_faces()
     for file, public_only in (("faces.png", False), ("public_faces.png", True)):
         own = {label: kind for label, kind in kinds.items() if kind.is_public or not public_only}
         if not own:
@@ -350,7 +355,7 @@ def _draw_faces(begun: Begun, tasks: Sequence[Task], shown: Mapping[str, Mapping
             ]
             columns["truth"] = np.concatenate([truth[:num] for truth in truths])
         names = [name for kind in own.values() for name in list(kind.names)[:num]]
-        run_folder.write_bytes(begun.output_dir / file, face_sheet.draw(columns, names, begun.title))
+        run_folder.write_bytes(session.output_dir / file, face_sheet.draw(columns, names, session.title))
 
 
 def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
@@ -390,8 +395,8 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
     return figures.png(figure)
 
 
-def _report(summaries: Sequence[Mapping[str, Any]], begun: Begun) -> None:
-    print(f"{begun.title}\n")
+def _report(summaries: Sequence[Mapping[str, Any]], session: Session) -> None:
+    print(f"{session.title}\n")
     for row in summaries:
         relative = row["relative_mse_mean"]
         error = f"{relative:8.3f}" if relative != "" else "        "
@@ -400,7 +405,7 @@ def _report(summaries: Sequence[Mapping[str, Any]], begun: Begun) -> None:
             f"{error}  {row['sharpness_mean']:.2f}  {row['ssim_to_input_mean']:.3f}"
         )
     print("\nThe numbers: error relative to leaving the picture as it is, sharpness, SSIM to the input.")
-    print(f"Tables, figures and configuration: {begun.output_dir}")
+    print(f"Tables, figures and configuration: {session.output_dir}")
 
 
 if __name__ == "__main__":

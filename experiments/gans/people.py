@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.pictures import data
+from experiments.running import flag_values
 from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
 
@@ -54,8 +55,7 @@ def load_people(
     if targets is None:
         train, test = data.load_split(seed, cache_dir=cache_dir, **options)
         return of_pairs(train), of_pairs(test)
-    if not targets or len(set(targets)) < len(targets):
-        raise checks.InputError("--targets must name at least one expression, and none twice")
+    flag_values.check_distinct("targets", targets, what="expression")
     splits = [data.load_split(seed, cache_dir=cache_dir, target=each, **options) for each in targets]
     return _join([train for train, _ in splits], targets), _join([test for _, test in splits], targets)
 

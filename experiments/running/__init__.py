@@ -1,4 +1,4 @@
-"""What every script needs: flags and errors, the output folder, results that are kept, memory, time.
+"""What every script needs: errors, the output folder, finished results, memory, time.
 
 script             starts an experiment; a user's mistake is one line
 run_folder         the output folder: config.json, tables, files that are replaced atomically
