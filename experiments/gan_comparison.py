@@ -46,7 +46,7 @@ from experiments.comparing.sessions import Session
 from experiments.comparing.sweep import Job, Row
 from experiments.gans import optional
 from experiments.pictures import data, evaluation_sets, splits
-from experiments.pictures.evaluation_sets import Kind
+from experiments.pictures.evaluation_sets import EvaluationSet
 from experiments.reporting import face_sheet, figures
 from experiments.running import flag_values, memory, result_cache, run_folder, script, timing
 from mlr_jax import checks, metrics
@@ -107,7 +107,7 @@ class Task(NamedTuple):
     """
 
     train: Pairs
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, EvaluationSet]
     num_pairs: int
     expression: str
     share: float = 1.0
@@ -168,7 +168,7 @@ def _jobs(session: Session, names: Sequence[str], curves: list[Row], seed: int) 
     shown: dict[str, dict[str, np.ndarray]] = {}
 
     def learn(task: Task, name: str) -> list[Row]:
-        found = _recall_or_learn(session, name, task, seed)
+        found = _load_or_learn(session, name, task, seed)
         own = {"num_pairs": task.num_pairs, "expression": task.expression, "method": name}
         curve = found.header["curve"]
         training = found.header["measured"] | {"epochs": curve[-1]["epoch"] if curve else ""}
@@ -197,7 +197,7 @@ def _tasks(session: Session, seed: int) -> Iterator[Task]:
     if _TARGETS.value is not None:
         for target in _TARGETS.value:
             train, test = session.load(seed, {"target": target})
-            kind = Kind(test.neutral, test.expressive, test.subjects, data.name() == "synthetic")
+            kind = EvaluationSet(test.neutral, test.expressive, test.subjects, data.name() == "synthetic")
             yield Task(train, {"own test people": kind}, len(train.subjects), target)
         return
     train, test = session.load(seed, {})
@@ -212,12 +212,12 @@ def _tasks(session: Session, seed: int) -> Iterator[Task]:
             yield Task(part, own, size, target, size / num_pairs)
 
 
-def _recall_or_learn(session: Session, name: str, task: Task, seed: int) -> ArrayFile:
+def _load_or_learn(session: Session, name: str, task: Task, seed: int) -> ArrayFile:
     """What a method makes of all kinds of pictures, and what that took."""
     every = np.concatenate([kind.inputs for kind in task.kinds.values()])
     settings, grid = options.settings(), options.grid(name) if name not in JOINT else {}
     what = {
-        "code": [inspect.getsource(each) for each in (_recall_or_learn, _learn, _learn_joint)],
+        "code": [inspect.getsource(each) for each in (_load_or_learn, _learn, _learn_joint)],
         "gans": result_cache.code_of_gans() if name in (*GANS, *JOINT) else None,
         "grid": {key: list(values) for key, values in grid.items()},
         "seed": seed,
@@ -244,7 +244,7 @@ def _recall_or_learn(session: Session, name: str, task: Task, seed: int) -> Arra
         return ArrayFile({"pictures": predicted}, {"measured": measured, "curve": curve})
 
     shown = Pairs(every, every[:0], ())
-    return result_cache.recall_or_compute(session.results, f"{name}-gans", what, (task.train, shown), compute)
+    return result_cache.load_or_compute(session.results, f"{name}-gans", what, (task.train, shown), compute)
 
 
 def _learn(session: Session, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
@@ -281,10 +281,10 @@ def _learn_joint(
     """A GAN of all expressions, which is trained once and asked for one."""
     from experiments.gans import fitting, training
     from experiments.gans.contract import num_parameters
-    from experiments.gans.people import load_people
+    from experiments.gans.expression_sets import load_expression_set
 
     targets = _TARGETS.value or []
-    people, _ = load_people(seed, targets, cache_dir=data.cache_folder(session.output_dir))
+    people, _ = load_expression_set(seed, targets, cache_dir=data.cache_folder(session.output_dir))
     settings = options.settings().gan
     limits = training.Limits(settings.budget_seconds * len(targets), patience=settings.patience)
     folder = session.results / f"{name}-{'-'.join(targets)}-{seed}"
@@ -321,7 +321,7 @@ def _split(task: Task, pictures: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(task.kinds, np.split(pictures, ends), strict=True))
 
 
-def _errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
+def _errors(kind: EvaluationSet, pictures: np.ndarray) -> dict[str, Any]:
     measured = evaluation_sets.errors(kind, pictures)
     # Beside the real picture's, or beside the input's where there is none.
     beside = kind.inputs if kind.truth is None else kind.truth

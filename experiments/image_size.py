@@ -123,7 +123,7 @@ def _measure(
     }
     compute = partial(_fit, name, train, test, expected)
     try:
-        return result_cache.recall_or_compute(
+        return result_cache.load_or_compute(
             session.results, f"{name}-size", what, (train, test), compute
         ).header
     except checks.InputError as error:

@@ -40,7 +40,7 @@ from experiments.comparing.methods import make_method
 from experiments.comparing.sessions import Session
 from experiments.comparing.sweep import Job, Row
 from experiments.pictures import data, evaluation_sets
-from experiments.pictures.evaluation_sets import Kind
+from experiments.pictures.evaluation_sets import EvaluationSet
 from experiments.reporting import face_sheet, figures
 from experiments.running import result_cache, run_folder, script
 from mlr_jax import checks
@@ -97,7 +97,7 @@ def _jobs(session: Session, names: Sequence[str], seed: int) -> Iterator[Job]:
 
 
 def _predict(
-    session: Session, name: str, train: Pairs, kinds: Mapping[str, Kind], seed: int
+    session: Session, name: str, train: Pairs, kinds: Mapping[str, EvaluationSet], seed: int
 ) -> dict[str, np.ndarray]:
     """What a method makes of the pictures of every kind."""
     grid, folds = options.grid(name), options.num_search_folds()
@@ -121,13 +121,13 @@ def _predict(
             raise checks.InputError(f"{name} has no finite solution on these pairs")
         return ArrayFile({"pictures": predicted}, {"choice": trials.words(choice)})
 
-    found = result_cache.recall_or_compute(session.results, f"{name}-outside", what, (train, shown), compute)
+    found = result_cache.load_or_compute(session.results, f"{name}-outside", what, (train, shown), compute)
     ends = np.cumsum([len(kind.inputs) for kind in kinds.values()])[:-1]
     return dict(zip(kinds, np.split(found.arrays["pictures"], ends), strict=True))
 
 
 def _draw_faces(
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, EvaluationSet],
     pictures: Mapping[str, Mapping[str, np.ndarray]],
     title: str,
     *,
@@ -143,7 +143,7 @@ def _draw_faces(
     for name, each in pictures.items():
         if name != "copy_input":
             columns[name] = np.concatenate([each[label][: counts[label]] for label in shown])
-    # White where nobody knows.
+    # White where the truth is not known.
     truths = [np.ones_like(kind.inputs) if kind.truth is None else kind.truth for kind in shown.values()]
     columns["truth"] = np.concatenate(
         [truth[:count] for truth, count in zip(truths, counts.values(), strict=True)]

@@ -28,7 +28,7 @@ from absl import flags
 
 from experiments.comparing import cross_validation, options, sessions, sweep
 from experiments.comparing.methods import METHODS, make_method
-from experiments.comparing.methods.contract import Grid
+from experiments.comparing.methods.method import Grid
 from experiments.comparing.sessions import Session
 from experiments.comparing.sweep import Job, Row
 from experiments.pictures import splits
@@ -119,7 +119,7 @@ def _jobs(
             "folds": len(folds),
         }
         compute = partial(_errors, name, grid, train, test, folds)
-        found = result_cache.recall_or_compute(session.results, name, depends_on, (train, test), compute)
+        found = result_cache.load_or_compute(session.results, name, depends_on, (train, test), compute)
         own = {"method": name, "window": "" if window is None else window, "seed": seed}
         return [
             own | {"penalty": penalty} | {key: float(found.arrays[key][place]) for key in MEASURES}

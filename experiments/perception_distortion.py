@@ -36,7 +36,7 @@ from matplotlib.figure import Figure
 
 from experiments.comparing import cross_validation, options, sessions, sweep, trials
 from experiments.comparing.methods import METHODS, make_method
-from experiments.comparing.methods.contract import Grid, Method, Params, render
+from experiments.comparing.methods.method import Grid, Method, Params, render
 from experiments.comparing.sessions import Session
 from experiments.comparing.sweep import Job, Row
 from experiments.reporting import figures
@@ -94,7 +94,7 @@ def _jobs(session: Session, names: Sequence[str], smoothings: Sequence[float], s
             "smoothings": smoothings,
         }
         compute = partial(_measure, name, grid, train, test, smoothings)
-        found = result_cache.recall_or_compute(session.results, name, depends_on, (train, test), compute)
+        found = result_cache.load_or_compute(session.results, name, depends_on, (train, test), compute)
         return [{"method": name} | row | {"seed": seed} for row in _rows(found)]
 
     for name in names:
@@ -192,7 +192,7 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
         scale = 1 if measure == "ssim" else 1e3
         for name in names:
             known, front = _front([row for row in summaries if row["method"] == name], measure)
-            look = {"color": figures.colour(name, names), "marker": figures.marker(name, names)}
+            style = {"color": figures.colour(name, names), "marker": figures.marker(name, names)}
             for rows, line, alpha in ((known, "", 0.35), (front, "-", 1.0)):
                 axis.plot(
                     [row["sharpness_mean"] for row in rows],
@@ -201,7 +201,7 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
                     alpha=alpha,
                     markersize=4 if alpha < 1 else 5,
                     label=name.replace("_", " ") if alpha == 1 else None,
-                    **look,
+                    **style,
                 )
         for row in copied:
             unchanged = scale * row["ssim_mean" if measure == "ssim" else "mse_mean"]

@@ -59,7 +59,7 @@ def pretrain() -> None:
     """Chooses, trains, measures and writes both models."""
     output_dir = run_folder.chosen("pretrain")
     rows: list[dict[str, Any]] = []
-    kept: list[dict[str, Any]] = []
+    best_rows: list[dict[str, Any]] = []
     for name, (source, target) in MODELS.items():
         opened = data.stream(source=source, target=target)
         pairs = sources.load(opened, data.name())
@@ -88,12 +88,12 @@ def pretrain() -> None:
         )
         half = _cost_of_storage(model, model_file.load(path).model, pairs)
         best[KINDS[-1]] |= {"half": half, "bytes": path.stat().st_size}
-        kept += best.values()
+        best_rows += best.values()
     run_folder.write_csv(
         output_dir / "results.csv", _HEADER, [{key: row[key] for key in _HEADER} for row in rows]
     )
-    run_folder.write_bytes(output_dir / "README.md", _card(kept).encode())
-    print(_table(kept))
+    run_folder.write_bytes(output_dir / "README.md", _card(best_rows).encode())
+    print(_table(best_rows))
     print(f"\nModels, model card and figures: {output_dir}")
 
 
@@ -164,13 +164,13 @@ def _cost_of_storage(model: WarpedModel, stored: Model, pairs: Pairs) -> float:
     return float(rounded / exact - 1)
 
 
-def _table(kept: Sequence[dict[str, Any]]) -> str:
+def _table(best_rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "| model | | penalty | MSE x 1e3 | of the input | SSIM | of the input | sharpness | half precision "
         "| size |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in kept:
+    for row in best_rows:
         stored = f"{row['half']:+.0e} | {row['bytes'] / 1e6:.2f} MB" if "half" in row else " | "
         lines.append(
             f"| `{row['model']}` | {row['kind']} | {row['penalty']:g} | {1e3 * row['mse']:.2f} ± "
@@ -180,16 +180,16 @@ def _table(kept: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _card(kept: Sequence[dict[str, Any]]) -> str:
+def _card(best_rows: Sequence[dict[str, Any]]) -> str:
     size = flags.FLAGS.image_size
     command = f"python -m experiments.pretrain --dataset={data.name()} --image_size={size}"
     card = Path(__file__).parent / "reporting" / "model_card.md"
     return card.read_text().format(
-        num_people=kept[0]["num_people"],
+        num_people=best_rows[0]["num_people"],
         size=size,
         command=command,
         num_folds=_NUM_FOLDS.value,
-        table=_table(kept),
+        table=_table(best_rows),
     )
 
 

@@ -23,7 +23,7 @@ from absl import flags
 
 from experiments.gans import fitting, registry, training
 from experiments.gans.contract import num_parameters
-from experiments.gans.people import load_people
+from experiments.gans.expression_sets import load_expression_set
 from experiments.pictures import data
 from experiments.running import memory, run_folder, script
 from mlr_jax import checks
@@ -57,7 +57,7 @@ def train() -> None:
         raise checks.InputError(f"--targets: {name} knows one expression to reach, --target")
     output_dir = run_folder.chosen("train_gan")
     (seed,) = data.seeds(1)
-    people, _ = load_people(seed, _TARGETS.value, cache_dir=data.cache_folder(output_dir))
+    people, _ = load_expression_set(seed, _TARGETS.value, cache_dir=data.cache_folder(output_dir))
     limits = training.Limits(_BUDGET.value, _NUM_EPOCHS.value, _PATIENCE.value)
     configuration = run_folder.describe_run(
         data.resolved_flags(), {"num_people": len(people.subjects), "expressions": people.expressions}

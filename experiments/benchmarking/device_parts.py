@@ -201,10 +201,10 @@ def train_pix2pix(fast: bool, deadline: float, folder: Path) -> Iterator[Row]:
     took: list[float] = []
     # A round that would not end in time is not begun.
     while not took or (not fast and time.monotonic() + 2 * max(took[-3:]) < deadline):
-        begun = time.monotonic()
+        start = time.monotonic()
         state = jax.block_until_ready(steps(state, pictures[:num_seen]))
         error = float(held_out(state, pictures[num_seen:]))
-        took.append(time.monotonic() - begun)
+        took.append(time.monotonic() - start)
         # The first round also compiles.
         warm = took[1:] or took
         yield {

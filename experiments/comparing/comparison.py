@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from experiments.comparing import comparison_tables, options, sessions, sweep, trials
 from experiments.comparing.methods import METHODS
-from experiments.comparing.methods.contract import Grid
+from experiments.comparing.methods.method import Grid
 from experiments.comparing.outcomes import Comparison, Outcome
 from experiments.comparing.sessions import Subset
 from experiments.comparing.sweep import Job
@@ -40,7 +40,7 @@ class Point(NamedTuple):
     methods: Sequence[str] | None = None
 
 
-class _Split(NamedTuple):
+class _PairsOfSplit(NamedTuple):
     train: Pairs
     test: Pairs
     seed: int
@@ -95,7 +95,9 @@ def run(
     done = Comparison(session.output_dir, [Outcome(each.columns, {}) for each in points], session.title, [])
     notes: list[str] = []
 
-    def try_method(name: str, label: str, point: Point, outcome: Outcome, split: _Split) -> list[sweep.Row]:
+    def try_method(
+        name: str, label: str, point: Point, outcome: Outcome, split: _PairsOfSplit
+    ) -> list[sweep.Row]:
         protocol = Protocol(options.settings(), options.num_search_folds(), options.num_faces())
         choices = options.grid(name, point.grids.get(name, {}))
         trial = trials.run(name, choices, *split, protocol=protocol, folder=session.results)
@@ -111,7 +113,7 @@ def run(
 
     def jobs(seed: int) -> Iterator[Job]:
         for point, outcome in zip(points, done.outcomes, strict=True):
-            split = _Split(*point.subset(*session.load(seed, point.options), seed), seed)
+            split = _PairsOfSplit(*point.subset(*session.load(seed, point.options), seed), seed)
             if seed == session.seeds[0]:
                 done.tests.append(split.test)
             for name in _quick_first(point.methods or names):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing.folds import Folds, Rows
-from experiments.comparing.methods.contract import Choice, Grid, Method
+from experiments.comparing.methods.method import Choice, Grid, Method
 from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
 
@@ -22,7 +22,7 @@ Static = tuple[tuple[str, Any], ...]
 Values = tuple[tuple[str, tuple[Any, ...]], ...]
 
 
-class Selection(NamedTuple):
+class SearchResult(NamedTuple):
     """What was chosen, and what it was chosen from.
 
     Attributes:
@@ -39,7 +39,7 @@ def candidates(grid: Grid) -> list[Choice]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> Selection:
+def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> SearchResult:
     """Chooses the candidate with the least error on the people left out; the first of several.
 
     Args:
@@ -55,13 +55,13 @@ def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[F
       InputError: no candidate gives finite pictures.
     """
     if len(tried) == 1:
-        return Selection(tried[0], [])
+        return SearchResult(tried[0], [])
     scored = errors(method, tried, folds)
     if not np.isfinite([error for _, error in scored]).any():
         raise checks.InputError(
             f"{name} has no finite solution on these pairs, whatever its hyper-parameters"
         )
-    return Selection(min(scored, key=lambda each: each[1])[0], scored)
+    return SearchResult(min(scored, key=lambda each: each[1])[0], scored)
 
 
 def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> list[tuple[Choice, float]]:

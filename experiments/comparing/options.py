@@ -6,7 +6,7 @@ from typing import Any, cast, get_args
 from absl import flags
 
 from experiments.comparing.methods import GANS, METHODS, VARIANTS
-from experiments.comparing.methods.contract import Grid, Learn, Settings
+from experiments.comparing.methods.method import Grid, Learn, Settings
 from experiments.gans.settings import GanSettings
 from experiments.pictures import data
 from experiments.running import flag_values, run_folder

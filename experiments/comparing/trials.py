@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.comparing import cross_validation
 from experiments.comparing.methods import GANS, make_method
-from experiments.comparing.methods.contract import Choice, Grid, Method, Params, Settings
+from experiments.comparing.methods.method import Choice, Grid, Method, Params, Settings
 from experiments.gans.settings import GanSettings
 from experiments.pictures import splits
 from experiments.running import memory, result_cache, timing
@@ -105,7 +105,7 @@ def run(
         "seed": seed,
         "protocol": protocol,
     }
-    arrays, header = result_cache.recall_or_compute(
+    arrays, header = result_cache.load_or_compute(
         folder,
         name,
         what,
@@ -124,7 +124,7 @@ def run(
 
 def choose(
     name: str, method: Method, grid: Grid, train: Pairs, seed: int, num_folds: int | None
-) -> cross_validation.Selection:
+) -> cross_validation.SearchResult:
     """Chooses a method's hyper-parameters on the training pairs.
 
     Args:

@@ -11,8 +11,8 @@ An extra, `pip install .[gans]`: `mlr_jax` never imports it.
     stargan       one generator for all expressions (Choi et al., 2018)
     ganimation    an attention mask, and expressions as continuous vectors (Pumarola et al., 2018)
     registry      their names
-    people        pictures of every person with every expression
-    held_out      the people whose error says when training ends
+    expression_sets  pictures of every person with every expression
+    early_stopping   the people whose error says when training ends
     training      the loop: budget, held-out error, checkpoint, curve and samples
     fitting       from people's pictures to a trained GAN, as a method of a comparison too
     optional      fitting, for code that runs without the extra

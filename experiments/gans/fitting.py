@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.gans import held_out, registry, training
+from experiments.gans import early_stopping, registry, training
 from experiments.gans.contract import Gan, Params, Task
-from experiments.gans.held_out import HeldOut
-from experiments.gans.people import People, digest, of_pairs
+from experiments.gans.early_stopping import HeldOut
+from experiments.gans.expression_sets import ExpressionSet, digest, of_pairs
 from experiments.gans.settings import GanSettings
 from experiments.gans.training import Limits, Trained
 from mlr_jax import checks
@@ -19,7 +19,7 @@ from mlr_jax.datasets.pairs import Pairs
 
 def train(
     name: str,
-    people: People,
+    people: ExpressionSet,
     *,
     folder: Path,
     limits: Limits,
@@ -43,7 +43,7 @@ def train(
     Raises:
       InputError: the pictures do not suit the GAN, or the folder holds another training.
     """
-    seen, left = held_out.split(people.subjects, seed=seed)
+    seen, left = early_stopping.split(people.subjects, seed=seed)
     gan = make(
         name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=width, batch_size=batch_size
     )
@@ -81,7 +81,7 @@ def train_pairs(
     """
     people, limits = of_pairs(pairs), Limits(settings.budget_seconds, patience=settings.patience)
     if settings.checkpoints is not None:
-        seen, _ = held_out.split(people.subjects, seed=seed)
+        seen, _ = early_stopping.split(people.subjects, seed=seed)
         gan = make(name, people, num_people=len(seen), num_epochs=limits.num_epochs, width=settings.width)
         known = _settings(name, people, limits.num_epochs, settings.width, seed)
         trained = training.load(Path(settings.checkpoints).expanduser() / name, gan, known)
@@ -108,7 +108,7 @@ def predict(name: str, params: Params, neutral: jax.Array, *, width: int) -> jax
 
 def make(
     name: str,
-    people: People,
+    people: ExpressionSet,
     *,
     num_people: int,
     num_epochs: int,
@@ -130,15 +130,15 @@ def make(
     return registry.make(name, task, width, batch_size)
 
 
-def copy_l1(people: People, *, seed: int = 0) -> float:
+def copy_l1(people: ExpressionSet, *, seed: int = 0) -> float:
     """The held-out error of leaving faces as they are."""
-    _, left = held_out.split(people.subjects, seed=seed)
+    _, left = early_stopping.split(people.subjects, seed=seed)
     faces = _held_out(people, left)
     return float(np.abs(faces.inputs - faces.truths).mean())
 
 
 def _settings(
-    name: str, people: People, num_epochs: int, width: int, seed: int, batch_size: int | None = None
+    name: str, people: ExpressionSet, num_epochs: int, width: int, seed: int, batch_size: int | None = None
 ) -> dict[str, Any]:
     """All that a training depends on, but for its budget."""
     return {
@@ -153,5 +153,5 @@ def _settings(
     }
 
 
-def _held_out(people: People, left: np.ndarray) -> HeldOut:
-    return held_out.requests(people.pictures[left], 0, range(1, len(people.expressions)))
+def _held_out(people: ExpressionSet, left: np.ndarray) -> HeldOut:
+    return early_stopping.requests(people.pictures[left], 0, range(1, len(people.expressions)))

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.gans.contract import Gan, Params, State
-from experiments.gans.held_out import HeldOut
+from experiments.gans.early_stopping import HeldOut
 from experiments.reporting import face_sheet
 from experiments.running import checkpoint, run_folder, signals
 from mlr_jax import atomic_file, checks
@@ -29,7 +29,7 @@ _SAVE_SECONDS = 120.0
 _NUM_SAMPLES = 6
 
 _FILE = "checkpoint.npz"
-_CHECKPOINT = checkpoint.Kind(
+_CHECKPOINT = checkpoint.Format(
     "GAN in training",
     1,
     notes=("curve", "totals", "seconds", "ended_by"),

@@ -12,12 +12,12 @@ from mlr_jax import checks, metrics
 from mlr_jax.datasets.pairs import Pairs
 
 
-class Kind(NamedTuple):
+class EvaluationSet(NamedTuple):
     """Pictures of one kind.
 
     Attributes:
       inputs: `(num, height, width, channels)` float32.
-      truth: the same people with the expression, or None if nobody knows.
+      truth: the same people with the expression, or None if it is not known.
       names: of each picture.
       is_public: whether no real person of a data set is shown.
     """
@@ -37,35 +37,37 @@ def check_square(train: Pairs) -> None:
         )
 
 
-def load(test: Pairs, cache_dir: Path, seed: int) -> dict[str, Kind]:
+def load(test: Pairs, cache_dir: Path, seed: int) -> dict[str, EvaluationSet]:
     """Every kind of picture, the data set's own first."""
     size, channels = test.neutral.shape[1], test.neutral.shape[3]
     is_public = data.name() == "synthetic"
-    kinds = {"own test people": Kind(test.neutral, test.expressive, test.subjects, is_public)}
+    kinds = {"own test people": EvaluationSet(test.neutral, test.expressive, test.subjects, is_public)}
     for label, each, paint in (
         ("sketches", "sketch", out_of_distribution.pencil_sketch),
         ("oil paintings", "oil", out_of_distribution.oil_painting),
     ):
         painted = paint(test.neutral), paint(test.expressive)
-        kinds[label] = Kind(*painted, [f"{name}, {each}" for name in test.subjects], is_public)
+        kinds[label] = EvaluationSet(*painted, [f"{name}, {each}" for name in test.subjects], is_public)
     for name, other in data.load_others(seed, cache_dir=cache_dir).items():
-        known = Kind(other.neutral, other.expressive, other.subjects, name == "synthetic")
+        known = EvaluationSet(other.neutral, other.expressive, other.subjects, name == "synthetic")
         kinds[f"{name} people"] = known
     portraits = {"astronaut": out_of_distribution.astronaut(), "cat": out_of_distribution.cat()}
     for name, portrait in portraits.items():
-        kinds[name] = Kind(out_of_distribution.align(portrait, size, channels)[None], None, [name], True)
+        kinds[name] = EvaluationSet(
+            out_of_distribution.align(portrait, size, channels)[None], None, [name], True
+        )
     if os.environ.get("MLR_JAX_DATA"):
         averaged = out_of_distribution.composites(Path(os.environ["MLR_JAX_DATA"]) / "composites")
         if averaged:
             crops = [out_of_distribution.align(portrait, size, channels) for portrait in averaged.values()]
-            kinds["composite faces"] = Kind(np.stack(crops), None, list(averaged), False)
+            kinds["composite faces"] = EvaluationSet(np.stack(crops), None, list(averaged), False)
     return kinds
 
 
-def errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
+def errors(kind: EvaluationSet, pictures: np.ndarray) -> dict[str, Any]:
     """What a method has made of pictures of a kind: num_pictures, ssim_to_input, mse, relative_mse, ssim.
 
-    The last three are "" where nobody knows the truth; relative_mse is that to leaving pictures as they are.
+    The last three are "" where the truth is not known; relative_mse is that to leaving pictures as they are.
     """
     shown = np.clip(pictures, 0, 1)
     row: dict[str, Any] = {

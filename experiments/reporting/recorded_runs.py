@@ -21,7 +21,7 @@ _PIXELS_PER_INCH = 96
 _Content = TypeVar("_Content")
 
 
-class Table(NamedTuple):
+class RecordedTable(NamedTuple):
     """A CSV file.
 
     Attributes:
@@ -35,7 +35,7 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-class Figure(NamedTuple):
+class RecordedFigure(NamedTuple):
     """A PNG or SVG file.
 
     Attributes:
@@ -51,7 +51,7 @@ class Figure(NamedTuple):
     inches: tuple[float, float] | None
 
 
-class Run(NamedTuple):
+class RecordedRun(NamedTuple):
     """A run's folder.
 
     Attributes:
@@ -66,14 +66,14 @@ class Run(NamedTuple):
 
     name: str
     configuration: dict[str, Any]
-    tables: list[Table]
-    figures: list[Figure]
+    tables: list[RecordedTable]
+    figures: list[RecordedFigure]
     others: list[str]
     written: datetime.datetime
     problems: list[str]
 
 
-def find(root: Path) -> list[Run]:
+def find(root: Path) -> list[RecordedRun]:
     """Reads every run in a folder, at any depth.
 
     A run is a folder that holds config.json. One that holds tables but no config.json, and lies in no run,
@@ -114,7 +114,7 @@ def _name(folder: Path, root: Path) -> str:
     return folder.resolve().name if folder == root else folder.relative_to(root).as_posix()
 
 
-def _read(folder: Path, name: str) -> Run:
+def _read(folder: Path, name: str) -> RecordedRun:
     """Reads what can be read, and says of the rest what is wrong with it."""
     problems: list[str] = []
 
@@ -138,7 +138,7 @@ def _read(folder: Path, name: str) -> Run:
         tables.append(table)
         if problem:
             problems.append(f"{table.name} {problem}")
-    return Run(
+    return RecordedRun(
         name,
         configurations[0] if configurations else {},
         tables,
@@ -173,14 +173,14 @@ def _read_configuration(path: Path) -> dict[str, Any]:
     return configuration
 
 
-def _read_table(path: Path) -> tuple[Table, str | None]:
+def _read_table(path: Path) -> tuple[RecordedTable, str | None]:
     """The table up to its first damaged line, and what is wrong with that."""
     try:
         reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
         header = next(reader, None)
         if header is None:
             raise checks.InputError("is empty")
-        table = Table(path.name, header, [])
+        table = RecordedTable(path.name, header, [])
         for row in filter(None, reader):
             if len(row) != len(header):
                 cells = f"{len(row)} of {len(header)} cells"
@@ -191,14 +191,14 @@ def _read_table(path: Path) -> tuple[Table, str | None]:
     return table, None
 
 
-def _read_figure(path: Path) -> Figure:
+def _read_figure(path: Path) -> RecordedFigure:
     content = path.read_bytes()
     if path.suffix.lower() == ".svg":
         try:
             ET.fromstring(content)
         except (ET.ParseError, ValueError, LookupError) as error:
             raise checks.InputError(f"is damaged: {error}") from error
-        return Figure(path.name, content, "image/svg+xml", None)
+        return RecordedFigure(path.name, content, "image/svg+xml", None)
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             image.load()
@@ -208,4 +208,4 @@ def _read_figure(path: Path) -> Figure:
     if len(resolution) != 2 or min(resolution) < 1:
         resolution = [_PIXELS_PER_INCH] * 2
     width, height = (pixels / each for pixels, each in zip(image.size, resolution, strict=True))
-    return Figure(path.name, content, "image/png", (width, height))
+    return RecordedFigure(path.name, content, "image/png", (width, height))

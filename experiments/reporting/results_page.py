@@ -77,8 +77,8 @@ def publish(output_dir: Path, folder: Path, command: str, sections: Sequence[Sec
       InputError: what was published before was run with another command.
     """
     fresh = [section for section in sections if (output_dir / section.name / "config.json").exists()]
-    kept = [each for each in sections if each not in fresh and (folder / each.name / _RUN).exists()]
-    for section in kept:
+    earlier = [each for each in sections if each not in fresh and (folder / each.name / _RUN).exists()]
+    for section in earlier:
         published = _run(folder, section)["command"]
         if published.replace(_PLACE, "") != section.command.replace(_PLACE, ""):
             raise checks.InputError(
@@ -87,7 +87,7 @@ def publish(output_dir: Path, folder: Path, command: str, sections: Sequence[Sec
             )
     for section in fresh:
         _copy(output_dir / section.name, folder / section.name, section)
-    shown = [section for section in sections if section in fresh or section in kept]
+    shown = [section for section in sections if section in fresh or section in earlier]
     machine = _run(folder, shown[0])["machine"]
     lines = ["# Results", "", f"    {command}", "", f"Made on {machine}, unless it says otherwise.", ""]
     lines += ["## The claims of the paper", "", verdicts.table(verdicts.judge(folder))]

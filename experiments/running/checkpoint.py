@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from mlr_jax import array_file, checks
 
 
-class Kind(NamedTuple):
+class Format(NamedTuple):
     """What the checkpoints of one kind of work have in common.
 
     Attributes:
@@ -41,25 +41,27 @@ class Checkpoint(NamedTuple):
     notes: dict[str, Any]
 
 
-def save(path: Path, kind: Kind, settings: Mapping[str, Any], tree: Any, notes: Mapping[str, Any]) -> None:
+def save(
+    path: Path, format: Format, settings: Mapping[str, Any], tree: Any, notes: Mapping[str, Any]
+) -> None:
     """Replaces the file at once: a program that is killed leaves the old one or the new one.
 
     Args:
       path: of the file.
-      kind: of the work.
+      format: of the work.
       settings: all that the arrays depend on, of what JSON can hold.
       tree: a pytree of arrays.
-      notes: one for each name in `kind.notes`, of what JSON can hold.
+      notes: one for each name in `format.notes`, of what JSON can hold.
     """
-    array_file.save(path, kind.name, kind.version, _by_name(tree), {"settings": dict(settings), **notes})
+    array_file.save(path, format.name, format.version, _by_name(tree), {"settings": dict(settings), **notes})
 
 
-def load(path: Path, kind: Kind, settings: Mapping[str, Any], like: Any) -> Checkpoint | None:
+def load(path: Path, format: Format, settings: Mapping[str, Any], like: Any) -> Checkpoint | None:
     """Reads the arrays again, to the bit.
 
     Args:
       path: of the file.
-      kind: of the work.
+      format: of the work.
       settings: what the arrays must have been made with, of what JSON can hold.
       like: a pytree of arrays of the same shapes, or of their shapes.
 
@@ -72,20 +74,20 @@ def load(path: Path, kind: Kind, settings: Mapping[str, Any], like: Any) -> Chec
     if not path.exists():
         return None
     try:
-        arrays, header = array_file.load(path, kind.name, kind.version)
+        arrays, header = array_file.load(path, format.name, format.version)
     except checks.InputError as error:
-        raise checks.InputError(f"{error}; {kind.remedy}") from error
-    if set(header) != {"settings", *kind.notes}:
-        raise checks.InputError(f"{path} does not say what it was made with; {kind.remedy}")
-    differences = _differences(header["settings"], _as_json(settings), kind.descriptions)
+        raise checks.InputError(f"{error}; {format.remedy}") from error
+    if set(header) != {"settings", *format.notes}:
+        raise checks.InputError(f"{path} does not say what it was made with; {format.remedy}")
+    differences = _differences(header["settings"], _as_json(settings), format.descriptions)
     if differences:
-        raise checks.InputError(f"{path} was made with {', '.join(differences)}; {kind.remedy}")
+        raise checks.InputError(f"{path} was made with {', '.join(differences)}; {format.remedy}")
     expected = _by_name(like)
     if _shapes(arrays) != _shapes(expected):
-        raise checks.InputError(f"{path} has other arrays than its settings ask for; {kind.remedy}")
+        raise checks.InputError(f"{path} has other arrays than its settings ask for; {format.remedy}")
     leaves = [jnp.asarray(arrays[name]) for name in expected]
     tree = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    return Checkpoint(tree, {name: header[name] for name in kind.notes})
+    return Checkpoint(tree, {name: header[name] for name in format.notes})
 
 
 def _by_name(tree: Any) -> dict[str, Any]:

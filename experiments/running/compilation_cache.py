@@ -115,7 +115,7 @@ def kind_of_machine(cpu_info: str = "/proc/cpuinfo") -> str:
     """
     described = [platform.system(), platform.machine(), platform.processor()]
     with contextlib.suppress(OSError), open(cpu_info) as file:
-        # The first processor stands for all. Its speed, for one, changes with every look.
+        # The first processor stands for all. Its speed, for one, changes whenever it is read.
         first = itertools.takewhile(str.strip, file)
         described += [line.strip() for line in first if line.startswith(_DECISIVE)]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]

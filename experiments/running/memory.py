@@ -33,7 +33,7 @@ def compiled_bytes(compiled: jax.stages.Compiled) -> int:
 
 
 def available_bytes() -> int | None:
-    """Returns the memory that is left on the device, or None if nobody tells."""
+    """Returns the memory that is left on the device, or None if neither the device nor the system tells."""
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)

@@ -37,7 +37,7 @@ _CODE = (
 )
 
 
-def recall_or_compute(
+def load_or_compute(
     folder: Path,
     name: str,
     what: Mapping[str, Any],

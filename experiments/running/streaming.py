@@ -24,7 +24,7 @@ _MANY_BYTES = 2**26
 _BATCH_BYTES = 2**26
 _LARGEST_BATCH = 40
 
-_CHECKPOINT = checkpoint.Kind(
+_CHECKPOINT = checkpoint.Format(
     "training's sums",
     3,
     notes=("num_pairs", "left_out"),

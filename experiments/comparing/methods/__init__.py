@@ -1,10 +1,10 @@
 """The registry of methods that are compared: each learns from pictures and predicts pictures.
 
-A method is a module of this package with `ENTRIES`, each an `Entry`: how the method is made, its
+A method is a module of this package with `ENTRIES`, each an `MethodEntry`: how the method is made, its
 regularisation grid, its fixed hyper-parameters, and what the tests need to know. The comparison, its figures
 and the tests that every method must pass find it here; nothing else needs to be changed.
 
-    contract         `Method`, `Settings`, `Entry`
+    method           `Method`, `Settings`, `MethodEntry`
     planes           what regressions of flattened pictures share
     all others       the methods
 """
@@ -14,7 +14,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from experiments.comparing.methods.contract import Entry, Method, Settings
+from experiments.comparing.methods.method import Method, MethodEntry, Settings
 
 # The order of tables and figures. Modules that are not listed follow, by name.
 _ORDER = (
@@ -30,16 +30,16 @@ _ORDER = (
     "low_rank",
     "gan",
 )
-_SHARED = ("contract", "planes")
+_SHARED = ("method", "planes")
 
 
-def _entries() -> Iterator[Entry]:
+def _entries() -> Iterator[MethodEntry]:
     found = {module.name for module in pkgutil.iter_modules(__path__)} - {*_ORDER, *_SHARED}
     for name in (*_ORDER, *sorted(found)):
         yield from importlib.import_module(f"{__name__}.{name}").ENTRIES
 
 
-METHODS: Mapping[str, Entry] = {entry.make.__name__: entry for entry in _entries()}
+METHODS: Mapping[str, MethodEntry] = {entry.make.__name__: entry for entry in _entries()}
 """Name -> entry, in the order of tables and figures."""
 
 VARIANTS = tuple(name for name, entry in METHODS.items() if entry.role == "variant")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from experiments.comparing.methods.contract import Entry, Method, Params, Settings
+from experiments.comparing.methods.method import Method, MethodEntry, Params, Settings
 from experiments.gans import optional
 from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
@@ -38,4 +38,4 @@ def _gan(name: str, settings: Settings) -> Method:
     return Method(fit, predict, train=train)
 
 
-ENTRIES = (Entry(pix2pix, role="gan", duration=6), Entry(cyclegan, role="gan", duration=6))
+ENTRIES = (MethodEntry(pix2pix, role="gan", duration=6), MethodEntry(cyclegan, role="gan", duration=6))

@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from experiments.comparing.methods import planes
-from experiments.comparing.methods.contract import Entry, Method, Params, Settings, Sizes, geometric, learning
+from experiments.comparing.methods.method import (
+    Method,
+    MethodEntry,
+    Params,
+    Settings,
+    Sizes,
+    geometric,
+    learning,
+)
 from experiments.comparing.methods.planes import Plane
 from mlr_jax.baselines import kernel_ridge as kernel
 from mlr_jax.baselines.factored_linear import matmul
@@ -96,7 +104,7 @@ def _num_parameters(sizes: Sizes, shape: str, width: float, penalty: float) -> i
 
 
 ENTRIES = (
-    Entry(
+    MethodEntry(
         kernel_ridge,
         grid={
             "shape": ("rbf", "polynomial"),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.comparing.methods import planes
-from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes
+from experiments.comparing.methods.method import Method, MethodEntry, Settings, Sizes
 from experiments.comparing.methods.planes import Plane
 from mlr_jax.baselines import l0_omp as omp, sparse_linear
 from mlr_jax.baselines.factored_linear import matmul
@@ -47,7 +47,7 @@ def _num_parameters(sizes: Sizes, num_nonzeros: int) -> int:
 
 
 ENTRIES = (
-    Entry(
+    MethodEntry(
         l0_omp,
         grid={"num_nonzeros": (1, 2, 3, 4, 6, 9, 12, 16)},
         fixed={"num_nonzeros": 1},

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing.methods import planes
-from experiments.comparing.methods.contract import Entry, Method, Settings, geometric
+from experiments.comparing.methods.method import Method, MethodEntry, Settings, geometric
 from experiments.comparing.methods.planes import Plane, squared_error
 from mlr_jax.baselines import l1_lasso as lasso, sparse_linear
 
@@ -61,7 +61,7 @@ def _errors(plane: Plane, *, tolerance: float, alpha: Sequence[float]) -> jax.Ar
 
 
 ENTRIES = (
-    Entry(
+    MethodEntry(
         l1_lasso,
         grid={"alpha": geometric(0.1, 5.62e-3, 6)},
         fixed={"alpha": 1.78e-2},

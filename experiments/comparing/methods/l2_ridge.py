@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 
 from experiments.comparing.methods import planes
-from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes, geometric
+from experiments.comparing.methods.method import Method, MethodEntry, Settings, Sizes, geometric
 from experiments.comparing.methods.planes import Plane
 from mlr_jax.baselines import l2_ridge as ridge
 from mlr_jax.baselines.factored_linear import FactoredLinear, matmul
@@ -39,7 +39,7 @@ def _num_parameters(sizes: Sizes, penalty: float) -> int:
 
 
 ENTRIES = (
-    Entry(
+    MethodEntry(
         l2_ridge,
         grid={"penalty": geometric(1e4, 1e-2, 13)},
         fixed={"penalty": 10.0},

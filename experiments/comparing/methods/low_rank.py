@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing.methods import planes
-from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes, geometric
+from experiments.comparing.methods.method import Method, MethodEntry, Settings, Sizes, geometric
 from experiments.comparing.methods.planes import Plane, squared_error
 from mlr_jax.baselines import reduced_rank as low_rank
 from mlr_jax.baselines.factored_linear import matmul
@@ -77,7 +77,7 @@ def _num_pca_ridge(sizes: Sizes, input_rank: int, output_rank: int, penalty: flo
 
 
 ENTRIES = (
-    Entry(
+    MethodEntry(
         reduced_rank,
         grid={"rank": (4, 8, 16, 32, 56), "penalty": geometric(1e4, 1, 9)},
         fixed={"rank": 32, "penalty": 31.6},
@@ -85,7 +85,7 @@ ENTRIES = (
         test_values={"rank": 5, "penalty": 1.0},
         test_grid={"rank": (2, 5), "penalty": (10.0, 0.5)},
     ),
-    Entry(
+    MethodEntry(
         pca_ridge,
         grid={
             "input_rank": (3, 10, 20, 40, 56),

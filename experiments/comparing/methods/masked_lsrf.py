@@ -10,8 +10,16 @@ import numpy as np
 
 from experiments.comparing.folds import Folds
 from experiments.comparing.methods import planes
-from experiments.comparing.methods.contract import Entry, Method, Params, Settings, Sizes, geometric, learning
 from experiments.comparing.methods.masked_ridge import window_inputs
+from experiments.comparing.methods.method import (
+    Method,
+    MethodEntry,
+    Params,
+    Settings,
+    Sizes,
+    geometric,
+    learning,
+)
 from experiments.comparing.methods.planes import Plane
 from mlr_jax import masks
 from mlr_jax.baselines import l0_omp as omp, masked_lsrf as lsrf, sparse_linear
@@ -127,7 +135,7 @@ def _num_parameters(sizes: Sizes, window: int, num_nonzeros: int, penalty: float
 
 
 ENTRIES = (
-    Entry(
+    MethodEntry(
         masked_lsrf,
         grid={"window": (3, 5, 9), "num_nonzeros": (4, 9, 16), "penalty": geometric(12.8, 0.1, 8)},
         fixed={"window": 3, "num_nonzeros": 9, "penalty": 0.4},

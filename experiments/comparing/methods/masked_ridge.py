@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing.folds import Folds, Rows
-from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes, geometric, learning
+from experiments.comparing.methods.method import Method, MethodEntry, Settings, Sizes, geometric, learning
 from mlr_jax import masks, synthesis, window_statistics
 
 
@@ -112,7 +112,7 @@ def _num_parameters(sizes: Sizes, window: int, penalty: float) -> int:
 
 
 ENTRIES = (
-    Entry(
+    MethodEntry(
         masked_ridge,
         grid={"window": (1, 3, 5), "penalty": geometric(12.8, 0.1, 8)},
         fixed={"window": 3, "penalty": 0.4},

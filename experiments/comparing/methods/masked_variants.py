@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-from experiments.comparing.methods.contract import Entry, Method, Settings, learning
 from experiments.comparing.methods.masked_ridge import count_weights, unsolved
+from experiments.comparing.methods.method import Method, MethodEntry, Settings, learning
 from mlr_jax import masks, synthesis
 
 _FOVEATED = tuple(masks.foveated(dilation=step, blur=step / 2) for step in (2, 3, 4))
@@ -56,7 +56,7 @@ def _chosen(settings: Settings, **options: Any) -> Method:
 
 
 ENTRIES = tuple(
-    Entry(make, role="variant", duration=5)
+    MethodEntry(make, role="variant", duration=5)
     for make in (
         masked_auto,
         masked_per_pixel,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing.folds import Folds, Rows, weighted_mean
-from experiments.comparing.methods.contract import Method, Params, Settings, learning
+from experiments.comparing.methods.method import Method, Params, Settings, learning
 from mlr_jax.baselines.factored_linear import FactoredLinear, matmul
 from mlr_jax.baselines.sparse_linear import SparseLinear
 

@@ -1,6 +1,6 @@
 """What any method must beat: no change, and the same change for everyone."""
 
-from experiments.comparing.methods.contract import Entry, Method, Settings, Sizes
+from experiments.comparing.methods.method import Method, MethodEntry, Settings, Sizes
 
 
 def copy_input(settings: Settings) -> Method:
@@ -26,6 +26,6 @@ def _num_changes(sizes: Sizes) -> int:
 
 
 ENTRIES = (
-    Entry(copy_input, num_parameters=lambda sizes: 0),
-    Entry(mean_change, num_parameters=_num_changes),
+    MethodEntry(copy_input, num_parameters=lambda sizes: 0),
+    MethodEntry(mean_change, num_parameters=_num_changes),
 )

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.comparing.folds import Folds, Rows, weighted_mean
-from experiments.comparing.methods.contract import Entry, Method, Params, Settings, Sizes, geometric
 from experiments.comparing.methods.masked_ridge import count_weights, weighted_statistics, window_inputs
+from experiments.comparing.methods.method import Method, MethodEntry, Params, Settings, Sizes, geometric
 from mlr_jax import displacement, masks, synthesis, warped_ridge as warped, window_statistics
 
 # Besides the penalty.
@@ -112,7 +112,7 @@ def _num_parameters(sizes: Sizes, penalty: float) -> int:
 
 
 ENTRIES = (
-    Entry(
+    MethodEntry(
         warped_ridge,
         grid={"penalty": geometric(25.6, 0.8, 6)},
         fixed={"penalty": 6.4},

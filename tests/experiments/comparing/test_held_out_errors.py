@@ -6,7 +6,7 @@ import pytest
 
 from experiments.comparing import cross_validation
 from experiments.comparing.methods import METHODS
-from experiments.comparing.methods.contract import Method, Settings
+from experiments.comparing.methods.method import Method, Settings
 from mlr_jax.datasets.pairs import Pairs, folds
 from tests import oracle
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from experiments.comparing.methods import GANS, METHODS, VARIANTS
-from experiments.comparing.methods.contract import Method, Settings, Sizes
 from experiments.comparing.methods.masked_ridge import window_inputs
+from experiments.comparing.methods.method import Method, Settings, Sizes
 from mlr_jax.checks import InputError
 from tests import oracle
 

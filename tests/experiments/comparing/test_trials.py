@@ -5,7 +5,7 @@ import pytest
 
 from experiments.comparing import trials
 from experiments.comparing.methods import METHODS
-from experiments.comparing.methods.contract import Settings
+from experiments.comparing.methods.method import Settings
 from experiments.comparing.trials import Protocol
 from experiments.running import result_cache
 from mlr_jax.array_file import ArrayFile
@@ -85,9 +85,7 @@ def test_everything_that_matters_makes_another_piece(pairs, tmp_path):
         found = []
         for place, (name, what, each) in enumerate(variants):
             piece = ArrayFile({}, {"value": [value, place]})
-            found.append(
-                result_cache.recall_or_compute(tmp_path, name, what, each, lambda piece=piece: piece)
-            )
+            found.append(result_cache.load_or_compute(tmp_path, name, what, each, lambda piece=piece: piece))
         return [each.header["value"] for each in found]
 
     assert made(0) == made(1) == [[0, place] for place in range(len(variants))]
@@ -98,15 +96,15 @@ def test_other_code_makes_another_piece(pairs, tmp_path, monkeypatch):
     def compute() -> ArrayFile:
         return ArrayFile({"x": np.ones(1)}, {})
 
-    result_cache.recall_or_compute(tmp_path, "a", {}, pairs, compute)
+    result_cache.load_or_compute(tmp_path, "a", {}, pairs, compute)
     monkeypatch.setattr(result_cache, "_code", lambda: "changed")
-    result_cache.recall_or_compute(tmp_path, "a", {}, pairs, compute)
+    result_cache.load_or_compute(tmp_path, "a", {}, pairs, compute)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_damaged_piece_is_made_anew(pairs, tmp_path):
     def piece(value: int) -> ArrayFile:
-        return result_cache.recall_or_compute(
+        return result_cache.load_or_compute(
             tmp_path, "a", {}, pairs, lambda: ArrayFile({"x": np.full(2, value)}, {"v": value})
         )
 

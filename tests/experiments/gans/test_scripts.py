@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from experiments.comparing.methods import GANS, METHODS, make_method
-from experiments.comparing.methods.contract import Settings
+from experiments.comparing.methods.method import Settings
 from experiments.gans.settings import GanSettings
 from mlr_jax.checks import InputError
 from tests.experiments import scripts

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.gans import fitting, held_out, pix2pix, training
+from experiments.gans import early_stopping, fitting, pix2pix, training
 from experiments.gans.contract import Task
-from experiments.gans.people import People, of_pairs
+from experiments.gans.expression_sets import ExpressionSet, of_pairs
 from experiments.gans.training import Limits
 from mlr_jax.checks import InputError
 from mlr_jax.datasets.pairs import Pairs
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("unoptimized_file")
 
 
 @pytest.fixture(scope="module")
-def people() -> People:
+def people() -> ExpressionSet:
     rng = np.random.default_rng(0)
     neutral = rng.random((6, 32, 32, 1), np.float32)
     subjects = tuple(f"person {n}" for n in range(6))
@@ -35,7 +35,7 @@ def run(gan, people, folder, limits, settings=None):
     return training.train(
         gan,
         people.pictures[:4],
-        held_out.requests(people.pictures[4:], 0, [1]),
+        early_stopping.requests(people.pictures[4:], 0, [1]),
         folder=folder,
         key=jax.random.key(3),
         limits=limits,
@@ -74,7 +74,7 @@ def test_keeps_the_best_and_writes_the_curve(gan, people, tmp_path):
     with (tmp_path / "curve.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    asked = held_out.requests(people.pictures[4:], 0, [1])
+    asked = early_stopping.requests(people.pictures[4:], 0, [1])
     _, generate = training.compiled(gan)
     made = np.asarray(generate(trained.params, jnp.asarray(asked.inputs), jnp.asarray(asked.conditions)))
     least = min(float(row["held_out_l1"]) for row in rows)
@@ -110,17 +110,17 @@ def test_trainings_do_not_mix(gan, people, tmp_path):
 
 def test_people_are_left_out():
     subjects = ["a", "b", "a", "c", "d", "e", "b"]
-    seen, left = held_out.split(subjects, fraction=0.3)
+    seen, left = early_stopping.split(subjects, fraction=0.3)
     assert sorted([*seen, *left]) == list(range(7))
     assert not {subjects[i] for i in seen} & {subjects[i] for i in left}
     assert len({subjects[i] for i in left}) == 2
     with pytest.raises(InputError, match="needs two people"):
-        held_out.split(["a", "a"])
+        early_stopping.split(["a", "a"])
 
 
 def test_every_person_is_asked_for_every_target():
     pictures = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 2, 2, 1)
-    asked = held_out.requests(pictures, 0, [1, 2])
+    asked = early_stopping.requests(pictures, 0, [1, 2])
     np.testing.assert_array_equal(asked.inputs, pictures[[0, 0, 1, 1], 0])
     np.testing.assert_array_equal(asked.truths, pictures[[0, 0, 1, 1], [1, 2, 1, 2]])
     np.testing.assert_array_equal(asked.conditions.argmax(axis=1), [1, 2, 1, 2])

@@ -5,7 +5,7 @@ import numpy as np
 
 from experiments.comparing import trials
 from experiments.comparing.methods import METHODS
-from experiments.comparing.methods.contract import Settings
+from experiments.comparing.methods.method import Settings
 from experiments.running import memory
 from mlr_jax.datasets import synthetic
 

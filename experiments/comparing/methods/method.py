@@ -92,7 +92,7 @@ class Sizes(NamedTuple):
         return self.height * self.width
 
 
-class Entry(NamedTuple):
+class MethodEntry(NamedTuple):
     """A method in the registry. Its name is that of `make`.
 
     Whole numbers among the hyper-parameters are sizes, and each is compiled anew; floating-point numbers are

@@ -1,4 +1,4 @@
-"""People's pictures with every expression, which GANs learn from."""
+"""ExpressionSet's pictures with every expression, which GANs learn from."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from mlr_jax import checks
 from mlr_jax.datasets.pairs import Pairs
 
 
-class People(NamedTuple):
+class ExpressionSet(NamedTuple):
     """Every person with every expression, of which the first is the one to start from.
 
     Attributes:
@@ -32,15 +32,15 @@ class People(NamedTuple):
         return self.pictures.shape[2:]
 
 
-def of_pairs(pairs: Pairs) -> People:
+def of_pairs(pairs: Pairs) -> ExpressionSet:
     """Pairs as people with two expressions."""
     pictures = np.stack([pairs.neutral, pairs.expressive], axis=1)
-    return People(pictures, ("source", "target"), tuple(pairs.subjects))
+    return ExpressionSet(pictures, ("source", "target"), tuple(pairs.subjects))
 
 
-def load_people(
+def load_expression_set(
     seed: int, targets: Sequence[str] | None, *, cache_dir: Path, **options: object
-) -> tuple[People, People]:
+) -> tuple[ExpressionSet, ExpressionSet]:
     """The people that the flags of `experiments.data` name: `(train, test)`.
 
     Args:
@@ -60,16 +60,16 @@ def load_people(
     return _join([train for train, _ in splits], targets), _join([test for _, test in splits], targets)
 
 
-def digest(people: People) -> str:
+def digest(people: ExpressionSet) -> str:
     """Stands for the pictures."""
     return hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24]
 
 
-def _join(parts: Sequence[Pairs], targets: Sequence[str]) -> People:
+def _join(parts: Sequence[Pairs], targets: Sequence[str]) -> ExpressionSet:
     for part, target in zip(parts, targets, strict=True):
         if part.subjects != parts[0].subjects:
             raise checks.InputError(
                 f"--targets: not the same people have {targets[0]} and {target}, or not as many pictures each"
             )
     pictures = np.stack([parts[0].neutral, *(part.expressive for part in parts)], axis=1)
-    return People(pictures, ("source", *targets), tuple(parts[0].subjects))
+    return ExpressionSet(pictures, ("source", *targets), tuple(parts[0].subjects))
