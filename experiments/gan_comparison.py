@@ -27,34 +27,26 @@ two pix2pix of half of the published width gets as good as it will, and CycleGAN
 Needs `pip install .[gans]`.
 """
 
-import csv
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments.comparing import options, sessions, sweep, trials
-from experiments.comparing.methods import GANS, make_method
+from experiments.comparing import gan_training, options, sessions, sweep
+from experiments.comparing.gan_training import JOINT, TrainingTask
+from experiments.comparing.methods import GANS
 from experiments.comparing.sessions import Session
 from experiments.comparing.sweep import Job, Row
 from experiments.gans import optional
 from experiments.pictures import data, evaluation_sets, splits
 from experiments.pictures.evaluation_sets import EvaluationSet
 from experiments.reporting import face_sheet, figures
-from experiments.running import flag_values, memory, result_cache, run_folder, script, timing
-from mlr_jax import checks, metrics
-from mlr_jax.array_file import ArrayFile
-from mlr_jax.datasets.pairs import Pairs
-
-if TYPE_CHECKING:
-    from experiments.gans.contract import Gan
+from experiments.running import flag_values, run_folder, script
+from mlr_jax import metrics
 
 MEASURES = (
     "mse",
@@ -79,8 +71,6 @@ OUTPUTS = (
     "public_faces.png",
 )
 COMPARED = ("copy_input", "masked_ridge", "masked_combined", "warped_ridge", *GANS)
-JOINT = ("stargan", "ganimation")
-"""GANs that learn all expressions at once."""
 
 # With --fast.
 _FEW = ("copy_input", "masked_ridge", "pix2pix")
@@ -93,40 +83,6 @@ _SIZES = flags.DEFINE_multi_integer(
 )
 _TARGETS = flags.DEFINE_list("targets", None, "Several expressions to reach, in place of --target.")
 flags.adopt_module_key_flags(options)
-
-
-class Task(NamedTuple):
-    """What is learned, and shown.
-
-    Attributes:
-      train: pairs to learn from.
-      kinds: of pictures that are shown.
-      num_pairs: of `train`.
-      expression: that is learned.
-      share: of the budget.
-    """
-
-    train: Pairs
-    kinds: Mapping[str, EvaluationSet]
-    num_pairs: int
-    expression: str
-    share: float = 1.0
-
-
-class Learned(NamedTuple):
-    """A method that has learned.
-
-    Attributes:
-      params: what it has learned.
-      predict: (params, pictures) -> pictures; jittable.
-      num_parameters: how many numbers it has learned.
-      seconds: that it took.
-    """
-
-    params: Any
-    predict: Callable[[Any, jax.Array], jax.Array]
-    num_parameters: int
-    seconds: float
 
 
 def measure() -> None:
@@ -167,8 +123,8 @@ def _jobs(session: Session, names: Sequence[str], curves: list[Row], seed: int) 
     tasks = list(_tasks(session, seed))
     shown: dict[str, dict[str, np.ndarray]] = {}
 
-    def learn(task: Task, name: str) -> list[Row]:
-        found = _load_or_learn(session, name, task, seed)
+    def learn(task: TrainingTask, name: str) -> list[Row]:
+        found = gan_training.load_or_learn(session, name, task, seed, targets=_TARGETS.value)
         own = {"num_pairs": task.num_pairs, "expression": task.expression, "method": name}
         curve = found.header["curve"]
         training = found.header["measured"] | {"epochs": curve[-1]["epoch"] if curve else ""}
@@ -191,131 +147,28 @@ def _jobs(session: Session, names: Sequence[str], curves: list[Row], seed: int) 
         _draw_faces(session, tasks, shown)
 
 
-def _tasks(session: Session, seed: int) -> Iterator[Task]:
+def _tasks(session: Session, seed: int) -> Iterator[TrainingTask]:
     """Those of a split: the largest first."""
     cache_dir = data.cache_folder(session.output_dir)
     if _TARGETS.value is not None:
         for target in _TARGETS.value:
             train, test = session.load(seed, {"target": target})
             kind = EvaluationSet(test.neutral, test.expressive, test.subjects, data.name() == "synthetic")
-            yield Task(train, {"own test people": kind}, len(train.subjects), target)
+            yield TrainingTask(train, {"own test people": kind}, len(train.subjects), target)
         return
     train, test = session.load(seed, {})
     target = data.target()
     kinds = evaluation_sets.load(test, cache_dir, seed)
     num_pairs = len(train.subjects)
-    yield Task(train, kinds, num_pairs, target)
+    yield TrainingTask(train, kinds, num_pairs, target)
     own = {"own test people": kinds["own test people"]}
     for size in sorted(set(_SIZES.value), reverse=True):
         if size < num_pairs:
             part = splits.first_people(train, size, seed=seed)
-            yield Task(part, own, size, target, size / num_pairs)
+            yield TrainingTask(part, own, size, target, size / num_pairs)
 
 
-def _load_or_learn(session: Session, name: str, task: Task, seed: int) -> ArrayFile:
-    """What a method makes of all kinds of pictures, and what that took."""
-    every = np.concatenate([kind.inputs for kind in task.kinds.values()])
-    settings, grid = options.settings(), options.grid(name) if name not in JOINT else {}
-    what = {
-        "code": [inspect.getsource(each) for each in (_load_or_learn, _learn, _learn_joint)],
-        "gans": result_cache.code_of_gans() if name in (*GANS, *JOINT) else None,
-        "grid": {key: list(values) for key, values in grid.items()},
-        "seed": seed,
-        "settings": settings if name in (*GANS, *JOINT) else trials.without_gans(settings),
-        "task": [task.expression, task.num_pairs, task.share],
-        "targets": _TARGETS.value if name in JOINT else None,
-        "folds": options.num_search_folds(),
-    }
-
-    def compute() -> ArrayFile:
-        learned, curve = _learn(session, name, task, seed)
-        one = jnp.asarray(every[:1])
-        predict, _ = timing.compile_ahead(jax.jit(learned.predict), (), learned.params, one)
-        seconds = timing.run(predict, learned.params, one)[1]
-        predicted = np.concatenate([predict(learned.params, picture[None]) for picture in jnp.asarray(every)])
-        if not np.isfinite(predicted).all():
-            raise checks.InputError(f"{name} has no finite solution on these pairs")
-        measured = {
-            "num_parameters": learned.num_parameters,
-            "fit_seconds": learned.seconds,
-            "predict_seconds": seconds,
-            "megabytes": memory.compiled_bytes(predict) / 1e6,
-        }
-        return ArrayFile({"pictures": predicted}, {"measured": measured, "curve": curve})
-
-    shown = Pairs(every, every[:0], ())
-    return result_cache.load_or_compute(session.results, f"{name}-gans", what, (task.train, shown), compute)
-
-
-def _learn(session: Session, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
-    """Trains a method; of a GAN also the curve of its training."""
-    if name in JOINT:
-        return _learn_joint(session, name, task, seed)
-    settings = options.settings()
-    gan = settings.gan._replace(budget_seconds=settings.gan.budget_seconds * task.share)
-    if task.share < 1 or seed != session.seeds[0]:
-        gan = gan._replace(checkpoints=None)
-    method = make_method(name, settings._replace(gan=gan))
-    if method.train is not None:
-        params, seconds = method.train(task.train, seed, session.results)
-        curve = _read_curve(name, gan.checkpoints, session.results, task.train, seed)
-        return Learned(params, method.predict, method.num_parameters(params), seconds), curve
-    folds = options.num_search_folds()
-    choice = trials.choose(name, method, options.grid(name), task.train, seed, folds).choice
-    params, seconds, _ = trials.fit_timed(method, choice, task.train)
-    return Learned(params, method.predict, method.num_parameters(params), seconds), []
-
-
-def _read_curve(
-    name: str, checkpoints: str | None, folder: Path, train: Pairs, seed: int
-) -> list[dict[str, float]]:
-    own = optional.fitting().folder_of(name, train, seed=seed, folder=folder)
-    path = (own if checkpoints is None else Path(checkpoints).expanduser() / name) / "curve.csv"
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _learn_joint(
-    session: Session, name: str, task: Task, seed: int
-) -> tuple[Learned, list[dict[str, float]]]:
-    """A GAN of all expressions, which is trained once and asked for one."""
-    from experiments.gans import fitting, training
-    from experiments.gans.contract import num_parameters
-    from experiments.gans.expression_sets import load_expression_set
-
-    targets = _TARGETS.value or []
-    people, _ = load_expression_set(seed, targets, cache_dir=data.cache_folder(session.output_dir))
-    settings = options.settings().gan
-    limits = training.Limits(settings.budget_seconds * len(targets), patience=settings.patience)
-    folder = session.results / f"{name}-{'-'.join(targets)}-{seed}"
-    trained, gan = fitting.train(
-        name,
-        people,
-        folder=folder,
-        limits=limits,
-        width=settings.width,
-        batch_size=settings.batch_size,
-        seed=seed,
-    )
-    if trained.ended_by == "signal":
-        raise KeyboardInterrupt
-    condition = jnp.eye(1 + len(targets))[1 + targets.index(task.expression)]
-    params = trained.params, condition
-    return Learned(params, _asked(gan), num_parameters(trained.params), trained.seconds), trained.curve
-
-
-@cache
-def _asked(gan: "Gan") -> Callable[[Any, jax.Array], jax.Array]:
-    """From a GAN's parameters with a condition, and pictures, what it makes of them; compiled once."""
-
-    def predict(params: Any, pictures: jax.Array) -> jax.Array:
-        networks, condition = params
-        return gan.generate(networks, pictures, jnp.broadcast_to(condition, (len(pictures), len(condition))))
-
-    return predict
-
-
-def _split(task: Task, pictures: np.ndarray) -> dict[str, np.ndarray]:
+def _split(task: TrainingTask, pictures: np.ndarray) -> dict[str, np.ndarray]:
     """The pictures of each kind."""
     ends = np.cumsum([len(kind.inputs) for kind in task.kinds.values()])[:-1]
     return dict(zip(task.kinds, np.split(pictures, ends), strict=True))
@@ -336,7 +189,7 @@ def _write_curves(folder: Path, curves: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _draw_faces(
-    session: Session, tasks: Sequence[Task], shown: Mapping[str, Mapping[str, np.ndarray]]
+    session: Session, tasks: Sequence[TrainingTask], shown: Mapping[str, Mapping[str, np.ndarray]]
 ) -> None:
     """The first faces of every kind, as every method sees them: those of the largest tasks."""
     kinds = tasks[0].kinds

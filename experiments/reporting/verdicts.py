@@ -44,7 +44,7 @@ def judge(folder: Path) -> list[Verdict]:
     """The verdicts on all claims.
 
     Args:
-      folder: holds the folders of the runs, by the names in `reproduce.JOBS`.
+      folder: holds the folders of the runs, by the names in `reproduce.STEPS`.
 
     Returns:
       A verdict for each claim; where a run, masked ridge or all other regressions are missing, that is the
