@@ -99,7 +99,7 @@ def benchmark() -> None:
             run_folder.write_csv(output_dir / "benchmark.csv", tables.HEADER, rows)
             document = json.dumps(configuration | {"results": rows}, indent=2, default=str) + "\n"
             run_folder.write_bytes(output_dir / "benchmark.json", document.encode())
-            run_folder.write_bytes(output_dir / "benchmark.md", tables.markdown(rows).encode())
+            run_folder.write_bytes(output_dir / "benchmark.md", tables.as_markdown(rows).encode())
     run_folder.write_bytes(output_dir / "benchmark.png", tables.draw(rows))
     print(f"\nTables, figure and configuration: {output_dir}")
 

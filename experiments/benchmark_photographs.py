@@ -29,6 +29,7 @@ from absl import flags
 from PIL import Image
 
 from experiments.pictures import out_of_distribution
+from experiments.reporting import markdown
 from experiments.running import run_folder, script, timing
 from mlr_jax import checks, pretrained, warped_ridge
 from mlr_jax.alignment import FaceTemplate
@@ -62,9 +63,8 @@ def benchmark() -> None:
         *_models(saved.model),
     ]
     run_folder.write_csv(output_dir / "benchmark.csv", HEADER, rows)
-    print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
-    for row in rows:
-        print("| " + " | ".join(_cell(row.get(column, "")) for column in HEADER) + " |")
+    cells = [[_cell(row.get(column, "")) for column in HEADER] for row in rows]
+    print(markdown.table(HEADER, cells), end="")
     print(f"\nTable and configuration: {output_dir}")
 
 

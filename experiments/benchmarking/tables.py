@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.reporting import figures
+from experiments.reporting import figures, markdown
 
 HEADER = (
     "case",
@@ -53,7 +53,7 @@ def line(row: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """All rows as a table."""
     columns = {
         "case": lambda row: row["case"],
@@ -72,9 +72,8 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             "CPU, s": lambda row: "" if row["cpu_seconds"] == "" else f"{row['cpu_seconds']:.1f}",
             "again, ms": lambda row: "" if row["warm_seconds"] == "" else f"{1e3 * row['warm_seconds']:.3g}",
         }
-    lines = [list(columns), ["---"] * len(columns)]
-    lines += [[show(row) for show in columns.values()] for row in rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+    cells = [[show(row) for show in columns.values()] for row in rows]
+    return markdown.table(list(columns), cells)
 
 
 def draw(rows: Sequence[Mapping[str, Any]]) -> bytes:

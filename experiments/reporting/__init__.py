@@ -4,6 +4,7 @@ Imports `running`.
 
     averages                     means and standard errors over splits
     figures, curves, face_sheet  what figures are drawn with
+    markdown                     tables of Markdown
     recorded_runs                what runs have left in their folders
     web_page                     HTML, with web_page.html
     results_page                 docs/results, Markdown

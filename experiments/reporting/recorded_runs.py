@@ -132,7 +132,7 @@ def _read(folder: Path, name: str) -> RecordedRun:
     files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
     files = sorted((path for path in files if path.suffix != ".html"), key=lambda path: importance(path.name))
     written = max((path.stat().st_mtime for path in files), default=folder.stat().st_mtime)
-    configurations = attempt(_read_configuration, [folder / _CONFIGURATION])
+    configurations = attempt(lambda path: read_configuration(path.parent), [folder / _CONFIGURATION])
     tables = []
     for table, problem in attempt(_read_table, [path for path in files if _is_table(path)]):
         tables.append(table)
@@ -161,7 +161,13 @@ def _is_figure(path: Path) -> bool:
     return path.suffix.lower() in (".png", ".svg")
 
 
-def _read_configuration(path: Path) -> dict[str, Any]:
+def read_configuration(folder: Path) -> dict[str, Any]:
+    """Reads config.json of a run's folder.
+
+    Raises:
+      InputError: there is none, or it is damaged.
+    """
+    path = folder / _CONFIGURATION
     if not path.is_file():
         raise checks.InputError("is missing, so it is not known what this run was")
     try:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.reporting import verdicts
+from experiments.reporting import markdown, recorded_runs, verdicts
 from experiments.running import run_folder
 from mlr_jax import checks
 
@@ -118,7 +118,8 @@ def _show(folder: Path, section: Section, usual_machine: str) -> list[str]:
     lines += [""] if figures else []
     shown = folder / name / section.table
     if section.columns and shown.exists():
-        lines += _table(verdicts.read(shown), section.columns)
+        rows = [[_cell(row, column) for column in section.columns.values()] for row in verdicts.read(shown)]
+        lines.append(markdown.table(list(section.columns), rows))
     text = f"Tables: {', '.join(f'[{each}]({name}/{each})' for each in tables)}."
     if run["seconds"] is not None:
         text += f" The run took {run['seconds'] / 60:.0f} minutes."
@@ -129,13 +130,6 @@ def _show(folder: Path, section: Section, usual_machine: str) -> list[str]:
 
 def _run(folder: Path, section: Section) -> dict[str, Any]:
     return json.loads((folder / section.name / _RUN).read_text())
-
-
-def _table(rows: Sequence[verdicts.Row], columns: Mapping[str, Column]) -> list[str]:
-    """A summary as a Markdown table."""
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    lines += [f"| {' | '.join(_cell(row, column) for column in columns.values())} |" for row in rows]
-    return [*lines, ""]
 
 
 def _cell(row: verdicts.Row, column: Column) -> str:
@@ -155,7 +149,7 @@ def _cell(row: verdicts.Row, column: Column) -> str:
 
 def _machine(source: Path) -> str:
     """What a run says of the machine."""
-    configuration = json.loads((source / "config.json").read_text())
+    configuration = recorded_runs.read_configuration(source)
     device, versions = configuration["device"], configuration["versions"]
     machine = f"{device['kind']} ({device['machine']}, {device['cores']} cores)"
     names = ("python", "jax", "mlr_jax")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.reporting import markdown
+
 Row = Mapping[str, str]
 
 OWN = "masked_ridge"
@@ -72,9 +74,8 @@ def judge(folder: Path) -> list[Verdict]:
 
 def table(verdicts: Sequence[Verdict]) -> str:
     """The verdicts as a Markdown table."""
-    lines = ["| claim | verdict | numbers |", "|---|---|---|"]
-    lines += [f"| {each.claim} | **{each.verdict}** | {each.evidence} |" for each in verdicts]
-    return "\n".join(lines) + "\n"
+    rows = [(each.claim, f"**{each.verdict}**", each.evidence) for each in verdicts]
+    return markdown.table(("claim", "verdict", "numbers"), rows)
 
 
 def read(path: Path) -> list[Row]:

@@ -1,6 +1,6 @@
 """The registry of methods that are compared: each learns from pictures and predicts pictures.
 
-A method is a module of this package with `ENTRIES`, each an `MethodEntry`: how the method is made, its
+A method is a module of this package with `ENTRIES`, each a `MethodEntry`: how the method is made, its
 regularisation grid, its fixed hyper-parameters, and what the tests need to know. The comparison, its figures
 and the tests that every method must pass find it here; nothing else needs to be changed.
 
