@@ -38,7 +38,7 @@ def write(done: Comparison) -> None:
     write_csv = run_folder.write_csv
     write_csv(done.output_dir / "results.csv", headings + trials.HEADER, results)
     write_csv(done.output_dir / "summary.csv", headings + summary.HEADER, summaries(done))
-    write(
+    write_csv(
         done.output_dir / "selection.csv",
         (*headings, "method", "seed", "candidate", "mse", "chosen"),
         candidates,
