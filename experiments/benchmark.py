@@ -20,35 +20,28 @@ The parts: "fit" and "predict" beside their peers; "select", a cross-validation 
 "solver", all solvers of synthesis.fit, whichever it would choose; "stream", training from a disk
 (experiments/train.py) in a process of its own; "first", first calls, each in a new process that has nothing
 compiled, from its start to the result, beside peers and beside the project as it was at --baseline_commit
-(first_calls.py): seconds, the processors' seconds, programs that were compiled, the compiler's seconds, and
-those of a second call.
+(benchmarking/first_calls.py): seconds, the processors' seconds, programs that were compiled, the compiler's
+seconds, and those of a second call.
 
 Writes benchmark.json, benchmark.csv, benchmark.md (the table), benchmark.png and config.json into
 --output_dir.
 """
 
 import json
-import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import (
-    benchmark_table,
-    first_calls,
-    peers,
-    run_folder,
-    script,
-    streaming_benchmark,
-    timing,
-)
-from mlr_jax import checks, masks, model_selection, synthesis, window_statistics
+from experiments.benchmarking import first_calls, fit_cases, measuring, peers, streaming_benchmark, tables
+from experiments.benchmarking.fit_cases import FitCase
+from experiments.benchmarking.measuring import Machine, Timed
+from experiments.running import flag_values, run_folder, script, timing
+from mlr_jax import masks, model_selection, synthesis, window_statistics
 
 _PENALTY = 0.4
 # Numbers of pairs, and windows around those with as many inputs.
@@ -77,44 +70,6 @@ flags.adopt_module_key_flags(run_folder)
 Row = dict[str, Any]
 
 
-class Machine(NamedTuple):
-    """What it does at best: bytes read and written a second, and multiplications of a matrix product."""
-
-    bytes_per_second: float
-    multiplications_per_second: float
-
-
-class Case(NamedTuple):
-    """A fit to measure: `num` pairs of `size` x `size`, a window of `side` x `side`."""
-
-    size: int
-    num: int
-    side: int
-    peers: tuple[str, ...] = ()
-    channels: int = 1
-
-    def __str__(self) -> str:
-        colours = f" x {self.channels}" if self.channels > 1 else ""
-        return f"fit {self.size} x {self.size}{colours}, N={self.num}, r={self.side}"
-
-
-def cases(fast: bool) -> list[Case]:
-    """The cases of the fits."""
-    every = ("numpy_loop", "scikit_learn", "plain_jax")
-    if fast:
-        return [Case(24, 40, 3, every), Case(24, 10, 5, every)]
-    return [
-        Case(128, 200, 3, every),
-        Case(128, 200, 7, ("plain_jax",)),
-        Case(128, 82, 11),
-        Case(128, 82, 15, ("numpy_loop",)),
-        Case(128, 82, 31),
-        Case(128, 82, 3),
-        Case(512, 82, 3),
-        Case(1024, 82, 3, channels=3),
-    ]
-
-
 def benchmark() -> None:
     """The experiment: measures, prints and writes."""
     parts: dict[str, Callable[[Machine], Iterator[Row]]] = {
@@ -125,11 +80,9 @@ def benchmark() -> None:
         "stream": _streams,
         "first": _first_calls,
     }
-    for name in _PARTS.value:
-        if name not in parts:
-            raise checks.InputError(f"--parts: there is no part {name!r}; there are {', '.join(parts)}")
+    flag_values.check_names("parts", _PARTS.value, parts, what="part")
     output_dir = run_folder.chosen("benchmark")
-    machine = Machine(_traffic_rate(), _product_rate())
+    machine = measuring.machine(fast=_FAST.value, num_runs=_num_runs())
     configuration = run_folder.describe_run({}, machine._asdict())
     outputs = ("benchmark.json", "benchmark.csv", "benchmark.md", "benchmark.png")
     run_folder.start(output_dir, configuration, outputs=outputs)
@@ -141,13 +94,13 @@ def benchmark() -> None:
     for name in _PARTS.value:
         for row in parts[name](machine):
             rows.append(row)
-            print(benchmark_table.line(row), flush=True)
+            print(tables.line(row), flush=True)
             # After every measurement, so that an interruption loses none that is finished.
-            run_folder.write_csv(output_dir / "benchmark.csv", benchmark_table.HEADER, rows)
+            run_folder.write_csv(output_dir / "benchmark.csv", tables.HEADER, rows)
             document = json.dumps(configuration | {"results": rows}, indent=2, default=str) + "\n"
             run_folder.write_bytes(output_dir / "benchmark.json", document.encode())
-            run_folder.write_bytes(output_dir / "benchmark.md", benchmark_table.markdown(rows).encode())
-    run_folder.write_bytes(output_dir / "benchmark.png", benchmark_table.draw(rows))
+            run_folder.write_bytes(output_dir / "benchmark.md", tables.as_markdown(rows).encode())
+    run_folder.write_bytes(output_dir / "benchmark.png", tables.draw(rows))
     print(f"\nTables, figure and configuration: {output_dir}")
 
 
@@ -157,11 +110,11 @@ def _sampled(mask: masks.Mask) -> np.ndarray:
 
 
 def _fits(machine: Machine) -> Iterator[Row]:
-    for case in cases(_FAST.value):
+    for case in fit_cases.all_cases(_FAST.value):
         yield from _fit(case, machine)
 
 
-def _fit(case: Case, machine: Machine) -> Iterator[Row]:
+def _fit(case: FitCase, machine: Machine) -> Iterator[Row]:
     inputs, targets = peers.smooth_pairs(case.num, case.size, case.channels)
     window = masks.square(case.side)
     mask = masks.offset_window(case.size, case.size, window.offsets)
@@ -170,19 +123,23 @@ def _fit(case: Case, machine: Machine) -> Iterator[Row]:
     double = grey[0].astype(np.float64), grey[1].astype(np.float64)
     exact = peers.loop(peers.solve_numpy, *double, mask, sample, _PENALTY)
     fit = partial(synthesis.fit, window=window, penalty=_PENALTY)
-    model, timed = _timed(fit, jnp.asarray(inputs), jnp.asarray(targets))
+    model, timed = measuring.compiled(fit, jnp.asarray(inputs), jnp.asarray(targets), num_runs=_num_runs())
     weights = np.asarray(model.weights)[0, :, 0].reshape(-1, case.size**2).T[sample]
-    floor = _floor(case, window, machine)
+    floor = fit_cases.floor(case, window, machine)
     first = _row(str(case), "mlr_jax", timed, error=peers.relative_error(weights, exact), floor=floor)
     yield first
     for peer in case.peers:
         if peer == "plain_jax":
             flat = (jnp.asarray(each.reshape(case.num, -1)) for each in grey)
-            solution, timed = _timed(partial(peers.plain_jax, mask, _PENALTY), *flat)
+            solution, timed = measuring.compiled(
+                partial(peers.plain_jax, mask, _PENALTY), *flat, num_runs=_num_runs()
+            )
             found, scale = np.asarray(solution)[sample], 1.0
         else:
             solve = {"numpy_loop": peers.solve_numpy, "scikit_learn": peers.solve_scikit_learn}[peer]
-            found, timed = _timed_plainly(peers.loop, solve, *grey, mask, sample, _PENALTY)
+            found, timed = measuring.plain(
+                peers.loop, solve, *grey, mask, sample, _PENALTY, num_runs=_num_runs()
+            )
             scale = case.size**2 / len(sample)
         timed = timed._replace(seconds=[second * scale for second in timed.seconds])
         scaled_from = "" if peer == "plain_jax" else f"{len(sample)} pixels"
@@ -197,27 +154,12 @@ def _fit(case: Case, machine: Machine) -> Iterator[Row]:
         yield row | {"times_as_long": row["seconds"] / first["seconds"]}
 
 
-def _floor(case: Case, window: masks.Window, machine: Machine) -> float:
-    """Seconds that a fit cannot do without."""
-    num_inputs = len(window.offsets)
-    lags = {(b[0] - a[0], b[1] - a[1]) for a in window.offsets for b in window.offsets}
-    if num_inputs <= case.num:
-        sums, size = len(lags) // 2 + 1 + num_inputs, num_inputs
-    else:
-        # The kernels of the dual: one multiplication for each two examples.
-        sums, size = case.num, case.num
-    num_outputs = case.size**2 * case.channels
-    operations = num_outputs * (sums * case.num + size**3 / 6)
-    num_bytes = 2 * case.num * num_outputs * np.dtype(np.float32).itemsize
-    return num_bytes / machine.bytes_per_second + operations / machine.multiplications_per_second
-
-
 def _predictions(machine: Machine) -> Iterator[Row]:
     size, num = (24, 10) if _FAST.value else (128, 100)
     inputs, targets = peers.smooth_pairs(num, size)
     window = masks.square(3)
     model = synthesis.fit(inputs, targets, window=window, penalty=_PENALTY)
-    result, timed = _timed(synthesis.synthesize, model, jnp.asarray(inputs))
+    result, timed = measuring.compiled(synthesis.synthesize, model, jnp.asarray(inputs), num_runs=_num_runs())
 
     mask = masks.offset_window(size, size, window.offsets)
     weights = np.asarray(model.weights).reshape(-1, size**2).T
@@ -237,7 +179,7 @@ def _predictions(machine: Machine) -> Iterator[Row]:
         "scipy_csr_transposed": lambda: (matrix @ columns + bias).T,
     }
     for way, function in ways.items():
-        products, timed = _timed_plainly(function)
+        products, timed = measuring.plain(function, num_runs=_num_runs())
         row = _row(name, way, timed, error=peers.relative_error(products, exact), floor=floor)
         yield row | {"times_as_long": row["seconds"] / first["seconds"]}
 
@@ -260,12 +202,12 @@ def _selection(machine: Machine) -> Iterator[Row]:
         return jax.block_until_ready(model_selection.choose(scores).penalty)
 
     fit = partial(synthesis.fit, window=window, penalty=_PENALTY)
-    _, timed = _timed(fit, inputs, targets)
+    _, timed = measuring.compiled(fit, inputs, targets, num_runs=_num_runs())
     name = f"{len(sides)} windows x 10 penalties x 5 folds"
     first = _row(name, f"one fit, r={max(sides)}", timed)
     yield first
     _, seconds = timing.repeat(select, num_runs=_num_runs())
-    row = _row(name, "mlr_jax", _Timed(seconds, 0.0, None))
+    row = _row(name, "mlr_jax", Timed(seconds, 0.0, None))
     yield row | {"times_as_long": row["seconds"] / first["seconds"]}
 
 
@@ -280,7 +222,7 @@ def _solvers(machine: Machine) -> Iterator[Row]:
             chosen = synthesis.choose_solver(masks.square(side), num)
             for solver in ("primal", "dual", "gather"):
                 fit = partial(synthesis.fit, window=side, penalty=_PENALTY, solver=solver)
-                _, timed = _timed(fit, inputs, targets)
+                _, timed = measuring.compiled(fit, inputs, targets, num_runs=_num_runs())
                 row = _row(name, f"{solver} (chosen)" if solver == chosen else solver, timed)
                 seconds[solver] = row["seconds"]
                 yield row | {"times_as_long": row["seconds"] / seconds["primal"]}
@@ -288,7 +230,7 @@ def _solvers(machine: Machine) -> Iterator[Row]:
 
 def _streams(machine: Machine) -> Iterator[Row]:
     for stream in streaming_benchmark.measure(num_runs=min(3, _num_runs()), fast=_FAST.value):
-        row = _row(stream.name, "experiments.train", _Timed(stream.seconds, 0.0, stream.peak_bytes))
+        row = _row(stream.name, "experiments.train", Timed(stream.seconds, 0.0, stream.peak_bytes))
         yield row | {"pairs_per_second": stream.num_pairs / row["seconds"]}
 
 
@@ -302,7 +244,7 @@ def _first_calls(machine: Machine) -> Iterator[Row]:
     ours: dict[str, float] = {}
     for call in measured:
         if call.note:
-            yield dict.fromkeys(benchmark_table.HEADER, "") | {
+            yield dict.fromkeys(tables.HEADER, "") | {
                 "case": call.case,
                 "way": call.way,
                 "note": call.note,
@@ -312,7 +254,7 @@ def _first_calls(machine: Machine) -> Iterator[Row]:
         row = _row(
             call.case,
             call.way,
-            _Timed(list(call.seconds), call.compile_seconds, call.peak_bytes),
+            Timed(list(call.seconds), call.compile_seconds, call.peak_bytes),
             error=error,
         )
         row |= {
@@ -327,32 +269,6 @@ def _first_calls(machine: Machine) -> Iterator[Row]:
         yield row
 
 
-class _Timed(NamedTuple):
-    seconds: list[float]
-    compile_seconds: float
-    peak_bytes: int | None
-
-
-def _timed(function: Callable[..., Any], *args: Any) -> tuple[Any, _Timed]:
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    compile_seconds = time.perf_counter() - start
-    result, seconds = timing.repeat(compiled, *args, num_runs=_num_runs())
-    analysis = compiled.memory_analysis()
-    peak = None if analysis is None else analysis.temp_size_in_bytes + analysis.output_size_in_bytes
-    return result, _Timed(seconds, compile_seconds, peak)
-
-
-def _timed_plainly(function: Callable[..., Any], *args: Any) -> tuple[Any, _Timed]:
-    result, seconds = timing.repeat(function, *args, num_runs=_num_runs())
-    # Once more, since looking at memory takes time.
-    tracemalloc.start()
-    function(*args)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return result, _Timed(seconds, 0.0, peak)
-
-
 def _num_runs() -> int:
     return 1 if _FAST.value else _NUM_RUNS.value
 
@@ -360,7 +276,7 @@ def _num_runs() -> int:
 def _row(
     case: str,
     way: str,
-    timed: _Timed,
+    timed: Timed,
     *,
     error: float | str = "",
     floor: float | None = None,
@@ -385,21 +301,6 @@ def _row(
         "warm_seconds": "",
         "note": "",
     }
-
-
-def _traffic_rate() -> float:
-    """Bytes read and written a second by a copy that no cache holds."""
-    array = jnp.ones((2**20 if _FAST.value else 2**26,), jnp.float32)
-    _, timed = _timed(lambda x: x + 1, array)
-    return 2 * array.nbytes / min(timed.seconds)
-
-
-def _product_rate() -> float:
-    """Multiplications a second of a float32 matrix product."""
-    size = 256 if _FAST.value else 2048
-    matrix = jnp.ones((size, size), jnp.float32)
-    _, timed = _timed(partial(jnp.matmul, precision="highest"), matrix, matrix)
-    return size**3 / min(timed.seconds)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Lasso, OrthogonalMatchingPursuit, Ridge
 
-from experiments import data, run_folder, script, timing
+from experiments.pictures import data
+from experiments.running import run_folder, script, timing
 from mlr_jax import checks
 from mlr_jax.baselines import kernel_ridge, l0_omp, l1_lasso, l2_ridge, reduced_rank
 

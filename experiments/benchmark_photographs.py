@@ -28,7 +28,9 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from experiments import outsiders, run_folder, script, timing
+from experiments.pictures import out_of_distribution
+from experiments.reporting import markdown
+from experiments.running import run_folder, script, timing
 from mlr_jax import checks, pretrained, warped_ridge
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.datasets import synthetic
@@ -61,15 +63,14 @@ def benchmark() -> None:
         *_models(saved.model),
     ]
     run_folder.write_csv(output_dir / "benchmark.csv", HEADER, rows)
-    print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER))
-    for row in rows:
-        print("| " + " | ".join(_cell(row.get(column, "")) for column in HEADER) + " |")
+    cells = [[_cell(row.get(column, "")) for column in HEADER] for row in rows]
+    print(markdown.table(HEADER, cells), end="")
     print(f"\nTable and configuration: {output_dir}")
 
 
 def _photograph(model: Model, template: FaceTemplate) -> list[dict[str, Any]]:
     """The parts of the way of one photograph, and all of them together."""
-    portrait = outsiders.astronaut()
+    portrait = out_of_distribution.astronaut()
     small = files.to_levels(portrait.picture, np.dtype(np.uint8))
     scale = (_MEGAPIXELS.value * 1e6 / (small.shape[0] * small.shape[1])) ** 0.5
     size = round(small.shape[1] * scale), round(small.shape[0] * scale)

@@ -6,7 +6,7 @@ Trains every method on the same pairs of faces, and tests it on people that it h
     python -m experiments.compare_baselines --dataset=london --data_dir=... --channels=1 --num_seeds=5
 
 Every method's hyper-parameters are chosen by cross-validation over people on the training pairs, from the
-grids in hyperparameters.py (--select=cv), or are fixed (--select=fixed). Several splits in one run
+grids of the registry (--select=cv), or are fixed (--select=fixed). Several splits in one run
 (--num_seeds) give means, standard errors and paired tests. A run that was stopped goes on where it was, with
 the same command; one with more methods or splits computes only these. The quick methods come first, and each
 row of the table is shown as soon as it is there, on standard error; the whole table follows in the end.
@@ -22,9 +22,12 @@ lower error than all that do not share its receptive fields.
 
 from absl import flags
 
-from experiments import comparison, cross_validation, face_sheet, run_folder, script, summary
-from experiments.comparison import Point, Run
-from experiments.methods import make_method
+from experiments.comparing import comparison, comparison_tables, cross_validation, options, outcomes, summary
+from experiments.comparing.comparison import Point
+from experiments.comparing.methods import make_method
+from experiments.comparing.outcomes import Comparison
+from experiments.reporting import face_sheet
+from experiments.running import run_folder, script
 from mlr_jax.datasets.pairs import Pairs
 
 FIGURES = ("summary.png", "comparison.png")
@@ -35,13 +38,13 @@ _WINDOW = flags.DEFINE_integer(
 _PENALTY = flags.DEFINE_float(
     "penalty", None, "Masked ridge's penalty lambda; by default as --select says.", lower_bound=0
 )
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def compare() -> None:
     """The experiment: loads, selects, trains, tests, and writes the output folder."""
-    comparison.is_fast()
-    names = comparison.methods()
+    options.apply_fast()
+    names = options.methods()
     flagged = {"window": _WINDOW.value, "penalty": _PENALTY.value}
     given = {key: (value,) for key, value in flagged.items() if value is not None}
     grids = {"masked_ridge": given} if given else {}
@@ -49,8 +52,8 @@ def compare() -> None:
     def check(train: Pairs) -> None:
         """What was asked for by a flag of its own is possible."""
         if given and "masked_ridge" in names:
-            method = make_method("masked_ridge", comparison.settings())
-            cross_validation.possible(method, comparison.grid("masked_ridge", given), [(train, train)])
+            method = make_method("masked_ridge", options.settings())
+            cross_validation.possible(method, options.grid("masked_ridge", given), [(train, train)])
 
     done = comparison.run(
         "compare_baselines",
@@ -58,24 +61,24 @@ def compare() -> None:
         names,
         figures=FIGURES,
         check=check,
-        on_pairs=_draw_faces,
+        on_first_split=_draw_faces,
         show_rows=True,
     )
     tried = done.outcomes[0].trials
     run_folder.write_bytes(done.output_dir / "summary.png", summary.draw(tried, done.title))
-    comparison.report(done)
+    comparison_tables.report(done)
 
 
-def _draw_faces(begun: Run) -> None:
+def _draw_faces(done: Comparison) -> None:
     """The first test faces of the first split, as every method predicts them."""
-    tried, test = begun.outcomes[0].trials, begun.tests[0]
-    predicted = {name: comparison.pictures(each[0]) for name, each in tried.items() if name != "copy_input"}
+    tried, test = done.outcomes[0].trials, done.tests[0]
+    predicted = {name: outcomes.pictures(each[0]) for name, each in tried.items() if name != "copy_input"}
     num_faces = min([len(test.subjects), *(len(each) for each in predicted.values())])
     subjects = test.subjects[:num_faces]
     columns = {"input": test.neutral} | predicted | {"truth": test.expressive}
     columns = {label: pictures[:num_faces] for label, pictures in columns.items()}
-    sheet = face_sheet.draw(columns, subjects, begun.title)
-    run_folder.write_bytes(begun.output_dir / "comparison.png", sheet)
+    sheet = face_sheet.draw(columns, subjects, done.title)
+    run_folder.write_bytes(done.output_dir / "comparison.png", sheet)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from experiments import script
+from experiments.reporting import markdown
+from experiments.running import script
 from mlr_jax import checks, masks, synthesis
 
 _BENCHMARK = flags.DEFINE_string(
@@ -120,12 +121,13 @@ def predict() -> None:
     rates = calibrate(measured)
     rates_text = ", ".join(f"{name} {1e-9 / rate:.1f}" for name, rate in rates._asdict().items())
     print(f"G multiplications a second: {rates_text}\n")
-    print("| fit | predicted, ms | measured, ms | measured / predicted |\n|---|---|---|---|")
+    rows_of_fits = []
     for fit, found in measured.items():
         expected = seconds(fit, rates)
         name = f"{fit.num_outputs:,} outputs, N={fit.num}, r={fit.side}"
-        print(f"| {name} | {1e3 * expected:.3g} | {1e3 * found:.3g} | {found / expected:.2f} |")
-    print()
+        rows_of_fits.append((name, f"{1e3 * expected:.3g}", f"{1e3 * found:.3g}", f"{found / expected:.2f}"))
+    header = ("fit", "predicted, ms", "measured, ms", "measured / predicted")
+    print(markdown.table(header, rows_of_fits))
     for line in _large(rates, _pixels_decoded_a_second(rows)):
         print(line)
 

@@ -28,7 +28,9 @@ from typing import Any
 
 from absl import flags
 
-from experiments import device_processes, run_folder, script
+from experiments.benchmarking import device_processes
+from experiments.reporting import markdown
+from experiments.running import flag_values, run_folder, script
 from mlr_jax import checks
 
 # Each takes so much of the time at most; what is left of a share goes to those that follow.
@@ -43,9 +45,7 @@ flags.adopt_module_key_flags(run_folder)
 def check() -> None:
     """Runs the parts one after the other, and writes what they have found."""
     deadline = time.monotonic() + _SECONDS.value
-    for part in _PARTS.value:
-        if part not in _SHARES:
-            raise checks.InputError(f"--parts: there is no part {part!r}; there are {', '.join(_SHARES)}")
+    flag_values.check_names("parts", _PARTS.value, _SHARES, what="part")
     output_dir = run_folder.chosen("device_check")
     found: dict[str, Any] = {"device": {}, "seconds": _SECONDS.value, "fast": _FAST.value, "parts": {}}
     for part in _PARTS.value:
@@ -57,7 +57,7 @@ def check() -> None:
         rows = [line for line in lines if line]
         found["parts"][part] = {"rows": rows, "not_done": reason}
         run_folder.write_json(output_dir / "device_check.json", found)
-        run_folder.write_bytes(output_dir / "device_check.md", markdown(found).encode())
+        run_folder.write_bytes(output_dir / "device_check.md", document(found).encode())
         print(_markdown_part(part, rows, reason), flush=True)
     print(f"{_device(found['device'])}\nTables: {output_dir}")
     failed = [
@@ -67,7 +67,7 @@ def check() -> None:
         raise checks.InputError(f"the device does not compute as it should: {'; '.join(failed)}")
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def document(found: Mapping[str, Any]) -> str:
     """All that was found, as tables."""
     parts = [_markdown_part(name, part["rows"], part["not_done"]) for name, part in found["parts"].items()]
     return "\n".join([f"# {_device(found['device'])}\n", *parts])
@@ -83,9 +83,7 @@ def _markdown_part(name: str, rows: Sequence[Mapping[str, Any]], reason: str) ->
     header = list(dict.fromkeys(column for row in rows for column in row))
     lines = [f"## {name}", ""]
     if rows:
-        cells = [header, ["---"] * len(header)]
-        cells += [[_cell(row.get(column, "")) for column in header] for row in rows]
-        lines += ["| " + " | ".join(line) + " |" for line in cells] + [""]
+        lines.append(markdown.table(header, [[_cell(row.get(c, "")) for c in header] for row in rows]))
     if reason:
         lines += [f"Not all was done: {reason}", ""]
     return "\n".join(lines)

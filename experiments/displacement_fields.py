@@ -10,7 +10,7 @@ The fields to be predicted are those that a registration of both pictures finds.
 face mesh in both, models are also trained on thin-plate splines through these, and on the neutral face's
 shape. The ways: none; the mean field; masked ridge of the field on a small grey face, with windows of several
 sizes, with and without mirrored pairs; ridge and reduced-rank regression on all of the small face; ridge on
-the shape; and as bounds the test person's own fields, which nobody knows.
+the shape; and as bounds the test person's own fields, which are not known in practice.
 
 Writes into --output_dir: config.json; results.csv, each way with each penalty; summary.csv, each way with the
 penalty that leaves the least unknown, which is chosen on the same people and so a little too good, for every
@@ -37,13 +37,14 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from experiments import data, figures, run_folder, script
-from experiments.hyperparameters import FIXED
+from experiments.comparing.methods import METHODS
+from experiments.pictures import data, splits
+from experiments.reporting import figures
+from experiments.running import flag_values, run_folder, script
 from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
 from mlr_jax.datasets import landmarks, source as sources
-from mlr_jax.datasets.pairs import Pairs, folds
 from mlr_jax.warped_ridge import FIELD_SIZE
 
 TABLES = ("results.csv", "summary.csv")
@@ -84,8 +85,8 @@ class People(NamedTuple):
     shape: np.ndarray
 
 
-class Way(NamedTuple):
-    """A way to predict fields.
+class Predictor(NamedTuple):
+    """One predictor of displacement fields.
 
     Attributes:
       learn: (people, penalty) -> what predicts the fields of people, of any size.
@@ -100,16 +101,10 @@ def measure() -> None:
     """The experiment."""
     if _FAST.value:
         # Folds of one size, as every size is compiled.
-        for name, value in {"num_subjects": 24, "image_size": 32, "channels": "1", "num_folds": 4}.items():
-            if not flags.FLAGS[name].present:
-                flags.FLAGS[name].value = value
+        flag_values.set_unless_given({"num_subjects": 24, "image_size": 32, "channels": "1", "num_folds": 4})
     output_dir = run_folder.chosen("displacement_fields")
     subjects, trained_on = _load(data.cache_folder(output_dir))
-    numbers = np.arange(len(subjects))
-    splits = [
-        (seen.neutral, unseen.neutral)
-        for seen, unseen in folds(Pairs(numbers, numbers, subjects), num_folds=_NUM_FOLDS.value)
-    ]
+    folds = splits.folds(subjects, num_folds=_NUM_FOLDS.value)
     configuration = run_folder.describe_run(
         data.resolved_flags(), {"experiment": "displacement_fields", "num_pairs": len(subjects)}
     )
@@ -117,15 +112,17 @@ def measure() -> None:
     rows: list[dict[str, Any]] = []
     chosen: list[dict[str, Any]] = []
     for source, people in trained_on.items():
-        for name, way in tqdm(_ways(people).items(), desc=source, unit="way", delay=2, leave=False):
+        for name, predictor in tqdm(
+            _predictors(people).items(), desc=source, unit="way", delay=2, leave=False
+        ):
             tried: list[dict[str, Any]] = [
                 {"way": name, "trained_on": source, "penalty": penalty}
-                | _unknown(way, penalty, people, splits)
-                for penalty in way.penalties
+                | _unknown(predictor, penalty, people, folds)
+                for penalty in predictor.penalties
             ]
             best = min(tried, key=lambda row: row["unknown"])
             rows += tried
-            chosen.append(best | _errors(way, best["penalty"], people, splits))
+            chosen.append(best | _errors(predictor, best["penalty"], people, folds))
             for table, each in zip(TABLES, (rows, chosen), strict=True):
                 run_folder.write_csv(output_dir / table, tuple(each[0]), each)
     title = f"{data.title()}, {len(subjects)} pairs, {_NUM_FOLDS.value} folds"
@@ -156,28 +153,32 @@ def _load(cache_dir: Path) -> tuple[tuple[str, ...], dict[str, People]]:
     return pairs.subjects, {"registration": people, "landmarks": people._replace(fields=splines)}
 
 
-def _ways(people: People) -> dict[str, Way]:
-    """All ways that suit what is known of people."""
-    ways = {
-        "none": Way(lambda seen, penalty: lambda people: 0 * people.registered),
-        "mean": Way(_mean),
-        "window 9": Way(partial(_masked, 9, True), _PENALTIES),
-        "all pixels": Way(partial(_dense, l2_ridge.fit), _PENALTIES),
+def _predictors(people: People) -> dict[str, Predictor]:
+    """All predictors that suit what is known of people."""
+    found = {
+        "none": Predictor(lambda seen, penalty: lambda people: 0 * people.registered),
+        "mean": Predictor(_mean),
+        "window 9": Predictor(partial(_masked, 9, True), _PENALTIES),
+        "all pixels": Predictor(partial(_dense, l2_ridge.fit), _PENALTIES),
     }
     if not _FAST.value:
-        ways |= {f"window {side}": Way(partial(_masked, side, True), _PENALTIES) for side in (1, 5, 15, 31)}
-        ways["window 9, not mirrored"] = Way(partial(_masked, 9, False), _PENALTIES)
-        ways |= {
-            f"all pixels, rank {rank}": Way(partial(_dense, partial(reduced_rank.fit, rank=rank)), _PENALTIES)
+        found |= {
+            f"window {side}": Predictor(partial(_masked, side, True), _PENALTIES) for side in (1, 5, 15, 31)
+        }
+        found["window 9, not mirrored"] = Predictor(partial(_masked, 9, False), _PENALTIES)
+        found |= {
+            f"all pixels, rank {rank}": Predictor(
+                partial(_dense, partial(reduced_rank.fit, rank=rank)), _PENALTIES
+            )
             for rank in (2, 8)
         }
     if people.shape.size:
-        ways["shape"] = Way(_of_shape, tuple(penalty / 1e4 for penalty in _PENALTIES))
-    ways["its own, learned from"] = Way(lambda seen, penalty: lambda people: people.fields)
-    ways["its own, small"] = Way(
+        found["shape"] = Predictor(_of_shape, tuple(penalty / 1e4 for penalty in _PENALTIES))
+    found["its own, learned from"] = Predictor(lambda seen, penalty: lambda people: people.fields)
+    found["its own, small"] = Predictor(
         lambda seen, penalty: lambda people: displacement.resize(people.registered, (FIELD_SIZE, FIELD_SIZE))
     )
-    return ways
+    return found
 
 
 def _mean(seen: People, penalty: float) -> Callable[[People], ArrayLike]:
@@ -220,12 +221,12 @@ def _of_shape(seen: People, penalty: float) -> Callable[[People], ArrayLike]:
 
 
 def _unknown(
-    way: Way, penalty: float, people: People, splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    predictor: Predictor, penalty: float, people: People, folds: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
-    """The part of the fields that a way leaves unknown in people that it has not learned from."""
+    """The part of the fields that a predictor leaves unknown in held-out people."""
     error, whole = 0.0, 0.0
-    for seen, unseen in splits:
-        predict = way.learn(_take(people, seen), penalty)
+    for seen, unseen in folds:
+        predict = predictor.learn(_take(people, seen), penalty)
         others = _take(people, unseen)
         error += float(np.sum((_fields(predict, others) - others.registered) ** 2))
         whole += float(np.sum(others.registered**2))
@@ -233,18 +234,18 @@ def _unknown(
 
 
 def _errors(
-    way: Way, penalty: float, people: People, splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    predictor: Predictor, penalty: float, people: People, folds: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
     """What faces come to with such fields, when they only move and when they change, too."""
     found: dict[str, list[np.ndarray]] = {}
-    for seen, unseen in splits:
+    for seen, unseen in folds:
         learned_from, others = _take(people, seen), _take(people, unseen)
-        predict = way.learn(learned_from, penalty)
+        predict = predictor.learn(learned_from, penalty)
         moved, moved_others = (
             displacement.warp(each.neutral, _fields(predict, each)) for each in (learned_from, others)
         )
         change = warped_ridge.fit_change(
-            moved, learned_from.expressive, window=5, channels="shared", **FIXED["warped_ridge"]
+            moved, learned_from.expressive, window=5, channels="shared", **METHODS["warped_ridge"].fixed
         )
         made = moved_others + warped_ridge.predict_change(*change, moved_others)
         for name, values in (
@@ -268,22 +269,22 @@ def _fields(predict: Callable[[People], ArrayLike], people: People) -> np.ndarra
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """A row for each way, a dot for what its models were trained on."""
-    ways = list(dict.fromkeys(row["way"] for row in rows))
+    """A row for each predictor, a dot for what its models were trained on."""
+    predictors = list(dict.fromkeys(row["way"] for row in rows))
     sources = list(dict.fromkeys(row["trained_on"] for row in rows))
     labels = {"unknown": "part of the field that is unknown", "mse": "mean squared error x 1e3 with it"}
-    figure = Figure(figsize=(9, 0.3 * len(ways) + 1.6), layout="constrained")
+    figure = Figure(figsize=(9, 0.3 * len(predictors) + 1.6), layout="constrained")
     axes = figure.subplots(1, len(labels), sharey=True)
     for axis, (column, label) in zip(axes, labels.items(), strict=True):
         for source in sources:
             own = [row for row in rows if row["trained_on"] == source]
-            places = [ways.index(row["way"]) for row in own]
+            places = [predictors.index(row["way"]) for row in own]
             values = [row[column] * (1 if column == "unknown" else 1e3) for row in own]
-            look = {"color": figures.colour(source, sources), "marker": figures.marker(source, sources)}
-            axis.plot(values, places, linestyle="", label=source, **look)
+            style = {"color": figures.colour(source, sources), "marker": figures.marker(source, sources)}
+            axis.plot(values, places, linestyle="", label=source, **style)
         axis.set_xlabel(label)
         figures.plain(axis)
-    axes[0].set_yticks(range(len(ways)), ways)
+    axes[0].set_yticks(range(len(predictors)), predictors)
     axes[0].invert_yaxis()
     figures.legend_below(figure, 2)
     figure.suptitle(title, fontsize=11)

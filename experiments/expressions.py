@@ -25,56 +25,62 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import comparison, data, face_sheet, figures, run_folder, script, summary
-from experiments.comparison import Outcome, Point, Run
+from experiments.comparing import comparison, comparison_tables, options, outcomes
+from experiments.comparing.comparison import Point
+from experiments.comparing.outcomes import Comparison, Outcome
+from experiments.pictures import data
+from experiments.reporting import averages, face_sheet, figures
+from experiments.running import run_folder, script
 
 FIGURES = ("expressions.png", "faces.png")
 
 _TARGETS = flags.DEFINE_list(
     "targets", ["happy", "sad", "surprised", "angry", "disgusted", "afraid"], "Expressions to learn."
 )
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
     wanted = list(dict.fromkeys(_TARGETS.value))
-    if comparison.is_fast() and not _TARGETS.present:
+    if options.apply_fast() and not _TARGETS.present:
         wanted = wanted[:2]
     targets = data.available_targets(wanted)
     if missing := [target for target in wanted if target not in targets]:
         print(f"left out, since the data set lacks them: {', '.join(missing)}", file=sys.stderr)
     points = [Point({"expression": target}, {"target": target}) for target in targets]
-    names = comparison.methods()
+    names = options.methods()
     learned = data.title(target=targets[0] if len(targets) == 1 else f"{len(targets)} expressions")
-    done = comparison.run("expressions", points, names, figures=FIGURES, on_pairs=_draw_faces, about=learned)
+    done = comparison.run(
+        "expressions", points, names, figures=FIGURES, on_first_split=_draw_faces, about=learned
+    )
     run_folder.write_bytes(done.output_dir / "expressions.png", _draw_errors(done))
-    comparison.report(done)
+    comparison_tables.report(done)
 
 
-def _draw_faces(begun: Run) -> None:
+def _draw_faces(done: Comparison) -> None:
     """The first test person of each expression."""
     shown = [
-        (outcome, test) for outcome, test in zip(begun.outcomes, begun.tests, strict=True) if outcome.trials
+        (outcome, test) for outcome, test in zip(done.outcomes, done.tests, strict=True) if outcome.trials
     ]
     names = [name for name in shown[0][0].trials if all(name in outcome.trials for outcome, _ in shown)]
     columns = {"input": np.stack([test.neutral[0] for _, test in shown])}
     for name in names:
         if name != "copy_input":
-            first = [comparison.pictures(outcome.trials[name][0])[0] for outcome, _ in shown]
+            first = [outcomes.pictures(outcome.trials[name][0])[0] for outcome, _ in shown]
             columns[name] = np.stack(first)
     columns["truth"] = np.stack([test.expressive[0] for _, test in shown])
     people = [test.subjects[0] for _, test in shown]
     rows = [outcome.columns["expression"] for outcome, _ in shown]
-    title = begun.title
+    title = done.title
     if len(set(people)) == 1:
         title += f": {people[0]}"
     else:
         rows = [f"{row}, {person}" for row, person in zip(rows, people, strict=True)]
-    run_folder.write_bytes(begun.output_dir / "faces.png", face_sheet.draw(columns, rows, title))
+    run_folder.write_bytes(done.output_dir / "faces.png", face_sheet.draw(columns, rows, title))
 
 
-def _draw_errors(done: Run) -> bytes:
+def _draw_errors(done: Comparison) -> bytes:
     """A group of bars for each expression."""
     outcomes = [outcome for outcome in done.outcomes if outcome.trials]
     names = list(dict.fromkeys(name for outcome in outcomes for name in outcome.trials))
@@ -102,7 +108,7 @@ def _draw_errors(done: Run) -> bytes:
 
 def _mean_error(outcome: Outcome, name: str) -> tuple[float, float]:
     values: Sequence[float] = [trial.row["mse"] * 1e3 for trial in outcome.trials.get(name, [])]
-    return (float(np.mean(values)), summary.standard_error(values) or 0.0) if values else (0.0, 0.0)
+    return (float(np.mean(values)), averages.standard_error(values) or 0.0) if values else (0.0, 0.0)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ enlarged, the photograph is resampled once, the enlarged change is added, the ed
 
     python -m experiments.full_resolution --dataset=london --data_dir=... --image_size=128 --num_seeds=5
 
-Hyper-parameters are the fixed ones of hyperparameters.py. Besides the two models, there are: the unchanged
-picture; masked ridge with its smoothed change added to the photograph's own pixels; and warped ridge without
-its change, where pixels move and no more, which cannot draw teeth into a closed mouth: mouth_mse is the error
+Hyper-parameters are the fixed ones of the registry. Besides the two models, there are: the unchanged picture;
+masked ridge with its smoothed change added to the photograph's own pixels; and warped ridge without its
+change, where pixels move and no more, which cannot draw teeth into a closed mouth: mouth_mse is the error
 around the mouth. nose_sharpness is measured on the bridge of the nose, which a smile leaves as it is: where
-the unchanged picture has less than 1 there, the photographs of the expression are sharper as photographs,
-and sharpness relative to the input says more.
+the unchanged picture has less than 1 there, the photographs of the expression are sharper as photographs, and
+sharpness relative to the input says more.
 
 Writes into --output_dir: config.json; results.csv, a row for each size, output and split, with sharpness
 relative to the real expression's and to the input's; summary.csv, means and standard errors over splits; and
@@ -23,16 +23,20 @@ nose. Around the mouth moving alone lowers the error by a fifth, moving and chan
 minutes on 2 CPU cores.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from experiments import comparison, face_sheet, run_folder, script, summary
-from experiments.hyperparameters import FIXED
+from experiments.comparing import options, sessions, sweep
+from experiments.comparing.methods import METHODS
+from experiments.comparing.sessions import Session
+from experiments.comparing.sweep import Job, Row
+from experiments.reporting import face_sheet
+from experiments.running import run_folder, script
 from mlr_jax import checks, images, metrics, synthesis, warped_ridge
 from mlr_jax.alignment import Affine
 from mlr_jax.datasets.pairs import Pairs
@@ -49,40 +53,51 @@ _MOUTH = (0.68, 0.88, 0.28, 0.72)
 _NOSE = (0.28, 0.58, 0.4, 0.6)
 
 _FULL_SIZE = flags.DEFINE_integer("full_size", 512, "Side of the large faces in pixels.", lower_bound=16)
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    is_fast = comparison.is_fast()
+    is_fast = options.apply_fast()
     small = flags.FLAGS.image_size
     large = 2 * small if is_fast and not _FULL_SIZE.present else max(_FULL_SIZE.value, small)
     sizes = sorted({small, large})
     tables = ("results.csv", "summary.csv")
     sheets = tuple(f"faces_{size}.png" for size in sizes)
-    begun = comparison.begin("full_resolution", (*tables, *sheets), {"sizes": sizes}, check=_check_square)
-    rows: list[dict[str, Any]] = []
-    for seed in tqdm(begun.seeds, unit="split", delay=2, leave=False):
-        train, test = begun.load(seed, {})
-        models = _fit(train)
-        for size in sizes:
-            shown = test if size == small else begun.load(seed, {"image_size": size})[1]
-            made = _synthesize(models, shown, small)
-            for name, pictures in made.items():
-                row = {"size": size, "output": name}
-                rows.append(row | _measure(pictures, shown) | {"seed": seed})
-            run_folder.write_csv(
-                begun.output_dir / "results.csv", ("size", "output", *MEASURES, "seed"), rows
-            )
-            if seed == begun.seeds[0]:
-                ours = {name: made[name] for name in ("masked_ridge", "warped_ridge")}
-                columns = {"input": shown.neutral, **ours, "truth": shown.expressive}
-                sheet = face_sheet.draw(columns, shown.subjects, begun.title, inches=size / 150)
-                run_folder.write_bytes(begun.output_dir / f"faces_{size}.png", sheet)
-    summaries = summary.over_splits(rows, ("size", "output"), MEASURES)
-    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
-    _report(summaries, begun.title)
-    print(f"\nTables, figures and configuration: {begun.output_dir}")
+    session = sessions.start("full_resolution", (*tables, *sheets), {"sizes": sizes}, check=_check_square)
+    rows = sweep.run(
+        session,
+        partial(_jobs, session, sizes, small),
+        len(sizes),
+        unit="size",
+        write=sweep.writer(session, ("size", "output", *MEASURES, "seed")),
+        is_strict=True,
+    ).rows
+    summaries = sweep.summarize(session, rows, ("size", "output"), MEASURES)
+    _report(summaries, session.title)
+    print(f"\nTables, figures and configuration: {session.output_dir}")
+
+
+def _jobs(session: Session, sizes: Sequence[int], small: int, seed: int) -> Iterator[Job]:
+    """A job for each size of pictures that models of size `small` change; the first split's draw faces."""
+    train, test = session.load(seed, {})
+    models = _fit(train)
+
+    def measure(size: int) -> list[Row]:
+        shown = test if size == small else session.load(seed, {"image_size": size})[1]
+        made = _synthesize(models, shown, small)
+        if seed == session.seeds[0]:
+            ours = {name: made[name] for name in ("masked_ridge", "warped_ridge")}
+            columns = {"input": shown.neutral, **ours, "truth": shown.expressive}
+            sheet = face_sheet.draw(columns, shown.subjects, session.title, inches=size / 150)
+            run_folder.write_bytes(session.output_dir / f"faces_{size}.png", sheet)
+        return [
+            {"size": size, "output": name} | _measure(pictures, shown) | {"seed": seed}
+            for name, pictures in made.items()
+        ]
+
+    for size in sizes:
+        yield Job(f"{size} x {size}, seed {seed}", partial(measure, size))
 
 
 def _check_square(train: Pairs) -> None:
@@ -96,13 +111,13 @@ def _check_square(train: Pairs) -> None:
 
 def _fit(train: Pairs) -> dict[str, Model]:
     """Both models, with the fixed hyper-parameters."""
-    channels = comparison.settings().channel_mode
+    channels = options.settings().channel_mode
     fits: Mapping[str, Callable[..., Model]] = {
         "masked_ridge": synthesis.fit,
         "warped_ridge": warped_ridge.fit,
     }
     return {
-        name: fit(train.neutral, train.expressive, channels=channels, **FIXED[name])
+        name: fit(train.neutral, train.expressive, channels=channels, **METHODS[name].fixed)
         for name, fit in fits.items()
     }
 

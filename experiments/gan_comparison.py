@@ -27,44 +27,26 @@ two pix2pix of half of the published width gets as good as it will, and CycleGAN
 Needs `pip install .[gans]`.
 """
 
-import csv
-import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from experiments import (
-    comparison,
-    data,
-    face_sheet,
-    figures,
-    kept,
-    kinds_of_pictures,
-    memory,
-    run_folder,
-    script,
-    summary,
-    timing,
-    trials,
-)
-from experiments.comparison import Begun
-from experiments.kinds_of_pictures import Kind
-from experiments.methods import GANS, gan_faces, make_method
-from mlr_jax import checks, metrics
-from mlr_jax.array_file import ArrayFile
-from mlr_jax.datasets.pairs import Pairs
-
-if TYPE_CHECKING:
-    from experiments.gans.contract import Gan
+from experiments.comparing import gan_training, options, sessions, sweep
+from experiments.comparing.gan_training import JOINT, TrainingTask
+from experiments.comparing.methods import GANS
+from experiments.comparing.sessions import Session
+from experiments.comparing.sweep import Job, Row
+from experiments.gans import optional
+from experiments.pictures import data, evaluation_sets, splits
+from experiments.pictures.evaluation_sets import EvaluationSet
+from experiments.reporting import face_sheet, figures
+from experiments.running import flag_values, run_folder, script
+from mlr_jax import metrics
 
 MEASURES = (
     "mse",
@@ -89,8 +71,6 @@ OUTPUTS = (
     "public_faces.png",
 )
 COMPARED = ("copy_input", "masked_ridge", "masked_combined", "warped_ridge", *GANS)
-JOINT = ("stargan", "ganimation")
-"""GANs that learn all expressions at once."""
 
 # With --fast.
 _FEW = ("copy_input", "masked_ridge", "pix2pix")
@@ -102,248 +82,118 @@ _SIZES = flags.DEFINE_multi_integer(
     "sizes", [10, 30], "Numbers of pairs to train on, besides all.", lower_bound=2
 )
 _TARGETS = flags.DEFINE_list("targets", None, "Several expressions to reach, in place of --target.")
-flags.adopt_module_key_flags(comparison)
-
-
-class Task(NamedTuple):
-    """What is learned, and shown.
-
-    Attributes:
-      train: pairs to learn from.
-      kinds: of pictures that are shown.
-      num_pairs: of `train`.
-      expression: that is learned.
-      share: of the budget.
-    """
-
-    train: Pairs
-    kinds: Mapping[str, Kind]
-    num_pairs: int
-    expression: str
-    share: float = 1.0
-
-
-class Learned(NamedTuple):
-    """A method that has learned.
-
-    Attributes:
-      params: what it has learned.
-      predict: (params, pictures) -> pictures; jittable.
-      num_parameters: how many numbers it has learned.
-      seconds: that it took.
-    """
-
-    params: Any
-    predict: Callable[[Any, jax.Array], jax.Array]
-    num_parameters: int
-    seconds: float
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    gan_faces()  # Without the extra it ends before anything is begun.
-    is_given = {name: flags.FLAGS[name].present for name in _SMALL}
-    is_fast = comparison.is_fast()
+    optional.fitting()  # Without the extra it ends before it starts.
+    is_fast = options.apply_fast()
     if is_fast:
-        for name, value in _SMALL.items():
-            if not is_given[name]:
-                flags.FLAGS[name].value = value
+        flag_values.set_unless_given(_SMALL)
     targets = _TARGETS.value
     suitable, few = (COMPARED, _FEW) if targets is None else ((*COMPARED, *JOINT), _FEW_JOINT)
-    names = comparison.methods(suitable, usual=few if is_fast else suitable)
-    check = kinds_of_pictures.check_square
+    names = options.methods(suitable, usual=few if is_fast else suitable)
+    check = evaluation_sets.check_square
     described = {"methods": names, "targets": targets}
     about = data.title(target=", ".join(targets)) if targets else None
-    begun = comparison.begin("gan_comparison", OUTPUTS, described, check=check, about=about)
-    rows: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
-    for seed in begun.seeds:
-        tasks = list(_tasks(begun, seed))
-        shown: dict[str, dict[str, np.ndarray]] = {}
-        with tqdm(total=len(tasks) * len(names), unit="training", delay=2, leave=False) as progress:
-            for task in tasks:
-                for name in names:
-                    where = f"{name}, {task.expression}, {task.num_pairs} pairs, seed {seed}"
-                    progress.set_description(where, refresh=False)
-                    try:
-                        found = _recall_or_learn(begun, name, task, seed)
-                    except checks.InputError as error:
-                        skipped[where] = str(error)
-                        continue
-                    finally:
-                        progress.update()
-                    own = {"num_pairs": task.num_pairs, "expression": task.expression, "method": name}
-                    curve = found.header["curve"]
-                    training = found.header["measured"] | {"epochs": curve[-1]["epoch"] if curve else ""}
-                    pictures = _split(task, found.arrays["pictures"])
-                    for label, kind in task.kinds.items():
-                        measured = _errors(kind, pictures[label]) | training
-                        rows.append({**own, "pictures": label, **measured, "seed": seed})
-                    width = comparison.settings().gan.width
-                    curves += [{**own, "width": width, "seed": seed, **row} for row in curve]
-                    if task.share == 1 and seed == begun.seeds[0]:
-                        shown[f"{name}\n{task.expression}" if targets else name] = pictures
-                    _write(begun.output_dir, rows, curves)
-        if seed == begun.seeds[0] and shown:
-            _draw_faces(begun, tasks, shown)
-    if not rows:
-        raise checks.InputError(": ".join(next(iter(skipped.items()))))
-    for where, problem in skipped.items():
-        print(f"skipped: {where}: {problem}", file=sys.stderr)
-    summaries = summary.over_splits(rows, BY, MEASURES)
-    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
-    run_folder.write_bytes(begun.output_dir / "gan_comparison.png", _draw(summaries, begun.title))
-    comparison.end(begun, {"skipped": skipped, "gan": comparison.settings().gan._asdict()})
-    _report(summaries, begun)
+    session = sessions.start("gan_comparison", OUTPUTS, described, check=check, about=about)
+    swept = sweep.run(
+        session,
+        partial(_jobs, session, names, []),
+        None,
+        unit="training",
+        write=sweep.writer(session, HEADER),
+    )
+    summaries = sweep.summarize(session, swept.rows, BY, MEASURES)
+    run_folder.write_bytes(session.output_dir / "gan_comparison.png", _draw(summaries, session.title))
+    sessions.end(session, {"skipped": swept.skipped, "gan": options.settings().gan._asdict()})
+    _report(summaries, session)
 
 
-def _tasks(begun: Begun, seed: int) -> Iterator[Task]:
+def _jobs(session: Session, names: Sequence[str], curves: list[Row], seed: int) -> Iterator[Job]:
+    """A job for each task and method; those of the first split draw faces in the end.
+
+    Args:
+      session: of the experiment.
+      names: of the methods.
+      curves: of all trainings, to which those of the split are added.
+      seed: of the split.
+    """
+    tasks = list(_tasks(session, seed))
+    shown: dict[str, dict[str, np.ndarray]] = {}
+
+    def learn(task: TrainingTask, name: str) -> list[Row]:
+        found = gan_training.load_or_learn(session, name, task, seed, targets=_TARGETS.value)
+        own = {"num_pairs": task.num_pairs, "expression": task.expression, "method": name}
+        curve = found.header["curve"]
+        training = found.header["measured"] | {"epochs": curve[-1]["epoch"] if curve else ""}
+        pictures = _split(task, found.arrays["pictures"])
+        if task.share == 1 and seed == session.seeds[0]:
+            shown[f"{name}\n{task.expression}" if _TARGETS.value else name] = pictures
+        width = options.settings().gan.width
+        curves.extend({**own, "width": width, "seed": seed, **row} for row in curve)
+        _write_curves(session.output_dir, curves)
+        return [
+            {**own, "pictures": label, **_errors(kind, pictures[label]), **training, "seed": seed}
+            for label, kind in task.kinds.items()
+        ]
+
+    for task in tasks:
+        for name in names:
+            label = f"{name}, {task.expression}, {task.num_pairs} pairs, seed {seed}"
+            yield Job(label, partial(learn, task, name))
+    if seed == session.seeds[0] and shown:
+        _draw_faces(session, tasks, shown)
+
+
+def _tasks(session: Session, seed: int) -> Iterator[TrainingTask]:
     """Those of a split: the largest first."""
-    cache_dir = data.cache_folder(begun.output_dir)
+    cache_dir = data.cache_folder(session.output_dir)
     if _TARGETS.value is not None:
         for target in _TARGETS.value:
-            train, test = begun.load(seed, {"target": target})
-            kind = Kind(test.neutral, test.expressive, test.subjects, data.name() == "synthetic")
-            yield Task(train, {"own test people": kind}, len(train.subjects), target)
+            train, test = session.load(seed, {"target": target})
+            kind = EvaluationSet(test.neutral, test.expressive, test.subjects, data.name() == "synthetic")
+            yield TrainingTask(train, {"own test people": kind}, len(train.subjects), target)
         return
-    train, test = begun.load(seed, {})
+    train, test = session.load(seed, {})
     target = data.target()
-    kinds = kinds_of_pictures.load(test, cache_dir, seed)
+    kinds = evaluation_sets.load(test, cache_dir, seed)
     num_pairs = len(train.subjects)
-    yield Task(train, kinds, num_pairs, target)
+    yield TrainingTask(train, kinds, num_pairs, target)
     own = {"own test people": kinds["own test people"]}
     for size in sorted(set(_SIZES.value), reverse=True):
         if size < num_pairs:
-            part, _ = comparison.first_pairs(size, train, test, seed)
-            yield Task(part, own, size, target, size / num_pairs)
+            part = splits.first_people(train, size, seed=seed)
+            yield TrainingTask(part, own, size, target, size / num_pairs)
 
 
-def _recall_or_learn(begun: Begun, name: str, task: Task, seed: int) -> ArrayFile:
-    """What a method makes of all kinds of pictures, and what that took."""
-    every = np.concatenate([kind.inputs for kind in task.kinds.values()])
-    settings, grid = comparison.settings(), comparison.grid(name) if name not in JOINT else {}
-    what = {
-        "code": [inspect.getsource(each) for each in (_recall_or_learn, _learn, _learn_joint)],
-        "gans": kept.code_of_gans() if name in (*GANS, *JOINT) else None,
-        "grid": {key: list(values) for key, values in grid.items()},
-        "seed": seed,
-        "settings": settings if name in (*GANS, *JOINT) else trials.without_gans(settings),
-        "task": [task.expression, task.num_pairs, task.share],
-        "targets": _TARGETS.value if name in JOINT else None,
-        "folds": comparison.num_folds() if comparison.is_searched() else None,
-    }
-
-    def compute() -> ArrayFile:
-        learned, curve = _learn(begun, name, task, seed)
-        one = jnp.asarray(every[:1])
-        predict, _ = timing.compile_ahead(jax.jit(learned.predict), (), learned.params, one)
-        seconds = timing.run(predict, learned.params, one)[1]
-        predicted = np.concatenate([predict(learned.params, picture[None]) for picture in jnp.asarray(every)])
-        if not np.isfinite(predicted).all():
-            raise checks.InputError(f"{name} has no finite solution on these pairs")
-        measured = {
-            "num_parameters": learned.num_parameters,
-            "fit_seconds": learned.seconds,
-            "predict_seconds": seconds,
-            "megabytes": memory.compiled_bytes(predict) / 1e6,
-        }
-        return ArrayFile({"pictures": predicted}, {"measured": measured, "curve": curve})
-
-    shown = Pairs(every, every[:0], ())
-    return kept.recall_or_compute(begun.kept, f"{name}-gans", what, (task.train, shown), compute)
-
-
-def _learn(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
-    """Trains a method; of a GAN also the curve of its training."""
-    if name in JOINT:
-        return _learn_joint(begun, name, task, seed)
-    settings = comparison.settings()
-    gan = settings.gan._replace(budget_seconds=settings.gan.budget_seconds * task.share)
-    if task.share < 1 or seed != begun.seeds[0]:
-        gan = gan._replace(checkpoints=None)
-    method = make_method(name, settings._replace(gan=gan))
-    if method.train is not None:
-        params, seconds = method.train(task.train, seed, begun.kept)
-        curve = _read_curve(name, gan.checkpoints, begun.kept, task.train, seed)
-        return Learned(params, method.predict, method.num_parameters(params), seconds), curve
-    folds = comparison.num_folds() if comparison.is_searched() else None
-    choice = trials.choose(name, method, comparison.grid(name), task.train, seed, folds).choice
-    params, seconds, _ = trials.fit_timed(method, choice, task.train)
-    return Learned(params, method.predict, method.num_parameters(params), seconds), []
-
-
-def _read_curve(
-    name: str, checkpoints: str | None, folder: Path, train: Pairs, seed: int
-) -> list[dict[str, float]]:
-    own = gan_faces().folder_of(name, train, seed=seed, folder=folder)
-    path = (own if checkpoints is None else Path(checkpoints).expanduser() / name) / "curve.csv"
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-def _learn_joint(begun: Begun, name: str, task: Task, seed: int) -> tuple[Learned, list[dict[str, float]]]:
-    """A GAN of all expressions, which is trained once and asked for one."""
-    from experiments.gans import faces, training
-    from experiments.gans.contract import num_parameters
-
-    targets = _TARGETS.value or []
-    people, _ = faces.load_split(seed, targets, cache_dir=data.cache_folder(begun.output_dir))
-    settings = comparison.settings().gan
-    limits = training.Limits(settings.budget_seconds * len(targets), patience=settings.patience)
-    folder = begun.kept / f"{name}-{'-'.join(targets)}-{seed}"
-    trained, gan = faces.train(
-        name,
-        people,
-        folder=folder,
-        limits=limits,
-        width=settings.width,
-        batch_size=settings.batch_size,
-        seed=seed,
-    )
-    if trained.ended_by == "signal":
-        raise KeyboardInterrupt
-    condition = jnp.eye(1 + len(targets))[1 + targets.index(task.expression)]
-    params = trained.params, condition
-    return Learned(params, _asked(gan), num_parameters(trained.params), trained.seconds), trained.curve
-
-
-@cache
-def _asked(gan: "Gan") -> Callable[[Any, jax.Array], jax.Array]:
-    """From a GAN's parameters with a condition, and pictures, what it makes of them; compiled once."""
-
-    def predict(params: Any, pictures: jax.Array) -> jax.Array:
-        networks, condition = params
-        return gan.generate(networks, pictures, jnp.broadcast_to(condition, (len(pictures), len(condition))))
-
-    return predict
-
-
-def _split(task: Task, pictures: np.ndarray) -> dict[str, np.ndarray]:
+def _split(task: TrainingTask, pictures: np.ndarray) -> dict[str, np.ndarray]:
     """The pictures of each kind."""
     ends = np.cumsum([len(kind.inputs) for kind in task.kinds.values()])[:-1]
     return dict(zip(task.kinds, np.split(pictures, ends), strict=True))
 
 
-def _errors(kind: Kind, pictures: np.ndarray) -> dict[str, Any]:
-    measured = kinds_of_pictures.errors(kind, pictures)
+def _errors(kind: EvaluationSet, pictures: np.ndarray) -> dict[str, Any]:
+    measured = evaluation_sets.errors(kind, pictures)
     # Beside the real picture's, or beside the input's where there is none.
     beside = kind.inputs if kind.truth is None else kind.truth
     return measured | {"sharpness": float(np.median(metrics.sharpness(pictures, beside)))}
 
 
-def _write(folder: Path, rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> None:
-    """The tables so far."""
-    run_folder.write_csv(folder / "results.csv", HEADER, rows)
+def _write_curves(folder: Path, curves: Sequence[Mapping[str, Any]]) -> None:
+    """The curves so far, if there are any."""
     if curves:
         header = dict.fromkeys(key for row in curves for key in row)
         run_folder.write_csv(folder / "curves.csv", tuple(header), curves)
 
 
-def _draw_faces(begun: Begun, tasks: Sequence[Task], shown: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+def _draw_faces(
+    session: Session, tasks: Sequence[TrainingTask], shown: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
     """The first faces of every kind, as every method sees them: those of the largest tasks."""
     kinds = tasks[0].kinds
-    num = comparison.num_faces()
+    num = options.num_faces()
     for file, public_only in (("faces.png", False), ("public_faces.png", True)):
         own = {label: kind for label, kind in kinds.items() if kind.is_public or not public_only}
         if not own:
@@ -358,7 +208,7 @@ def _draw_faces(begun: Begun, tasks: Sequence[Task], shown: Mapping[str, Mapping
             ]
             columns["truth"] = np.concatenate([truth[:num] for truth in truths])
         names = [name for kind in own.values() for name in list(kind.names)[:num]]
-        run_folder.write_bytes(begun.output_dir / file, face_sheet.draw(columns, names, begun.title))
+        run_folder.write_bytes(session.output_dir / file, face_sheet.draw(columns, names, session.title))
 
 
 def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
@@ -398,8 +248,8 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
     return figures.png(figure)
 
 
-def _report(summaries: Sequence[Mapping[str, Any]], begun: Begun) -> None:
-    print(f"{begun.title}\n")
+def _report(summaries: Sequence[Mapping[str, Any]], session: Session) -> None:
+    print(f"{session.title}\n")
     for row in summaries:
         relative = row["relative_mse_mean"]
         error = f"{relative:8.3f}" if relative != "" else "        "
@@ -408,7 +258,7 @@ def _report(summaries: Sequence[Mapping[str, Any]], begun: Begun) -> None:
             f"{error}  {row['sharpness_mean']:.2f}  {row['ssim_to_input_mean']:.3f}"
         )
     print("\nThe numbers: error relative to leaving the picture as it is, sharpness, SSIM to the input.")
-    print(f"Tables, figures and configuration: {begun.output_dir}")
+    print(f"Tables, figures and configuration: {session.output_dir}")
 
 
 if __name__ == "__main__":

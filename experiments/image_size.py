@@ -26,7 +26,7 @@ jobs shared.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,13 +34,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from experiments import comparison, curves, kept, memory, run_folder, script, timing
-from experiments.comparison import Begun
-from experiments.curves import Panel
-from experiments.hyperparameters import FIXED
-from experiments.methods import make_method
+from experiments.comparing import options, sessions, sweep
+from experiments.comparing.methods import METHODS, make_method
+from experiments.comparing.sessions import Session
+from experiments.comparing.sweep import Job, Row
+from experiments.reporting import curves
+from experiments.reporting.curves import Panel
+from experiments.running import flag_values, memory, result_cache, run_folder, script, timing
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -67,63 +68,75 @@ _SIZES = flags.DEFINE_multi_integer(
 )
 _MEMORY_GIB = flags.DEFINE_float("memory_gib", 24, "Memory that a fit may take, in GiB.", lower_bound=0)
 _SECONDS = flags.DEFINE_float("seconds", 300, "Time that a fit may be expected to take.", lower_bound=0)
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    sizes = [16, 32] if comparison.is_fast() and not _SIZES.present else sorted(set(_SIZES.value))
-    names = comparison.methods()
-    described = {"sizes": sizes, "hyper-parameters": {name: FIXED[name] for name in names}}
-    smallest = comparison.Point(options={"image_size": sizes[0]})
-    begun = comparison.begin("image_size", OUTPUTS, described, at=smallest)
-    rows: list[dict[str, Any]] = []
-    with tqdm(total=len(begun.seeds) * len(sizes) * len(names), unit="fit", delay=2, leave=False) as progress:
-        for seed in begun.seeds:
-            for size in sizes:
-                train, test = begun.load(seed, {"image_size": size})
-                for name in names:
-                    progress.set_description(f"{name}, {size} x {size}", refresh=False)
-                    before = [row for row in rows if (row["method"], row["seed"]) == (name, seed)]
-                    row = {"image_size": size, "method": name, "seed": seed}
-                    rows.append(row | _measure(begun, name, train, test, seed, before))
-                    run_folder.write_csv(begun.output_dir / "results.csv", HEADER, rows)
-                    progress.update()
-    run_folder.write_bytes(begun.output_dir / "image_size.png", _draw(rows, begun.title))
-    print(f"{begun.title}\n")
+    sizes = flag_values.ascending(_SIZES, fast=(16, 32) if options.apply_fast() else None)
+    names = options.methods()
+    described = {"sizes": sizes, "hyper-parameters": {name: METHODS[name].fixed for name in names}}
+    session = sessions.start("image_size", OUTPUTS, described, at={"image_size": sizes[0]})
+    rows = sweep.run(
+        session,
+        partial(_jobs, session, sizes, names),
+        len(sizes) * len(names),
+        unit="fit",
+        write=sweep.writer(session, HEADER),
+    ).rows
+    run_folder.write_bytes(session.output_dir / "image_size.png", _draw(rows, session.title))
+    print(f"{session.title}\n")
     for row in rows:
         print(_line(row))
-    print(f"\nTable, figure and configuration: {begun.output_dir}")
+    print(f"\nTable, figure and configuration: {session.output_dir}")
+
+
+def _jobs(session: Session, sizes: Sequence[int], names: Sequence[str], seed: int) -> Iterator[Job]:
+    """A job for each size and method."""
+    earlier: dict[str, list[Row]] = {name: [] for name in names}
+
+    def measure(name: str, train: Pairs, test: Pairs) -> list[Row]:
+        row = {"image_size": train.neutral.shape[1], "method": name, "seed": seed}
+        row |= _measure(session, name, train, test, earlier[name])
+        earlier[name].append(row)
+        return [row]
+
+    for size in sizes:
+        train, test = session.load(seed, {"image_size": size})
+        for name in names:
+            yield Job(f"{name}, {size} x {size}", partial(measure, name, train, test))
 
 
 def _measure(
-    begun: Begun, name: str, train: Pairs, test: Pairs, seed: int, before: Sequence[Mapping[str, Any]]
+    session: Session, name: str, train: Pairs, test: Pairs, earlier: Sequence[Row]
 ) -> dict[str, Any]:
     """The rest of a row: what a fit took, or what stopped it."""
     limits = {"memory_gib": _MEMORY_GIB.value, "seconds": _SECONDS.value}
-    expected = _expected_seconds(before, train.neutral.shape[1])
+    expected = _expected_seconds(earlier, train.neutral.shape[1])
     code = inspect.getsource(_fit)
     what = {
         "code": code,
-        "choice": FIXED[name],
-        "settings": comparison.settings(),
+        "choice": METHODS[name].fixed,
+        "settings": options.settings(),
         "limits": limits,
         "expected": expected,
     }
     compute = partial(_fit, name, train, test, expected)
     try:
-        return kept.recall_or_compute(begun.kept, f"{name}-size", what, (train, test), compute).header
+        return result_cache.load_or_compute(
+            session.results, f"{name}-size", what, (train, test), compute
+        ).header
     except checks.InputError as error:
         return {"stopped_by": str(error)}
 
 
-def _expected_seconds(before: Sequence[Mapping[str, Any]], size: int) -> float:
+def _expected_seconds(earlier: Sequence[Row], size: int) -> float:
     """Of a fit, if it grows as over the last two sizes; infinite if the last one was stopped."""
-    if before and before[-1]["stopped_by"]:
+    if earlier and earlier[-1]["stopped_by"]:
         return np.inf
-    if len(before) < 2:
+    if len(earlier) < 2:
         return 0.0
-    (small, short), (large, long) = ((row["image_size"], row["fit_seconds"]) for row in before[-2:])
+    (small, short), (large, long) = ((row["image_size"], row["fit_seconds"]) for row in earlier[-2:])
     # Short times say little: nothing grows faster than the square of the number of pixels.
     power = min(max(np.log(long / short) / np.log(large / small), 2), 4) if long > _SHORT_SECONDS else 2
     return float(f"{long * (size / large) ** power:.2g}")
@@ -131,9 +144,9 @@ def _expected_seconds(before: Sequence[Mapping[str, Any]], size: int) -> float:
 
 def _fit(name: str, train: Pairs, test: Pairs, expected: float) -> ArrayFile:
     """Compiles, and fits if time and memory allow."""
-    method = make_method(name, comparison.settings())
+    method = make_method(name, options.settings())
     arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    compiled = jax.jit(partial(method.fit, **FIXED[name])).lower(*arrays).compile()
+    compiled = jax.jit(partial(method.fit, **METHODS[name].fixed)).lower(*arrays).compile()
     needed = memory.compiled_bytes(compiled)
     row: dict[str, Any] = dict.fromkeys(HEADER[2:-2], "") | {"memory_gib": needed / 2**30, "stopped_by": ""}
     if needed > _MEMORY_GIB.value * 2**30:

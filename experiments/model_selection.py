@@ -25,10 +25,13 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import comparison, data, figures, run_folder, script, summary
-from experiments.comparison import REFERENCE, Point, Run
-from experiments.hyperparameters import FIXED
-from experiments.methods import VARIANTS
+from experiments.comparing import comparison, comparison_tables, options
+from experiments.comparing.comparison import Point
+from experiments.comparing.methods import METHODS, VARIANTS
+from experiments.comparing.outcomes import REFERENCE, Comparison
+from experiments.pictures import data
+from experiments.reporting import averages, figures
+from experiments.running import flag_values, run_folder, script
 from mlr_jax import synthesis
 from mlr_jax.synthesis import ExpressionModel
 
@@ -38,15 +41,15 @@ COMPARED = ("copy_input", REFERENCE, *VARIANTS)
 _FEW = ("copy_input", REFERENCE, "mirrored_pairs")
 
 _SIZES = flags.DEFINE_multi_integer("sizes", [64, 128], "Sides of the faces in pixels.", lower_bound=8)
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    is_fast = comparison.is_fast()
-    sizes = [16] if is_fast and not _SIZES.present else sorted(set(_SIZES.value))
-    names = comparison.methods(COMPARED, usual=_FEW if is_fast else COMPARED)
-    published = {name: (value,) for name, value in FIXED[REFERENCE].items()}
+    is_fast = options.apply_fast()
+    sizes = flag_values.ascending(_SIZES, fast=(16,) if is_fast else None)
+    names = options.methods(COMPARED, usual=_FEW if is_fast else COMPARED)
+    published = {name: (value,) for name, value in METHODS[REFERENCE].fixed.items()}
     points = [
         Point(
             {"image_size": size, "channels": channels},
@@ -62,7 +65,7 @@ def measure() -> None:
     run_folder.write_bytes(done.output_dir / FIGURES[0], _draw(rows, done.title))
     maps = _choose_maps(sizes[-1], 3 if is_fast else "auto")
     run_folder.write_bytes(done.output_dir / FIGURES[1], _draw_maps(maps))
-    comparison.report(done)
+    comparison_tables.report(done)
     print("\nError relative to the published model:")
     for row in rows:
         print(
@@ -71,7 +74,7 @@ def measure() -> None:
         )
 
 
-def _relative(done: Run) -> list[dict[str, Any]]:
+def _relative(done: Comparison) -> list[dict[str, Any]]:
     """The error of each method relative to the published model's on the same split: mean, standard error."""
     rows = []
     for outcome in done.outcomes:
@@ -88,7 +91,7 @@ def _relative(done: Run) -> list[dict[str, Any]]:
                     "num_seeds": len(both),
                     "mse": float(np.mean([row["mse"] for row in both])),
                     "relative_mse_mean": float(ratios.mean()),
-                    "relative_mse_se": summary.standard_error(ratios),
+                    "relative_mse_se": averages.standard_error(ratios),
                 }
             )
     return rows
@@ -127,9 +130,9 @@ def _choose_maps(size: int, window: int | Literal["auto"]) -> dict[str, np.ndarr
     (seed,) = data.seeds(1)
     cache_dir = data.cache_folder(run_folder.chosen("model_selection"))
     train, _ = data.load_split(seed, cache_dir=cache_dir, image_size=size, channels=1)
-    options: dict[str, Any] = {"channels": comparison.settings().channel_mode, "penalty": "auto"}
-    chosen = _selection(synthesis.fit(*train[:2], window=window, per_pixel=True, **options))
-    tuned = _selection(synthesis.fit(*train[:2], window=3, **options | {"penalty": "tuned"})).tuned
+    choice: dict[str, Any] = {"channels": options.settings().channel_mode, "penalty": "auto"}
+    chosen = _selection(synthesis.fit(*train[:2], window=window, per_pixel=True, **choice))
+    tuned = _selection(synthesis.fit(*train[:2], window=3, **choice | {"penalty": "tuned"})).tuned
     assert tuned is not None
     sides = np.array([round(len(window.offsets) ** 0.5) for window in chosen.scores.windows])
     return {

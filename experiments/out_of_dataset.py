@@ -26,31 +26,23 @@ SSIM to the cat 0.78 and 0.16. In twelve minutes on 2 CPU cores (AMD EPYC) that 
 """
 
 import inspect
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from absl import flags
 from matplotlib import ticker
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from experiments import (
-    comparison,
-    data,
-    face_sheet,
-    figures,
-    kept,
-    kinds_of_pictures,
-    run_folder,
-    script,
-    summary,
-    trials,
-)
-from experiments.comparison import Begun
-from experiments.kinds_of_pictures import Kind
-from experiments.methods import make_method
+from experiments.comparing import options, sessions, sweep, trials
+from experiments.comparing.methods import make_method
+from experiments.comparing.sessions import Session
+from experiments.comparing.sweep import Job, Row
+from experiments.pictures import data, evaluation_sets
+from experiments.pictures.evaluation_sets import EvaluationSet
+from experiments.reporting import face_sheet, figures
+from experiments.running import result_cache, run_folder, script
 from mlr_jax import checks
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -58,61 +50,61 @@ from mlr_jax.datasets.pairs import Pairs
 HEADER = ("method", "pictures", "num_pictures", "mse", "relative_mse", "ssim", "ssim_to_input", "seed")
 OUTPUTS = ("results.csv", "summary.csv", "out_of_dataset.png", "faces.png", "public_faces.png")
 
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    comparison.is_fast()
-    names = comparison.methods()
-    begun = comparison.begin(
-        "out_of_dataset", OUTPUTS, {"methods": names}, check=kinds_of_pictures.check_square
+    options.apply_fast()
+    names = options.methods()
+    session = sessions.start(
+        "out_of_dataset", OUTPUTS, {"methods": names}, check=evaluation_sets.check_square
     )
-    rows: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
-    with tqdm(total=len(begun.seeds) * len(names), unit="method", delay=2, leave=False) as progress:
-        for seed in begun.seeds:
-            train, test = begun.load(seed, {})
-            kinds = kinds_of_pictures.load(test, data.cache_folder(begun.output_dir), seed)
-            pictures: dict[str, dict[str, np.ndarray]] = {}
-            for name in names:
-                progress.set_description(f"{name}, seed {seed}", refresh=False)
-                try:
-                    pictures[name] = _predict(begun, name, train, kinds, seed)
-                except checks.InputError as error:
-                    skipped[f"{name}, seed {seed}"] = str(error)
-                    continue
-                finally:
-                    progress.update()
-                for label, kind in kinds.items():
-                    measured = kinds_of_pictures.errors(kind, pictures[name][label])
-                    rows.append({"method": name, "pictures": label} | measured | {"seed": seed})
-                run_folder.write_csv(begun.output_dir / "results.csv", HEADER, rows)
-            if seed == begun.seeds[0] and pictures:
-                for file, public in (("faces.png", False), ("public_faces.png", True)):
-                    sheet = _draw_faces(kinds, pictures, begun.title, public_only=public)
-                    run_folder.write_bytes(begun.output_dir / file, sheet)
-    if not rows:
-        raise checks.InputError(": ".join(next(iter(skipped.items()))))
-    for where, problem in skipped.items():
-        print(f"skipped: {where}: {problem}", file=sys.stderr)
+    swept = sweep.run(
+        session,
+        partial(_jobs, session, names),
+        len(names),
+        unit="method",
+        write=sweep.writer(session, HEADER),
+    )
     measures = ("mse", "relative_mse", "ssim", "ssim_to_input")
-    summaries = summary.over_splits(rows, ("pictures", "method"), measures)
-    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
-    run_folder.write_bytes(begun.output_dir / "out_of_dataset.png", _draw_errors(summaries, begun.title))
-    comparison.end(begun, {"skipped": skipped})
-    _report(summaries, begun)
+    summaries = sweep.summarize(session, swept.rows, ("pictures", "method"), measures)
+    run_folder.write_bytes(session.output_dir / "out_of_dataset.png", _draw_errors(summaries, session.title))
+    sessions.end(session, {"skipped": swept.skipped})
+    _report(summaries, session)
+
+
+def _jobs(session: Session, names: Sequence[str], seed: int) -> Iterator[Job]:
+    """A job for each method; after those of the first split, faces are drawn."""
+    train, test = session.load(seed, {})
+    kinds = evaluation_sets.load(test, data.cache_folder(session.output_dir), seed)
+    pictures: dict[str, dict[str, np.ndarray]] = {}
+
+    def measure(name: str) -> list[Row]:
+        pictures[name] = _predict(session, name, train, kinds, seed)
+        own = {"method": name, "seed": seed}
+        return [
+            own | {"pictures": label} | evaluation_sets.errors(kind, pictures[name][label])
+            for label, kind in kinds.items()
+        ]
+
+    for name in names:
+        yield Job(f"{name}, seed {seed}", partial(measure, name))
+    if seed == session.seeds[0] and pictures:
+        for file, public in (("faces.png", False), ("public_faces.png", True)):
+            sheet = _draw_faces(kinds, pictures, session.title, public_only=public)
+            run_folder.write_bytes(session.output_dir / file, sheet)
 
 
 def _predict(
-    begun: Begun, name: str, train: Pairs, kinds: Mapping[str, Kind], seed: int
+    session: Session, name: str, train: Pairs, kinds: Mapping[str, EvaluationSet], seed: int
 ) -> dict[str, np.ndarray]:
     """What a method makes of the pictures of every kind."""
-    grid, folds = comparison.grid(name), comparison.num_folds() if comparison.is_searched() else None
+    grid, folds = options.grid(name), options.num_search_folds()
     every = np.concatenate([kind.inputs for kind in kinds.values()])
     # Of the pictures that it is shown, no truth is needed.
     shown = Pairs(every, every[:0], ())
-    settings = comparison.settings()
+    settings = options.settings()
     what = {
         "code": inspect.getsource(_predict),
         "grid": {key: list(values) for key, values in grid.items()},
@@ -129,13 +121,13 @@ def _predict(
             raise checks.InputError(f"{name} has no finite solution on these pairs")
         return ArrayFile({"pictures": predicted}, {"choice": trials.words(choice)})
 
-    found = kept.recall_or_compute(begun.kept, f"{name}-outside", what, (train, shown), compute)
+    found = result_cache.load_or_compute(session.results, f"{name}-outside", what, (train, shown), compute)
     ends = np.cumsum([len(kind.inputs) for kind in kinds.values()])[:-1]
     return dict(zip(kinds, np.split(found.arrays["pictures"], ends), strict=True))
 
 
 def _draw_faces(
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, EvaluationSet],
     pictures: Mapping[str, Mapping[str, np.ndarray]],
     title: str,
     *,
@@ -144,14 +136,14 @@ def _draw_faces(
     """Every portrait, and the first faces of the other kinds."""
     shown = {label: kind for label, kind in kinds.items() if kind.is_public or not public_only}
     counts = {
-        label: len(kind.inputs) if kind.truth is None else min(comparison.num_faces(), len(kind.inputs))
+        label: len(kind.inputs) if kind.truth is None else min(options.num_faces(), len(kind.inputs))
         for label, kind in shown.items()
     }
     columns = {"input": np.concatenate([kind.inputs[: counts[label]] for label, kind in shown.items()])}
     for name, each in pictures.items():
         if name != "copy_input":
             columns[name] = np.concatenate([each[label][: counts[label]] for label in shown])
-    # White where nobody knows.
+    # White where the truth is not known.
     truths = [np.ones_like(kind.inputs) if kind.truth is None else kind.truth for kind in shown.values()]
     columns["truth"] = np.concatenate(
         [truth[:count] for truth, count in zip(truths, counts.values(), strict=True)]
@@ -193,14 +185,14 @@ def _draw_errors(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
     return figures.png(figure)
 
 
-def _report(summaries: Sequence[Mapping[str, Any]], begun: Begun) -> None:
-    print(f"{begun.title}\n")
+def _report(summaries: Sequence[Mapping[str, Any]], session: Session) -> None:
+    print(f"{session.title}\n")
     for row in summaries:
         relative = row["relative_mse_mean"]
         error = f"{relative:8.3f}" if relative != "" else "        "
         print(f"{row['pictures']:<16}  {row['method']:<12} {error}  {row['ssim_to_input_mean']:.3f}")
     print("\nThe numbers: error relative to leaving the picture as it is, and SSIM to the input.")
-    print(f"Tables, figures and configuration: {begun.output_dir}")
+    print(f"Tables, figures and configuration: {session.output_dir}")
 
 
 if __name__ == "__main__":

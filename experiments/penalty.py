@@ -19,23 +19,27 @@ x 5 and 1.6 for 7 x 7, in two minutes on 2 CPU cores (AMD EPYC) that other jobs 
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from experiments import comparison, cross_validation, curves, kept, run_folder, script, summary
-from experiments.cross_validation import Grid
-from experiments.curves import Panel
-from experiments.hyperparameters import FIXED
-from experiments.methods import METHODS, make_method
+from experiments.comparing import cross_validation, options, sessions, sweep
+from experiments.comparing.methods import METHODS, make_method
+from experiments.comparing.methods.method import Grid
+from experiments.comparing.sessions import Session
+from experiments.comparing.sweep import Job, Row
+from experiments.pictures import splits
+from experiments.reporting import curves
+from experiments.reporting.curves import Panel
+from experiments.running import flag_values, result_cache, run_folder, script
 from mlr_jax.array_file import ArrayFile
-from mlr_jax.datasets.pairs import Pairs, folds
+from mlr_jax.datasets.pairs import Pairs
 
 OUTPUTS = ("results.csv", "summary.csv", "penalty.png")
+SETTING = ("method", "window", "penalty")
 # Column -> whose pictures the error is measured on.
 MEASURES = {"train_mse": "training people", "held_out_mse": "held-out people", "test_mse": "test people"}
 
@@ -48,53 +52,42 @@ _PENALTIES = flags.DEFINE_multi_float(
     "Penalties, all above 0.",
     lower_bound=1e-30,
 )
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    is_fast = comparison.is_fast()
-    windows = [1, 3] if is_fast and not _WINDOWS.present else sorted(set(_WINDOWS.value))
-    penalties = sorted(set(_PENALTIES.value), reverse=True)
-    penalised = [name for name in METHODS if "penalty" in FIXED[name]]
-    names = comparison.methods(penalised, usual=["masked_ridge"])
-    sweeps = [(name, window) for name in names for window in (windows if "window" in FIXED[name] else [None])]
-    begun = comparison.begin(
+    is_fast = options.apply_fast()
+    windows = flag_values.ascending(_WINDOWS, fast=(1, 3) if is_fast else None)
+    penalties = flag_values.ascending(_PENALTIES)[::-1]
+    penalised = [name for name in METHODS if "penalty" in METHODS[name].fixed]
+    names = options.methods(penalised, usual=["masked_ridge"])
+    sweeps = [
+        (name, window)
+        for name in names
+        for window in (windows if "window" in METHODS[name].fixed else [None])
+    ]
+    session = sessions.start(
         "penalty", OUTPUTS, {"windows": windows, "penalties": penalties, "methods": names}
     )
-    rows: list[dict[str, Any]] = []
-    code = inspect.getsource(_errors)
-    for seed in tqdm(begun.seeds, unit="split", delay=2, leave=False):
-        train, test = begun.load(seed, {})
-        parts = folds(train, num_folds=min(comparison.num_folds(), len(set(train.subjects))), seed=seed)
-        for name, window in sweeps:
-            fixed = dict(FIXED[name]) | ({} if window is None else {"window": window})
-            grid = {key: (value,) for key, value in fixed.items()} | {"penalty": tuple(penalties)}
-            what = {
-                "code": code,
-                "grid": grid,
-                "seed": seed,
-                "settings": comparison.settings(),
-                "folds": len(parts),
-            }
-            compute = partial(_errors, name, grid, train, test, parts)
-            errors = kept.recall_or_compute(begun.kept, name, what, (train, test), compute).arrays
-            for place, penalty in enumerate(penalties):
-                row = {"method": name, "window": "" if window is None else window, "penalty": penalty}
-                row |= {key: float(errors[key][place]) for key in MEASURES}
-                rows.append(row | {"seed": seed})
-            run_folder.write_csv(begun.output_dir / "results.csv", tuple(rows[0]), rows)
-    summaries = summary.over_splits(rows, ("method", "window", "penalty"), tuple(MEASURES))
-    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
+    rows = sweep.run(
+        session,
+        partial(_jobs, session, sweeps, penalties),
+        len(sweeps),
+        unit="sweep",
+        write=sweep.writer(session, (*SETTING, *MEASURES, "seed")),
+        is_strict=True,
+    ).rows
+    summaries = sweep.summarize(session, rows, SETTING, tuple(MEASURES))
     # Far from the best penalties the error is many times as high, and of no interest.
     limit = 2e3 * min(row["test_mse_mean"] for row in summaries)
     panels = [
         Panel(f"mean squared error x 1e3, {who}", _curves(rows, key), limit=limit)
         for key, who in MEASURES.items()
     ]
-    figure = curves.draw(panels, "penalty", begun.title, is_log=True)
-    run_folder.write_bytes(begun.output_dir / "penalty.png", figure)
-    print(f"{begun.title}\n")
+    figure = curves.draw(panels, "penalty", session.title, is_log=True)
+    run_folder.write_bytes(session.output_dir / "penalty.png", figure)
+    print(f"{session.title}\n")
     for name, window in sweeps:
         best = min(
             (row for row in summaries if (row["method"], row["window"]) == (name, window or "")),
@@ -104,14 +97,45 @@ def measure() -> None:
         print(
             f"{where}: least test MSE x 1e3 {best['test_mse_mean'] * 1e3:.3f} at penalty {best['penalty']:g}"
         )
-    print(f"\nTables, figure and configuration: {begun.output_dir}")
+    print(f"\nTables, figure and configuration: {session.output_dir}")
+
+
+def _jobs(
+    session: Session, sweeps: Sequence[tuple[str, int | None]], penalties: Sequence[float], seed: int
+) -> Iterator[Job]:
+    """A job for each method and window."""
+    train, test = session.load(seed, {})
+    folds = splits.folds_of_pairs(train, options.num_folds(), seed=seed)
+    code = inspect.getsource(_errors)
+
+    def measure(name: str, window: int | None) -> list[Row]:
+        fixed = dict(METHODS[name].fixed) | ({} if window is None else {"window": window})
+        grid = {key: (value,) for key, value in fixed.items()} | {"penalty": tuple(penalties)}
+        depends_on = {
+            "code": code,
+            "grid": grid,
+            "seed": seed,
+            "settings": options.settings(),
+            "folds": len(folds),
+        }
+        compute = partial(_errors, name, grid, train, test, folds)
+        found = result_cache.load_or_compute(session.results, name, depends_on, (train, test), compute)
+        own = {"method": name, "window": "" if window is None else window, "seed": seed}
+        return [
+            own | {"penalty": penalty} | {key: float(found.arrays[key][place]) for key in MEASURES}
+            for place, penalty in enumerate(penalties)
+        ]
+
+    for name, window in sweeps:
+        size = "" if window is None else f", window {window}"
+        yield Job(f"{name}{size}, seed {seed}", partial(measure, name, window))
 
 
 def _errors(
     name: str, grid: Grid, train: Pairs, test: Pairs, parts: Sequence[cross_validation.Fold]
 ) -> ArrayFile:
     """The error of every penalty on each of the three kinds of people."""
-    method = make_method(name, comparison.settings())
+    method = make_method(name, options.settings())
     tried = cross_validation.possible(method, grid, parts)
     arrays = {}
     for key, sides in zip(MEASURES, ([(train, train)], parts, [(train, test)]), strict=True):

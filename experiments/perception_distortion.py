@@ -1,9 +1,8 @@
 r"""How much sharpness does a low error cost? (Blau and Michaeli, CVPR 2018)
 
 The less a method knows, the more its error is lowered by blur. This measures both: every method is fitted
-over the values of its regulariser (the last of its hyper-parameters in hyperparameters.py; the others are
-fixed), and what it adds to the picture is smoothed by 0, 0.5, 1 and 2 pixels, so that the picture's own
-details stay:
+over the values of its regulariser (the last of its hyper-parameters in the registry; the others are fixed),
+and what it adds to the picture is smoothed by 0, 0.5, 1 and 2 pixels, so that the picture's own details stay:
 
     python -m experiments.perception_distortion
     python -m experiments.perception_distortion --dataset=london --data_dir=... --channels=1 --num_seeds=5
@@ -25,7 +24,7 @@ regressions are worse than no change. In four minutes on 2 CPU cores.
 
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,12 +33,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from experiments import comparison, cross_validation, figures, kept, run_folder, script, summary, trials
-from experiments.cross_validation import Grid
-from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import Method, Params, make_method, render
+from experiments.comparing import cross_validation, options, sessions, sweep, trials
+from experiments.comparing.methods import METHODS, make_method
+from experiments.comparing.methods.method import Grid, Method, Params, render
+from experiments.comparing.sessions import Session
+from experiments.comparing.sweep import Job, Row
+from experiments.reporting import figures
+from experiments.running import flag_values, result_cache, run_folder, script
 from mlr_jax import checks, metrics
 from mlr_jax.array_file import ArrayFile
 from mlr_jax.datasets.pairs import Pairs
@@ -53,68 +54,65 @@ _INTENSITIES = np.arange(9) / 4
 _SMOOTHINGS = flags.DEFINE_multi_float(
     "smoothings", [0, 0.5, 1, 2], "Standard deviations in pixels by which what is added is smoothed."
 )
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    is_fast = comparison.is_fast()
-    smoothings = (0.0, 1.0) if is_fast and not _SMOOTHINGS.present else sorted(set(_SMOOTHINGS.value))
+    is_fast = options.apply_fast()
+    smoothings = flag_values.ascending(_SMOOTHINGS, fast=(0.0, 1.0) if is_fast else None)
     if min(smoothings) < 0:
         raise checks.InputError(f"--smoothings must be 0 or more, not {min(smoothings):g}")
-    names = comparison.methods()
+    names = options.methods()
     outputs = ("results.csv", "summary.csv", FIGURE)
-    begun = comparison.begin("perception_distortion", outputs, {"methods": names, "smoothings": smoothings})
-    rows: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
+    session = sessions.start("perception_distortion", outputs, {"methods": names, "smoothings": smoothings})
+    swept = sweep.run(
+        session,
+        partial(_jobs, session, names, smoothings),
+        len(names),
+        unit="method",
+        write=sweep.writer(session, (*SETTING, *MEASURES, "seed")),
+    )
+    summaries = sweep.summarize(session, swept.rows, SETTING, MEASURES)
+    run_folder.write_bytes(session.output_dir / FIGURE, _draw(summaries, session.title))
+    sessions.end(session, {"skipped": swept.skipped})
+    _report(summaries, session.title)
+    print(f"\nTables, figure and configuration: {session.output_dir}")
+
+
+def _jobs(session: Session, names: Sequence[str], smoothings: Sequence[float], seed: int) -> Iterator[Job]:
+    """A job for each method."""
+    train, test = session.load(seed, {})
     code = inspect.getsource(sys.modules[__name__])
-    with tqdm(total=len(begun.seeds) * len(names), unit="method", delay=2, leave=False) as progress:
-        for seed in begun.seeds:
-            train, test = begun.load(seed, {})
-            for name in names:
-                progress.set_description(f"{name}, seed {seed}", refresh=False)
-                grid = _grid(name)
-                what = {
-                    "code": code,
-                    "grid": {key: list(values) for key, values in grid.items()},
-                    "settings": comparison.settings(),
-                    "smoothings": smoothings,
-                }
-                compute = partial(_measure, name, grid, train, test, smoothings)
-                try:
-                    found = kept.recall_or_compute(begun.kept, name, what, (train, test), compute)
-                except checks.InputError as error:
-                    skipped[f"{name}, seed {seed}"] = str(error)
-                else:
-                    rows += [{"method": name} | row | {"seed": seed} for row in _rows(found)]
-                    run_folder.write_csv(
-                        begun.output_dir / "results.csv", (*SETTING, *MEASURES, "seed"), rows
-                    )
-                progress.update()
-    if not rows:
-        raise checks.InputError(": ".join(next(iter(skipped.items()))))
-    for where, problem in skipped.items():
-        print(f"skipped: {where}: {problem}", file=sys.stderr)
-    summaries = summary.over_splits(rows, SETTING, MEASURES)
-    run_folder.write_csv(begun.output_dir / "summary.csv", tuple(summaries[0]), summaries)
-    run_folder.write_bytes(begun.output_dir / FIGURE, _draw(summaries, begun.title))
-    comparison.end(begun, {"skipped": skipped})
-    _report(summaries, begun.title)
-    print(f"\nTables, figure and configuration: {begun.output_dir}")
+
+    def measure(name: str) -> list[Row]:
+        grid = _grid(name)
+        depends_on = {
+            "code": code,
+            "grid": {key: list(values) for key, values in grid.items()},
+            "settings": options.settings(),
+            "smoothings": smoothings,
+        }
+        compute = partial(_measure, name, grid, train, test, smoothings)
+        found = result_cache.load_or_compute(session.results, name, depends_on, (train, test), compute)
+        return [{"method": name} | row | {"seed": seed} for row in _rows(found)]
+
+    for name in names:
+        yield Job(f"{name}, seed {seed}", partial(measure, name))
 
 
 def _grid(name: str) -> Grid:
     """The values of a method's regulariser, its other hyper-parameters being fixed."""
-    fixed: dict[str, Sequence[Any]] = {key: (value,) for key, value in FIXED[name].items()}
-    if comparison.is_searched() and fixed:
+    fixed: dict[str, Sequence[Any]] = {key: (value,) for key, value in METHODS[name].fixed.items()}
+    if options.num_search_folds() is not None and fixed:
         last = list(fixed)[-1]
-        fixed[last] = tuple(GRIDS[name][last])
+        fixed[last] = tuple(METHODS[name].grid[last])
     return fixed
 
 
 def _measure(name: str, grid: Grid, train: Pairs, test: Pairs, smoothings: Sequence[float]) -> ArrayFile:
     """The measures of a method on the test people: `(num_values, num_smoothings)` each."""
-    method = make_method(name, comparison.settings())
+    method = make_method(name, options.settings())
     choices = cross_validation.possible(method, grid, [(train, train)])
     problem = trials.memory_problem(method, choices, train)
     if problem:
@@ -194,7 +192,7 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
         scale = 1 if measure == "ssim" else 1e3
         for name in names:
             known, front = _front([row for row in summaries if row["method"] == name], measure)
-            look = {"color": figures.colour(name, names), "marker": figures.marker(name, names)}
+            style = {"color": figures.colour(name, names), "marker": figures.marker(name, names)}
             for rows, line, alpha in ((known, "", 0.35), (front, "-", 1.0)):
                 axis.plot(
                     [row["sharpness_mean"] for row in rows],
@@ -203,7 +201,7 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
                     alpha=alpha,
                     markersize=4 if alpha < 1 else 5,
                     label=name.replace("_", " ") if alpha == 1 else None,
-                    **look,
+                    **style,
                 )
         for row in copied:
             unchanged = scale * row["ssim_mean" if measure == "ssim" else "mse_mean"]

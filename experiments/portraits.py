@@ -16,7 +16,9 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import figures, outsiders, run_folder, script
+from experiments.pictures import out_of_distribution
+from experiments.reporting import figures
+from experiments.running import run_folder, script
 from mlr_jax import pretrained
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.photographs import expressions, files
@@ -29,7 +31,7 @@ flags.adopt_module_key_flags(run_folder)
 class _Row(NamedTuple):
     """A photograph, the model, how much of it; left, top and side of what is shown."""
 
-    portrait: outsiders.Portrait
+    portrait: out_of_distribution.Portrait
     model: str
     intensity: float
     view: tuple[int, int, int]
@@ -39,8 +41,8 @@ def draw() -> None:
     """Draws both figures."""
     output_dir = run_folder.chosen("portraits")
     rows = (
-        _Row(outsiders.astronaut(), "unsmile", 1.0, (140, 28, 170)),
-        _Row(outsiders.cat(), "smile", 2.0, (75, 0, 300)),
+        _Row(out_of_distribution.astronaut(), "unsmile", 1.0, (140, 28, 170)),
+        _Row(out_of_distribution.cat(), "smile", 2.0, (75, 0, 300)),
     )
     for name, panels in (("portraits.png", _ways), ("parts.png", _parts)):
         content = _figure([panels(row) for row in rows], [row.view for row in rows])

@@ -23,10 +23,12 @@ import numpy as np
 from absl import flags
 
 import mlr_jax
-from experiments import data, run_folder, script, summary
+from experiments.pictures import data, splits
+from experiments.reporting import averages
+from experiments.running import run_folder, script
 from mlr_jax import displacement, metrics, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import source as sources
-from mlr_jax.datasets.pairs import Pairs, folds, take
+from mlr_jax.datasets.pairs import Pairs, take
 from mlr_jax.model_file import Model
 from mlr_jax.photographs.expressions import transferable
 from mlr_jax.synthesis import ExpressionModel
@@ -57,7 +59,7 @@ def pretrain() -> None:
     """Chooses, trains, measures and writes both models."""
     output_dir = run_folder.chosen("pretrain")
     rows: list[dict[str, Any]] = []
-    kept: list[dict[str, Any]] = []
+    best_rows: list[dict[str, Any]] = []
     for name, (source, target) in MODELS.items():
         opened = data.stream(source=source, target=target)
         pairs = sources.load(opened, data.name())
@@ -86,25 +88,23 @@ def pretrain() -> None:
         )
         half = _cost_of_storage(model, model_file.load(path).model, pairs)
         best[KINDS[-1]] |= {"half": half, "bytes": path.stat().st_size}
-        kept += best.values()
+        best_rows += best.values()
     run_folder.write_csv(
         output_dir / "results.csv", _HEADER, [{key: row[key] for key in _HEADER} for row in rows]
     )
-    run_folder.write_bytes(output_dir / "README.md", _card(kept).encode())
-    print(_table(kept))
+    run_folder.write_bytes(output_dir / "README.md", _card(best_rows).encode())
+    print(_table(best_rows))
     print(f"\nModels, model card and figures: {output_dir}")
 
 
 def _measure(pairs: Pairs, fields: np.ndarray, penalty: float) -> list[dict[str, Any]]:
     """What models make of people that they were not trained on; means over people, for each kind."""
     figures: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
-    # The pairs' numbers are split in place of the pairs.
-    numbers = np.arange(len(pairs.subjects))
-    for train, test in folds(Pairs(numbers, numbers, pairs.subjects), num_folds=_NUM_FOLDS.value):
-        seen, unseen = take(pairs, train.neutral), take(pairs, test.neutral)
+    for train, held_out in splits.folds(pairs.subjects, num_folds=_NUM_FOLDS.value):
+        seen, unseen = take(pairs, train), take(pairs, held_out)
         published = synthesis.synthesize(_fit_masked(seen, penalty), unseen.neutral)
         added = unseen.neutral + jax.vmap(transferable)(published - unseen.neutral)
-        warped = warped_ridge.synthesize(_fit_warped(seen, fields[train.neutral], penalty), unseen.neutral)
+        warped = warped_ridge.synthesize(_fit_warped(seen, fields[train], penalty), unseen.neutral)
         for kind, pictures in zip(KINDS, map(jnp.asarray, (published, added, warped)), strict=True):
             for name, values in (
                 ("mse", metrics.mse(pictures, unseen.expressive)),
@@ -126,7 +126,7 @@ def _summarize(
         "window": _WINDOW.value,
         "penalty": penalty,
         "num_people": len(set(pairs.subjects)),
-        "mse_se": summary.standard_error(people["mse"]),
+        "mse_se": averages.standard_error(people["mse"]),
         **{
             name: float(np.median(values) if name == "sharpness" else np.mean(values))
             for name, values in people.items()
@@ -164,13 +164,13 @@ def _cost_of_storage(model: WarpedModel, stored: Model, pairs: Pairs) -> float:
     return float(rounded / exact - 1)
 
 
-def _table(kept: Sequence[dict[str, Any]]) -> str:
+def _table(best_rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "| model | | penalty | MSE x 1e3 | of the input | SSIM | of the input | sharpness | half precision "
         "| size |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in kept:
+    for row in best_rows:
         stored = f"{row['half']:+.0e} | {row['bytes'] / 1e6:.2f} MB" if "half" in row else " | "
         lines.append(
             f"| `{row['model']}` | {row['kind']} | {row['penalty']:g} | {1e3 * row['mse']:.2f} ± "
@@ -180,20 +180,16 @@ def _table(kept: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _card(kept: Sequence[dict[str, Any]]) -> str:
+def _card(best_rows: Sequence[dict[str, Any]]) -> str:
     size = flags.FLAGS.image_size
     command = f"python -m experiments.pretrain --dataset={data.name()} --image_size={size}"
-    return (
-        Path(__file__)
-        .with_name("model_card.md")
-        .read_text()
-        .format(
-            num_people=kept[0]["num_people"],
-            size=size,
-            command=command,
-            num_folds=_NUM_FOLDS.value,
-            table=_table(kept),
-        )
+    card = Path(__file__).parent / "reporting" / "model_card.md"
+    return card.read_text().format(
+        num_people=best_rows[0]["num_people"],
+        size=size,
+        command=command,
+        num_folds=_NUM_FOLDS.value,
+        table=_table(best_rows),
     )
 
 

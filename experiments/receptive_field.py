@@ -19,24 +19,33 @@ worse, and so is 15 x 15. London, 64 x 64 grey, five splits, masked ridge: MSE x
 
 from absl import flags
 
-from experiments import comparison, curves, run_folder, script
-from experiments.comparison import Point
-from experiments.curves import Panel
-from experiments.hyperparameters import GRIDS
-from experiments.methods import METHODS
+from experiments.comparing import comparison, comparison_tables, options, outcomes
+from experiments.comparing.comparison import Point
+from experiments.comparing.methods import METHODS
+from experiments.reporting import curves
+from experiments.reporting.curves import Panel
+from experiments.running import flag_values, run_folder, script
 
 FIGURE = "receptive_field.png"
 
 _WINDOWS = flags.DEFINE_multi_integer(
     "windows", [1, 3, 5, 7, 9, 11, 15], "Sides of the windows in pixels, odd.", lower_bound=1
 )
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    windows = [1, 3] if comparison.is_fast() and not _WINDOWS.present else sorted(set(_WINDOWS.value))
-    names = comparison.methods([name for name in METHODS if "window" in GRIDS[name]])
+    windows = flag_values.ascending(
+        _WINDOWS,
+        fast=(
+            1,
+            3,
+        )
+        if options.apply_fast()
+        else None,
+    )
+    names = options.methods([name for name in METHODS if "window" in METHODS[name].grid])
     points = [Point({"window": "none"}, methods=["copy_input"])]
     for size in windows:
         points.append(Point({"window": size}, grids={name: {"window": (size,)} for name in names}))
@@ -44,7 +53,7 @@ def measure() -> None:
 
     (copied,) = done.outcomes[0].trials.values()
     panels = [
-        Panel(label, comparison.curves(done, "window", column, scale=scale), is_log=is_log)
+        Panel(label, outcomes.curves(done, "window", column, scale=scale), is_log=is_log)
         for label, column, scale, is_log in (
             ("mean squared error x 1e3", "mse", 1e3, False),
             ("SSIM", "ssim", 1, False),
@@ -57,7 +66,7 @@ def measure() -> None:
         panels[place] = panels[place]._replace(references={"copy_input": value})
     figure = curves.draw(panels, "side of the window, pixels", done.title)
     run_folder.write_bytes(done.output_dir / FIGURE, figure)
-    comparison.report(done)
+    comparison_tables.report(done)
 
 
 if __name__ == "__main__":

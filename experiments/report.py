@@ -21,9 +21,10 @@ from typing import Any
 
 from absl import flags
 
-from experiments import recorded_runs, run_folder, script, web_page
-from experiments.recorded_runs import Figure, Run, Table
-from experiments.web_page import Content, element
+from experiments.reporting import recorded_runs, web_page
+from experiments.reporting.recorded_runs import RecordedFigure, RecordedRun, RecordedTable
+from experiments.reporting.web_page import Content, element
+from experiments.running import run_folder, script
 from mlr_jax import checks
 
 _RUNS = flags.DEFINE_string("runs", "runs", "Folder of the runs, or of a single one.")
@@ -34,7 +35,7 @@ _TITLE = flags.DEFINE_string("title", "Runs of mlr_jax", "Heading of the page.")
 _MANY_ROWS = 64
 
 
-def page(runs: Sequence[Run], title: str) -> str:
+def page(runs: Sequence[RecordedRun], title: str) -> str:
     """The whole report as HTML.
 
     Args:
@@ -55,7 +56,7 @@ def page(runs: Sequence[Run], title: str) -> str:
     return web_page.document(title, body)
 
 
-def _overview(runs: Sequence[Run]) -> ET.Element:
+def _overview(runs: Sequence[RecordedRun]) -> ET.Element:
     header = ["run", "experiment", "started, UTC", "seconds", "tables", "figures", "wrong", "flags given"]
     rows: list[list[Content]] = []
     for place, run in enumerate(runs):
@@ -76,7 +77,7 @@ def _overview(runs: Sequence[Run]) -> ET.Element:
     return web_page.table("all runs", header, rows)
 
 
-def _section(run: Run, anchor: str) -> ET.Element:
+def _section(run: RecordedRun, anchor: str) -> ET.Element:
     """All that a run has left."""
     experiment = _experiment(run)
     heading = element("h2", web_page.breakable(experiment), id=anchor)
@@ -100,29 +101,29 @@ def _section(run: Run, anchor: str) -> ET.Element:
     return section
 
 
-def _shown_at_once(run: Run) -> list[Table | Figure]:
-    items: list[Table | Figure] = [table for table in run.tables if not _is_long(table)]
+def _shown_at_once(run: RecordedRun) -> list[RecordedTable | RecordedFigure]:
+    items: list[RecordedTable | RecordedFigure] = [table for table in run.tables if not _is_long(table)]
     return sorted([*items, *run.figures], key=lambda item: recorded_runs.importance(item.name))
 
 
-def _is_long(table: Table) -> bool:
+def _is_long(table: RecordedTable) -> bool:
     return len(table.rows) > _MANY_ROWS
 
 
-def _caption(item: Table | Figure) -> list[Content]:
+def _caption(item: RecordedTable | RecordedFigure) -> list[Content]:
     name = web_page.breakable(item.name)
-    if isinstance(item, Figure):
+    if isinstance(item, RecordedFigure):
         return [name]
     return [name, " ", element("span", _count(len(item.rows), "row"))]
 
 
-def _body(item: Table | Figure) -> ET.Element:
-    if isinstance(item, Table):
+def _body(item: RecordedTable | RecordedFigure) -> ET.Element:
+    if isinstance(item, RecordedTable):
         return web_page.table(item.name, item.header, item.rows)
     return web_page.picture(*item)
 
 
-def _facts(run: Run) -> dict[str, Content]:
+def _facts(run: RecordedRun) -> dict[str, Content]:
     """What is worth knowing at first sight, without what is not known."""
     started, seconds, command = _started(run), _seconds(run), _command(run)
     facts: dict[str, Content] = {
@@ -136,7 +137,7 @@ def _facts(run: Run) -> dict[str, Content]:
     return {name: value for name, value in facts.items() if value != ""}
 
 
-def _experiment(run: Run) -> str:
+def _experiment(run: RecordedRun) -> str:
     """Its name; that of the folder, if the run does not say."""
     name = run.configuration.get("experiment")
     if isinstance(name, str) and name:
@@ -154,7 +155,7 @@ def _question(experiment: str) -> str:
     return docstring.partition("\n")[0]
 
 
-def _command(run: Run) -> list[str]:
+def _command(run: RecordedRun) -> list[str]:
     """The script and its arguments; empty if that is not known."""
     command = run.configuration.get("command")
     return [str(each) for each in command] if isinstance(command, list) else []
@@ -172,7 +173,7 @@ def _arguments(words: Sequence[str]) -> Content:
     return element("code", *(each for part in parts for each in (part, " "))) if parts else ""
 
 
-def _started(run: Run) -> datetime.datetime | None:
+def _started(run: RecordedRun) -> datetime.datetime | None:
     try:
         started = datetime.datetime.fromisoformat(run.configuration["started"])
         return started.astimezone(datetime.UTC)
@@ -180,7 +181,7 @@ def _started(run: Run) -> datetime.datetime | None:
         return None
 
 
-def _seconds(run: Run) -> float | None:
+def _seconds(run: RecordedRun) -> float | None:
     """From the start to the newest file, which a copy may have made newer still."""
     started = _started(run)
     if started is None or run.written < started:

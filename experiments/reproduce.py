@@ -25,12 +25,14 @@ from typing import NamedTuple
 
 from absl import flags
 
-from experiments import data, results_page, run_folder, script, verdicts
-from experiments.results_page import Column, Section
+from experiments.pictures import data
+from experiments.reporting import results_page, verdicts
+from experiments.reporting.results_page import Column, Section
+from experiments.running import run_folder, script
 from mlr_jax import checks
 
 
-class Job(NamedTuple):
+class Step(NamedTuple):
     """One command.
 
     Attributes:
@@ -90,36 +92,36 @@ _GAN_COLUMNS = {
 # Flags that change nothing of what is found.
 _FOLDERS = ("--output_dir=", "--cache_dir=", "--compilation_cache=")
 _LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_width", "--gan_budget", "--gan_batch")
-JOBS = (
-    Job(
+STEPS = (
+    Step(
         "compare_baselines",
         "How close does each method come to the real expression?",
         "compare_baselines",
         [*_GREY, *_FIVE_SPLITS],
         ["summary.png"],
     ),
-    Job(
+    Step(
         "compare_changes",
         "And if every regression learns the change instead?",
         "compare_baselines",
         [*_GREY, *_FIVE_SPLITS, "--learn=change"],
         ["summary.png"],
     ),
-    Job(
+    Step(
         "compare_colour",
         "And in colour, 128 x 128?",
         "compare_baselines",
         ["--image_size=128", *_FIVE_SPLITS, f"--methods={','.join(_QUICK)}"],
         ["summary.png"],
     ),
-    Job(
+    Step(
         "perception_distortion",
         "How much sharpness does a low error cost?",
         "perception_distortion",
         [*_GREY, *_FIVE_SPLITS],
         ["perception_distortion.png"],
     ),
-    Job(
+    Step(
         "full_resolution",
         "What is left of a photograph's sharpness?",
         "full_resolution",
@@ -136,28 +138,28 @@ JOBS = (
             "mouth MSE x 1e3": Column("mouth_mse", 1e3, 2),
         },
     ),
-    Job(
+    Step(
         "displacement_fields",
         "How well can it be known where an expression will move the pixels of a face?",
         "displacement_fields",
         ["--image_size=128"],
         ["displacement_fields.png"],
     ),
-    Job(
+    Step(
         "receptive_field",
         "How large should a receptive field be?",
         "receptive_field",
         [*_GREY, *_FIVE_SPLITS],
         ["receptive_field.png"],
     ),
-    Job(
+    Step(
         "penalty",
         "How strong should the penalty be?",
         "penalty",
         [*_GREY, *_FIVE_SPLITS],
         ["penalty.png"],
     ),
-    Job(
+    Step(
         "model_selection",
         "What does it gain that the model chooses its own window and penalty?",
         "model_selection",
@@ -172,28 +174,28 @@ JOBS = (
         },
         table="relative.csv",
     ),
-    Job(
+    Step(
         "training_size",
         "How many pairs does each method need?",
         "training_size",
         [*_GREY, *_FIVE_SPLITS],
         ["training_size.png"],
     ),
-    Job(
+    Step(
         "image_size",
         "How large can the pictures be?",
         "image_size",
         _GREY,
         ["image_size.png"],
     ),
-    Job(
+    Step(
         "out_of_dataset",
         "What does each method make of faces unlike those it has learned from?",
         "out_of_dataset",
         ["--num_seeds=3"],
         ["out_of_dataset.png"],
     ),
-    Job(
+    Step(
         "out_of_synthetic",
         "The same, learned from drawn faces: an astronaut and a cat",
         "out_of_dataset",
@@ -201,7 +203,7 @@ JOBS = (
         ["public_faces.png"],
         is_synthetic=True,
     ),
-    Job(
+    Step(
         "gan_comparison",
         "Are GANs photo-realistic near their training data, and do they fail away from it?",
         "gan_comparison",
@@ -209,7 +211,7 @@ JOBS = (
         ["gan_comparison.png"],
         columns=_GAN_COLUMNS,
     ),
-    Job(
+    Step(
         "gan_expressions",
         "The same for several expressions (synthetic faces)",
         "gan_comparison",
@@ -226,7 +228,7 @@ JOBS = (
         is_synthetic=True,
         columns=_GAN_COLUMNS,
     ),
-    Job(
+    Step(
         "expressions",
         "Which expressions can be learned? (Synthetic faces)",
         "expressions",
@@ -236,7 +238,7 @@ JOBS = (
     ),
 )
 
-_ONLY = flags.DEFINE_list("only", None, f"Some of: {', '.join(job.name for job in JOBS)}.")
+_ONLY = flags.DEFINE_list("only", None, f"Some of: {', '.join(step.name for step in STEPS)}.")
 _FAST = flags.DEFINE_bool("fast", False, "Every script with --fast: a first look.")
 _PUBLISH = flags.DEFINE_string("publish", None, "Folder for what may be shown to everyone.")
 flags.adopt_module_key_flags(data)
@@ -244,27 +246,27 @@ flags.adopt_module_key_flags(run_folder)
 
 
 def reproduce() -> None:
-    """Runs all jobs, and writes the verdicts."""
-    jobs = _chosen()
+    """Runs all steps, and writes the verdicts."""
+    steps = _chosen()
     output_dir = run_folder.chosen("reproduce")
-    _check_others(output_dir, jobs)
+    _check_others(output_dir, steps)
     seconds = _read_seconds(output_dir)
-    for place, job in enumerate(jobs):
-        command = [*_command(job), *_given_flags(job)]
-        print(f"[{place + 1} of {len(jobs)}] {shlex.join(command)}", flush=True)
+    for place, step in enumerate(steps):
+        command = [*_command(step), *_given_flags(step)]
+        print(f"[{place + 1} of {len(steps)}] {shlex.join(command)}", flush=True)
         start = time.perf_counter()
         # Many learn from the same pictures.
         folders = (
-            f"--output_dir={output_dir / job.name}",
+            f"--output_dir={output_dir / step.name}",
             f"--cache_dir={data.cache_folder(output_dir)}",
         )
         done = subprocess.run([sys.executable, *command[1:], *folders])
         # What earlier runs have finished counts, too.
-        seconds[job.name] = seconds.get(job.name, 0.0) + time.perf_counter() - start
+        seconds[step.name] = seconds.get(step.name, 0.0) + time.perf_counter() - start
         run_folder.write_json(output_dir / "seconds.json", seconds)
         if done.returncode:
             raise checks.InputError(
-                f"{job.name} failed, as it says above; the same command goes on from there"
+                f"{step.name} failed, as it says above; the same command goes on from there"
             )
     found = verdicts.judge(output_dir)
     run_folder.write_bytes(output_dir / "verdicts.md", verdicts.table(found).encode())
@@ -277,29 +279,29 @@ def reproduce() -> None:
         _publish(output_dir, Path(_PUBLISH.value).expanduser(), seconds)
 
 
-def _chosen() -> list[Job]:
-    names = [job.name for job in JOBS]
+def _chosen() -> list[Step]:
+    names = [step.name for step in STEPS]
     for name in _ONLY.value or ():
         if name not in names:
             raise checks.InputError(f"--only: there is no {name!r}; there are {', '.join(names)}")
     if _ONLY.value == []:
         raise checks.InputError(f"--only must name one at least of {', '.join(names)}")
-    return [job for job in JOBS if _ONLY.value is None or job.name in _ONLY.value]
+    return [step for step in STEPS if _ONLY.value is None or step.name in _ONLY.value]
 
 
-def _check_others(output_dir: Path, jobs: Sequence[Job]) -> None:
+def _check_others(output_dir: Path, steps: Sequence[Step]) -> None:
     """Raises InputError if a run that is left as it is was about other data: verdicts are on all together."""
-    for job in JOBS:
-        path = output_dir / job.name / "config.json"
-        if job in jobs or not path.exists():
+    for step in STEPS:
+        path = output_dir / step.name / "config.json"
+        if step in steps or not path.exists():
             continue
         try:
             # But for the script and its folders.
             arguments = json.loads(path.read_text())["command"][1:]
             given = [each for each in arguments if not each.startswith(_FOLDERS)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise checks.InputError(f"{path} is damaged; run {job.name} again") from error
-        wanted = [*_command(job)[3:], *_given_flags(job)]
+            raise checks.InputError(f"{path} is damaged; run {step.name} again") from error
+        wanted = [*_command(step)[3:], *_given_flags(step)]
         if given != wanted:
             raise checks.InputError(
                 f"{path.parent} was run with {shlex.join(given)}, not with {shlex.join(wanted)}; give the "
@@ -307,18 +309,18 @@ def _check_others(output_dir: Path, jobs: Sequence[Job]) -> None:
             )
 
 
-def _command(job: Job) -> list[str]:
+def _command(step: Step) -> list[str]:
     fast = ["--fast"] if _FAST.value else []
     # A list of people to test on is one split.
     left_out = _LARGE if _FAST.value else _LARGE[:1] if flags.FLAGS.test_list is not None else ()
-    own = [flag for flag in job.flags if not flag.startswith(left_out)]
-    return ["python", "-m", f"experiments.{job.experiment}", *own, *fast]
+    own = [flag for flag in step.flags if not flag.startswith(left_out)]
+    return ["python", "-m", f"experiments.{step.experiment}", *own, *fast]
 
 
-def _given_flags(job: Job) -> list[str]:
+def _given_flags(step: Step) -> list[str]:
     """The flags of the data set that are given here."""
     given = _flags_of_data()
-    if job.is_synthetic:
+    if step.is_synthetic:
         given = [flag for flag in given if flag.name in ("image_size", "num_subjects", "seed")]
     return [flag.serialize() for flag in given if flag.present]
 
@@ -339,15 +341,15 @@ def _publish(output_dir: Path, folder: Path, seconds: Mapping[str, float]) -> No
     """Copies summaries and plots, and writes the page."""
     sections = [
         Section(
-            job.name,
-            job.question,
-            shlex.join([*_command(job), *_public(_given_flags(job))]),
-            job.figures,
-            seconds.get(job.name),
-            _COMPARISON if job.experiment == "compare_baselines" else job.columns,
-            job.table,
+            step.name,
+            step.question,
+            shlex.join([*_command(step), *_public(_given_flags(step))]),
+            step.figures,
+            seconds.get(step.name),
+            _COMPARISON if step.experiment == "compare_baselines" else step.columns,
+            step.table,
         )
-        for job in JOBS
+        for step in STEPS
     ]
     fast = ["--fast"] if _FAST.value else []
     given = [flag.serialize() for flag in _flags_of_data() if flag.present]

@@ -32,7 +32,8 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from experiments import outsiders, run_folder, script
+from experiments.pictures import out_of_distribution
+from experiments.running import run_folder, script
 from mlr_jax import alignment, checks, model_file, pretrained
 from mlr_jax.datasets.landmarks import parse_number, read_landmarks
 from mlr_jax.model_file import SavedModel
@@ -40,7 +41,7 @@ from mlr_jax.photographs import expressions, faces, files
 from mlr_jax.photographs.expressions import Landmarks
 from mlr_jax.photographs.files import Photograph
 
-_PORTRAITS = {"astronaut": outsiders.astronaut, "cat": outsiders.cat}
+_PORTRAITS = {"astronaut": out_of_distribution.astronaut, "cat": out_of_distribution.cat}
 _ANIMATIONS = (".gif", ".mp4")
 _FRAMES = 24  # from one end of an animation to the other
 _FRAMES_PER_SECOND = 24

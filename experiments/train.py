@@ -42,7 +42,8 @@ from jax.typing import ArrayLike
 from tqdm import tqdm
 
 import mlr_jax
-from experiments import checkpoint, data, memory, run_folder, script, streaming
+from experiments.pictures import data
+from experiments.running import memory, run_folder, script, signals, streaming
 from mlr_jax import atomic_file, checks, displacement, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import source as sources
 from mlr_jax.datasets.source import Source
@@ -109,55 +110,55 @@ def train() -> None:
     settings = _settings(source, like, batch_size)
     if _RESTART.value:
         sums_path.unlink(missing_ok=True)
-    begun = checkpoint.load(sums_path, settings, like)
+    earlier = streaming.load(sums_path, settings, like)
     for path in (sums_path, model_path):
         atomic_file.remove_partial(path)
-    num_begun = begun.num_pairs if begun else 0
+    num_before = earlier.num_pairs if earlier else 0
     configuration = run_folder.describe_run(
         data.resolved_flags(),
-        {"num_pairs": len(source.subjects), "num_pairs_before": num_begun, "settings": settings},
+        {"num_pairs": len(source.subjects), "num_pairs_before": num_before, "settings": settings},
     )
     run_folder.start(output_dir, configuration, outputs=("train.json", "model.npz"))
 
     with contextlib.ExitStack() as stack:
-        signals = stack.enter_context(streaming.noted_signals())
+        stops = stack.enter_context(signals.noted())
         bar = stack.enter_context(
-            tqdm(desc="summing", unit="pair", total=len(source.subjects), initial=num_begun, leave=False)
+            tqdm(desc="summing", unit="pair", total=len(source.subjects), initial=num_before, leave=False)
         )
         summed = streaming.accumulate(
             source,
-            begun,
+            earlier,
             **options,
             save_every=_SAVE_EVERY.value,
-            save=lambda sums: checkpoint.save(sums_path, settings, sums),
-            is_stopped=lambda: bool(signals),
+            save=lambda sums: streaming.save(sums_path, settings, sums),
+            is_stopped=lambda: bool(stops),
             advance=bar.update,
             leave_out=None if _STRICT.value else _report_left_out,
         )
-    num_summed = summed.checkpoint.num_pairs
-    if signals and num_summed < len(source.subjects):
+    num_summed = summed.sums.num_pairs
+    if stops and num_summed < len(source.subjects):
         again = "the same command" + (" without --restart" if _RESTART.value else "")
         print(
             f"stopped after {num_summed:,} of {len(source.subjects):,} pairs, whose sums are saved in "
             f"{sums_path}; {again} goes on from there",
             file=sys.stderr,
         )
-        sys.exit(128 + signals[0])
+        sys.exit(128 + stops[0])
 
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", checks.UnsolvedWarning)  # They are counted below.
         model = synthesis.solve(
-            summed.checkpoint.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
+            summed.sums.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
         )
     model_file.save(
         model_path, model, template=data.template(source), metadata=_metadata(source), dtype=_WEIGHTS.value
     )
     figures = {
         "num_pairs": num_summed,
-        "num_pairs_before": num_begun,
-        "left_out": summed.checkpoint.left_out,
-        "pairs_per_second": (num_summed - num_begun) / summed.seconds,
+        "num_pairs_before": num_before,
+        "left_out": summed.sums.left_out,
+        "pairs_per_second": (num_summed - num_before) / summed.seconds,
         "sum_seconds": summed.seconds,
         "waiting_seconds": summed.waiting_seconds,
         "solve_seconds": time.perf_counter() - start,

@@ -39,7 +39,8 @@ from absl import flags
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from experiments import data, local_processes, run_folder, script
+from experiments.pictures import data
+from experiments.running import local_processes, run_folder, script
 from mlr_jax import checks, masks, sharding, synthesis, window_statistics
 from mlr_jax.datasets.pairs import Pairs, take
 from mlr_jax.synthesis import ExpressionModel

@@ -9,9 +9,9 @@ those to train on a tenth is left out, whose error (the mean absolute difference
 pictures) says where to stop: when it has not fallen for --patience epochs, or after --budget seconds of
 training, or after --num_epochs, over which learning rates fall as published.
 
-Writes into --output_dir: config.json; checkpoints, from which the same command goes on after it was stopped,
-by Ctrl-C, too, to the same result; curve.csv, losses and the held-out error of each epoch; samples.png,
-held-out faces; and train.json, what it came to.
+Writes into --output_dir: config.json; checkpoint.npz, from which the same command goes on after it was
+stopped, by Ctrl-C, too, to the same result; curve.csv, losses and the held-out error of each epoch;
+samples.png, held-out faces; and train.json, what it came to.
 
 Needs `pip install .[gans]`.
 """
@@ -21,9 +21,11 @@ import sys
 
 from absl import flags
 
-from experiments import data, memory, run_folder, script
-from experiments.gans import faces, registry, training
+from experiments.gans import fitting, registry, training
 from experiments.gans.contract import num_parameters
+from experiments.gans.expression_sets import load_expression_set
+from experiments.pictures import data
+from experiments.running import memory, run_folder, script
 from mlr_jax import checks
 
 _GAN = flags.DEFINE_enum("gan", "pix2pix", list(registry.GANS), "Which.")
@@ -55,13 +57,13 @@ def train() -> None:
         raise checks.InputError(f"--targets: {name} knows one expression to reach, --target")
     output_dir = run_folder.chosen("train_gan")
     (seed,) = data.seeds(1)
-    people, _ = faces.load_split(seed, _TARGETS.value, cache_dir=data.cache_folder(output_dir))
+    people, _ = load_expression_set(seed, _TARGETS.value, cache_dir=data.cache_folder(output_dir))
     limits = training.Limits(_BUDGET.value, _NUM_EPOCHS.value, _PATIENCE.value)
     configuration = run_folder.describe_run(
         data.resolved_flags(), {"num_people": len(people.subjects), "expressions": people.expressions}
     )
     run_folder.start(output_dir, configuration, outputs=("train.json",))
-    trained, _ = faces.train(
+    trained, _ = fitting.train(
         name,
         people,
         folder=output_dir,
@@ -85,7 +87,7 @@ def train() -> None:
         "ended_by": trained.ended_by,
         "best_epoch": best["epoch"],
         "held_out_l1": best["held_out_l1"],
-        "copy_l1": faces.copy_l1(people, seed=seed),
+        "copy_l1": fitting.copy_l1(people, seed=seed),
         "num_parameters": num_parameters(trained.params),
         "peak_bytes": memory.peak_bytes(),
     }
@@ -96,7 +98,7 @@ def train() -> None:
         f"held-out L1 {best['held_out_l1']:.4f} after epoch {best['epoch']:.0f}; leaving faces as they are: "
         f"{figures['copy_l1']:.4f}"
     )
-    print(f"\nCheckpoints, curve and samples: {output_dir}")
+    print(f"\nCheckpoint, curve and samples: {output_dir}")
 
 
 if __name__ == "__main__":

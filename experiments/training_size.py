@@ -24,30 +24,42 @@ from functools import partial
 
 from absl import flags
 
-from experiments import comparison, curves, data, run_folder, script
-from experiments.comparison import Point
-from experiments.curves import Panel
+from experiments.comparing import comparison, comparison_tables, options, outcomes
+from experiments.comparing.comparison import Point
+from experiments.pictures import data, splits
+from experiments.reporting import curves
+from experiments.reporting.curves import Panel
+from experiments.running import flag_values, run_folder, script
+from mlr_jax.datasets.pairs import Pairs
 
 FIGURE = "training_size.png"
 
 _SIZES = flags.DEFINE_multi_integer(
     "sizes", [5, 10, 20, 40], "Numbers of pairs to train on, besides all.", lower_bound=1
 )
-flags.adopt_module_key_flags(comparison)
+flags.adopt_module_key_flags(options)
 
 
 def measure() -> None:
     """The experiment."""
-    sizes = [5, 10] if comparison.is_fast() and not _SIZES.present else sorted(set(_SIZES.value))
+    sizes = flag_values.ascending(
+        _SIZES,
+        fast=(
+            5,
+            10,
+        )
+        if options.apply_fast()
+        else None,
+    )
     (seed,) = data.seeds(1)
     train, _ = data.load_split(seed, cache_dir=data.cache_folder(run_folder.chosen("training_size")))
     num_pairs = len(train.subjects)
     sizes = [size for size in sizes if size < num_pairs] + [num_pairs]
-    points = [Point({"num_pairs": size}, subset=partial(comparison.first_pairs, size)) for size in sizes]
-    done = comparison.run("training_size", points, comparison.methods(), figures=[FIGURE])
+    points = [Point({"num_pairs": size}, subset=partial(_first_people, size)) for size in sizes]
+    done = comparison.run("training_size", points, options.methods(), figures=[FIGURE])
 
     panels = [
-        Panel(label, comparison.curves(done, "num_pairs", column, scale=scale), is_log=is_log)
+        Panel(label, outcomes.curves(done, "num_pairs", column, scale=scale), is_log=is_log)
         for label, column, scale, is_log in (
             ("mean squared error x 1e3", "mse", 1e3, True),
             ("SSIM", "ssim", 1, False),
@@ -55,7 +67,11 @@ def measure() -> None:
     ]
     figure = curves.draw(panels, "pairs to train on", done.title, is_log=True)
     run_folder.write_bytes(done.output_dir / FIGURE, figure)
-    comparison.report(done)
+    comparison_tables.report(done)
+
+
+def _first_people(num_pairs: int, train: Pairs, test: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    return splits.first_people(train, num_pairs, seed=seed), test
 
 
 if __name__ == "__main__":

@@ -53,20 +53,15 @@ def project(tmp_path_factory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", root)
 
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    method, grid, fixed, number, mask, mask_test, module, loader, stream = blocks
-    methods = root / "experiments" / "methods.py"
-    insert(methods, statement(methods, "METHODS").lineno, method + "\n\n")
-    append(methods, "METHODS", "        shrunken_change,\n")
-    append(root / "experiments" / "hyperparameters.py", "GRIDS", grid)
-    append(root / "experiments" / "hyperparameters.py", "FIXED", fixed)
-    append(root / "tests" / "experiments" / "test_methods.py", "expected", number)
+    method, mask, mask_test, module, loader, stream = blocks
+    (root / "experiments" / "comparing" / "methods" / "shrunken_change.py").write_text(method)
 
     windows = root / "mlr_jax" / "windows.py"
     insert(windows, statement(windows, "disk").end_lineno + 1, "\n\n" + mask)
     append(root / "tests" / "test_masks.py", "WINDOWS", mask_test)
 
     (root / "mlr_jax" / "datasets" / "stacks.py").write_text(module)
-    data = root / "experiments" / "data.py"
+    data = root / "experiments" / "pictures" / "data.py"
     first_line = re.search(r"^from mlr_jax\.datasets import", data.read_text(), re.MULTILINE)
     assert first_line is not None
     line = data.read_text()[: first_line.start()].count("\n") + 1
@@ -91,7 +86,7 @@ def test_examples_pass_the_checks(project):
 
 @pytest.mark.long
 def test_examples_pass_the_tests(project):
-    files = [f"tests/{name}.py" for name in ("experiments/test_methods", "test_masks", "test_api")]
+    files = [f"tests/{name}.py" for name in ("experiments/comparing/test_methods", "test_masks", "test_api")]
     names = "shrunken_change or has_its_hyper_parameters or cross or stacks or imports"
     done = run(project, "-m", "pytest", "-p", "no:cacheprovider", "-vv", *files, "-k", names)
     assert done.returncode == 0, done.stdout

@@ -15,31 +15,27 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from tqdm import tqdm
 
-from experiments import face_sheet, run_folder, streaming
 from experiments.gans.contract import Gan, Params, State
-from mlr_jax import checks
+from experiments.gans.early_stopping import HeldOut
+from experiments.reporting import face_sheet
+from experiments.running import checkpoint, run_folder, signals
+from mlr_jax import atomic_file, checks
 
 # Between two saves, unless the run ends.
 _SAVE_SECONDS = 120.0
 # Of the held-out faces, on the sheet of samples.
 _NUM_SAMPLES = 6
 
-
-class Questions(NamedTuple):
-    """Faces that are to change, and what they should become.
-
-    Attributes:
-      inputs: `(num, height, width, channels)` in [0, 1].
-      conditions: `(num, num_expressions)`, one-hot, the expressions to reach.
-      truths: the shape of the inputs.
-    """
-
-    inputs: np.ndarray
-    conditions: np.ndarray
-    truths: np.ndarray
+_FILE = "checkpoint.npz"
+_CHECKPOINT = checkpoint.Format(
+    "GAN in training",
+    1,
+    notes=("curve", "totals", "seconds", "ended_by"),
+    remedy="use another folder, or remove it",
+    descriptions={"pictures": "other pictures"},
+)
 
 
 class Limits(NamedTuple):
@@ -74,54 +70,30 @@ class Trained(NamedTuple):
     ended_by: str
 
 
-def questions(pictures: np.ndarray, source: int, targets: Sequence[int]) -> Questions:
-    """Every person asked for every target.
+class Progress(NamedTuple):
+    """How far a training has come: what its checkpoint holds.
 
-    Args:
-      pictures: `(num_people, num_expressions, height, width, channels)` in [0, 1].
-      source: the expression to start from.
-      targets: those to reach.
+    Attributes:
+      state: of the GAN.
+      best: what `generate` needs, of the epoch whose held-out error is least.
+      curve: see `Trained`.
+      totals: the sums of the losses over the steps of the epoch that is not complete.
+      seconds: of training.
+      ended_by: see `Trained`; "" while it goes on.
     """
-    conditions = np.eye(pictures.shape[1], dtype=np.float32)[list(targets)]
-    shape = (-1, *pictures.shape[2:])
-    return Questions(
-        np.repeat(pictures[:, source], len(targets), axis=0),
-        np.tile(conditions, (len(pictures), 1)),
-        pictures[:, list(targets)].reshape(shape),
-    )
 
-
-def leave_out(
-    subjects: Sequence[str], *, fraction: float = 0.1, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Some of the training people, whose error says where to stop, and all others.
-
-    Args:
-      subjects: whose pictures there are.
-      fraction: of the people that are left out; one at least.
-      seed: of the choice.
-
-    Returns:
-      The places of `(those to train on, those left out)`, in ascending order.
-
-    Raises:
-      InputError: there is only one person.
-    """
-    people = sorted(set(subjects))
-    if len(people) < 2:
-        raise checks.InputError(
-            "training a GAN needs two people, of whom one is left out to say where to stop"
-        )
-    num = min(max(round(fraction * len(people)), 1), len(people) - 1)
-    order = np.random.default_rng(seed).permutation(len(people))
-    is_left = np.isin(subjects, [people[i] for i in order[:num]])
-    return np.flatnonzero(~is_left), np.flatnonzero(is_left)
+    state: State
+    best: Params
+    curve: list[dict[str, float]]
+    totals: dict[str, float]
+    seconds: float
+    ended_by: str
 
 
 def train(
     gan: Gan,
     pictures: np.ndarray,
-    held_out: Questions,
+    held_out: HeldOut,
     *,
     folder: Path,
     key: jax.Array,
@@ -131,45 +103,40 @@ def train(
 ) -> Trained:
     """Trains, or goes on.
 
-    Writes into the folder: `checkpoints`; curve.csv; and samples.png, held-out faces as they are made.
+    Writes into the folder: checkpoint.npz; curve.csv; and samples.png, what is made of held-out faces.
 
     Args:
       gan: what is trained.
       pictures: `(num_people, num_expressions, height, width, channels)` in [0, 1].
-      held_out: what says where to stop.
+      held_out: the faces whose error says when to stop.
       folder: of this training; made where needed.
       key: from which everything random comes.
-      limits: when it ends.
+      limits: when training ends.
       settings: all that the training depends on, of what JSON can hold: a folder goes on with the same only.
       is_quiet: whether no progress is shown.
 
     Returns:
-      What it came to. After Ctrl-C or a request to end, what it had come to; the folder can go on.
+      The trained GAN. After Ctrl-C or a request to end, as far as it has come; the folder can go on.
 
     Raises:
       InputError: the folder holds a training with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _FILE
+    atomic_file.remove_partial(path)
     step, generate = compiled(gan)
     steps_an_epoch = gan.steps_an_epoch
     data = jnp.asarray(pictures)
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-    with (
-        streaming.noted_signals() as signals,
-        ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options) as manager,
-    ):
-        state, best, notes = _begin(manager, gan, key, settings)
-        curve: list[dict[str, float]] = notes["curve"]
-        seconds: float = notes["seconds"]
+    with signals.noted() as stops:
+        progress = _load(path, gan, settings) or _begin(gan, key)
+        state, best, curve, totals, seconds, _ = progress
         saved_at, begun_at, before = seconds, time.perf_counter(), seconds
 
         def save() -> None:
-            notes.update(seconds=seconds, ended_by=ended_by)
-            _save(manager, state, best, notes)
+            _save(path, settings, Progress(state, best, curve, totals, seconds, ended_by))
 
-        totals: dict[str, float] = dict(notes["totals"])
         ended_by = _ended(curve, seconds, limits)
-        progress = tqdm(
+        bar = tqdm(
             desc=folder.name,
             unit="step",
             initial=int(state.step),
@@ -177,17 +144,17 @@ def train(
             leave=False,
             disable=is_quiet or None,
         )
-        with progress:
+        with bar:
             while not ended_by:
                 state, losses = step(state, data)
                 for name, loss in losses.items():
                     totals[name] = totals.get(name, 0.0) + float(loss)
                 seconds = before + time.perf_counter() - begun_at
-                progress.update()
+                bar.update()
                 num_steps = int(state.step)
                 if num_steps % steps_an_epoch == 0:
                     params = gan.synthesis_params(state.generators)
-                    made = _answer(generate, params, held_out)
+                    made = np.asarray(generate(params, *map(jnp.asarray, held_out[:2])))
                     row = {"epoch": num_steps // steps_an_epoch, "step": num_steps, "seconds": seconds}
                     row |= {name: total / steps_an_epoch for name, total in totals.items()}
                     row["held_out_l1"] = float(np.abs(made - held_out.truths).mean())
@@ -196,13 +163,12 @@ def train(
                     if row["held_out_l1"] <= min(each["held_out_l1"] for each in curve):
                         best = jax.tree.map(jnp.copy, params)
                     _write(folder, curve, held_out, made)
-                    progress.set_postfix({key: f"{value:.3g}" for key, value in row.items() if key != "step"})
+                    bar.set_postfix({key: f"{value:.3g}" for key, value in row.items() if key != "step"})
                     ended_by = _ended(curve, seconds, limits)
                 elif seconds >= limits.budget_seconds and curve:
                     ended_by = "budget"
-                if signals:
+                if stops:
                     ended_by = "signal"
-                notes["totals"] = totals
                 if not ended_by and seconds - saved_at > _SAVE_SECONDS:
                     save()
                     saved_at = seconds
@@ -211,7 +177,7 @@ def train(
 
 
 def load(folder: Path, gan: Gan, settings: Mapping[str, Any]) -> Trained:
-    """What a training has come to so far.
+    """Reads a training, as far as it has come.
 
     Args:
       folder: that `train` was given.
@@ -221,15 +187,11 @@ def load(folder: Path, gan: Gan, settings: Mapping[str, Any]) -> Trained:
     Raises:
       InputError: there is none in the folder, or it was trained with other settings.
     """
-    path = folder / "checkpoints"
-    if not path.is_dir():
+    progress = _load(folder / _FILE, gan, settings)
+    if progress is None:
         raise checks.InputError(f"{folder} holds no trained GAN; see experiments.train_gan")
-    with ocp.CheckpointManager(path.absolute()) as manager:
-        if manager.latest_step() is None:
-            raise checks.InputError(f"{folder} holds no trained GAN; see experiments.train_gan")
-        _check_settings(manager, settings)
-        state, best, notes = _restore(manager, gan)
-    return Trained(best, notes["curve"], int(state.step), notes["seconds"], notes["ended_by"])
+    num_steps = int(progress.state.step)
+    return Trained(progress.best, progress.curve, num_steps, progress.seconds, progress.ended_by)
 
 
 @functools.cache
@@ -257,61 +219,26 @@ def _ended(curve: Sequence[Mapping[str, float]], seconds: float, limits: Limits)
     return "epochs" if len(curve) >= limits.num_epochs else ""
 
 
-def _begin(
-    manager: ocp.CheckpointManager, gan: Gan, key: jax.Array, settings: Mapping[str, Any]
-) -> tuple[State, Params, dict[str, Any]]:
-    """The state to go on from, the best parameters so far, and notes."""
-    if manager.latest_step() is None:
-        state = initialize(gan, key)
-        best = jax.tree.map(jnp.copy, gan.synthesis_params(state.generators))
-        return state, best, {"settings": dict(settings), "curve": [], "seconds": 0.0, "totals": {}}
-    _check_settings(manager, settings)
-    return _restore(manager, gan)
+def _begin(gan: Gan, key: jax.Array) -> Progress:
+    state = initialize(gan, key)
+    best = jax.tree.map(jnp.copy, gan.synthesis_params(state.generators))
+    return Progress(state, best, [], {}, 0.0, "")
 
 
-def _check_settings(manager: ocp.CheckpointManager, settings: Mapping[str, Any]) -> None:
-    """Raises InputError unless a folder's training was begun with these settings."""
-    asked = ocp.args.Composite(notes=ocp.args.JsonRestore())
-    begun = manager.restore(manager.latest_step(), args=asked).notes["settings"]
-    names = sorted(name for name in begun.keys() | settings.keys() if begun.get(name) != settings.get(name))
-    if names:
-        raise checks.InputError(
-            f"{manager.directory.parent} holds a training with other settings ({', '.join(names)}); use "
-            "another folder, or remove it"
-        )
+def _save(path: Path, settings: Mapping[str, Any], progress: Progress) -> None:
+    tree = {"state": progress.state, "best": progress.best}
+    notes = {name: getattr(progress, name) for name in _CHECKPOINT.notes}
+    checkpoint.save(path, _CHECKPOINT, settings, tree, notes)
 
 
-def _restore(manager: ocp.CheckpointManager, gan: Gan) -> tuple[State, Params, dict[str, Any]]:
+def _load(path: Path, gan: Gan, settings: Mapping[str, Any]) -> Progress | None:
     like = jax.eval_shape(gan.init, jax.random.key(0))
-    found = manager.restore(
-        manager.latest_step(),
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(like),
-            best=ocp.args.StandardRestore(gan.synthesis_params(like.generators)),
-            notes=ocp.args.JsonRestore(),
-        ),
-    )
-    return found.state, found.best, found.notes
+    tree = {"state": like, "best": gan.synthesis_params(like.generators)}
+    found = checkpoint.load(path, _CHECKPOINT, settings, tree)
+    return None if found is None else Progress(**found.tree, **found.notes)
 
 
-def _save(manager: ocp.CheckpointManager, state: State, best: Params, notes: Mapping[str, Any]) -> None:
-    if manager.latest_step() == int(state.step):
-        return
-    manager.save(
-        int(state.step),
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            best=ocp.args.StandardSave(best),
-            notes=ocp.args.JsonSave(dict(notes)),
-        ),
-    )
-
-
-def _answer(generate: Callable[..., jax.Array], params: Params, asked: Questions) -> np.ndarray:
-    return np.asarray(generate(params, jnp.asarray(asked.inputs), jnp.asarray(asked.conditions)))
-
-
-def _write(folder: Path, curve: Sequence[Mapping[str, float]], held_out: Questions, made: np.ndarray) -> None:
+def _write(folder: Path, curve: Sequence[Mapping[str, float]], held_out: HeldOut, made: np.ndarray) -> None:
     """The curve, and some held-out faces."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(curve[0]), lineterminator="\n")

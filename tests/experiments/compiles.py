@@ -4,7 +4,7 @@ import collections
 
 import jax
 
-from experiments import script
+from experiments.running import script
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from experiments import compare_baselines, comparison, run_folder, summary, timing
-from experiments.hyperparameters import FIXED, GRIDS
-from experiments.methods import GANS, METHODS, VARIANTS
+from experiments import compare_baselines
+from experiments.comparing import comparison, summary
+from experiments.comparing.methods import GANS, METHODS, VARIANTS
+from experiments.running import run_folder, timing
 from mlr_jax import images, metrics, synthesis
 from mlr_jax.checks import InputError
 from mlr_jax.datasets import synthetic
@@ -97,7 +98,7 @@ def test_choices_are_the_fixed_values(small_run):
     assert rows["masked_ridge"]["choice"] == "window=3 penalty=0.4"
     assert rows["copy_input"]["choice"] == ""
     assert list(rows["l0_omp"])[-1] == "choice"
-    assert rows["kernel_ridge"]["choice"].split()[0] == f"shape={FIXED['kernel_ridge']['shape']}"
+    assert rows["kernel_ridge"]["choice"].split()[0] == f"shape={METHODS['kernel_ridge'].fixed['shape']}"
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_several_splits_are_summarised(two_splits):
 def test_cross_validation_chooses_what_scikit_learn_would(two_splits):
     """Ridge regression over the same folds and grid."""
     train, _ = split(synthetic.load(image_size=16, channels=1, num_subjects=20, seed=6), seed=6)
-    penalties = GRIDS["l2_ridge"]["penalty"]
+    penalties = METHODS["l2_ridge"].grid["penalty"]
     errors = np.zeros(len(penalties))
     for part, held_out in folds(train, num_folds=3, seed=6):
         flat = [each.reshape(len(each), -1).astype(np.float64) for each in (*part[:2], *held_out[:2])]

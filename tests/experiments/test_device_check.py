@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from experiments import device_parts, device_processes, first_calls
+from experiments.benchmarking import device_parts, device_processes, first_calls
 from mlr_jax import checks
 from tests.experiments import scripts
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import recorded_runs, run_folder
+from experiments.reporting import recorded_runs
+from experiments.running import run_folder
 from mlr_jax import images
 from mlr_jax.checks import InputError
 

@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from experiments.verdicts import OWN
+from experiments.reporting.verdicts import OWN
 from mlr_jax import metrics, synthesis
 from mlr_jax.datasets import synthetic
 from mlr_jax.datasets.pairs import Pairs, split

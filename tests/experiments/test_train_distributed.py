@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from experiments import local_processes
+from experiments.running import local_processes
 from mlr_jax.checks import InputError
 from tests.experiments import scripts
 

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from experiments.methods import GANS, METHODS, GanSettings, Settings, make_method
+from experiments.comparing.methods import GANS, METHODS, make_method
+from experiments.comparing.methods.method import Settings
+from experiments.gans.settings import GanSettings
 from mlr_jax.checks import InputError
 from tests.experiments import scripts
 
@@ -51,7 +53,7 @@ def test_a_checkpoint_is_a_row_of_the_comparison(trained, tmp_path):
     # Trained on other people, it is not taken.
     done = run("compare_baselines", *compared, "--seed=1", "--methods=pix2pix")
     assert done.returncode == 1
-    assert "holds a training with other settings (pictures, seed)" in done.stderr
+    assert "was made with seed=0, not 1, other pictures; use another folder, or remove it" in done.stderr
 
 
 @pytest.mark.parametrize(

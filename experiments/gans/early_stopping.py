@@ -1,0 +1,61 @@
+"""The people whose error says when the training of a GAN ends."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.pictures import splits
+from mlr_jax import checks
+
+
+class HeldOut(NamedTuple):
+    """Faces of held-out people, and what they should become.
+
+    Attributes:
+      inputs: `(num, height, width, channels)` in [0, 1].
+      conditions: `(num, num_expressions)`, one-hot, the expressions to reach.
+      truths: the shape of the inputs.
+    """
+
+    inputs: np.ndarray
+    conditions: np.ndarray
+    truths: np.ndarray
+
+
+def requests(pictures: np.ndarray, source: int, targets: Sequence[int]) -> HeldOut:
+    """Every person with every target.
+
+    Args:
+      pictures: `(num_people, num_expressions, height, width, channels)` in [0, 1].
+      source: the expression to start from.
+      targets: those to reach.
+    """
+    conditions = np.eye(pictures.shape[1], dtype=np.float32)[list(targets)]
+    shape = (-1, *pictures.shape[2:])
+    return HeldOut(
+        np.repeat(pictures[:, source], len(targets), axis=0),
+        np.tile(conditions, (len(pictures), 1)),
+        pictures[:, list(targets)].reshape(shape),
+    )
+
+
+def split(subjects: Sequence[str], *, fraction: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves out some of the training people, whose error says when to stop.
+
+    Args:
+      subjects: the person of each picture.
+      fraction: of the people that are left out; one person at least.
+      seed: of the choice.
+
+    Returns:
+      The indices of `(those to train on, those left out)`, in ascending order.
+
+    Raises:
+      InputError: there is only one person.
+    """
+    if len(set(subjects)) < 2:
+        raise checks.InputError(
+            "training a GAN needs two people, of whom one is left out to say where to stop"
+        )
+    return splits.train_test(subjects, test_fraction=fraction, seed=seed)

@@ -1,0 +1,297 @@
+"""The flags that choose a data set, and what they load. Every experiment shares them."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from experiments.pictures import splits
+from experiments.running import run_folder
+from mlr_jax import checks, displacement
+from mlr_jax.alignment import FaceTemplate
+from mlr_jax.datasets import ck_plus, folder, jaffe, landmarks, london, manifest, synthetic
+from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
+from mlr_jax.datasets.source import Source, take
+
+LOADERS: Mapping[str, Callable[..., Pairs]] = {
+    "synthetic": synthetic.load,
+    "london": london.load,
+    "jaffe": jaffe.load,
+    "ck_plus": ck_plus.load,
+    "folder": folder.load,
+    "manifest": manifest.load,
+}
+STREAMS: Mapping[str, Callable[..., Source]] = {
+    "synthetic": synthetic.stream,
+    "london": london.stream,
+    "jaffe": jaffe.stream,
+    "ck_plus": ck_plus.stream,
+    "folder": folder.stream,
+    "manifest": manifest.stream,
+}
+
+# Sets that have one layout, so that all of them may lie side by side.
+_PUBLISHED = ("london", "jaffe", "ck_plus")
+
+_DATASET = flags.DEFINE_enum("dataset", "synthetic", list(LOADERS), "The data set.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the data set, or the table of a manifest; synthetic faces need none. Without it, "
+    f"{', '.join(_PUBLISHED)} are looked for in the folder of their name in $MLR_JAX_DATA.",
+)
+_SOURCE = flags.DEFINE_string("source", "neutral", "Expression to start from.")
+_TARGET = flags.DEFINE_string("target", "happy", "Expression to reach.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "Side of the faces in pixels.", lower_bound=16)
+_CHANNELS = flags.DEFINE_enum("channels", "3", ["1", "3"], "1 for grey pictures, 3 for colour.")
+_NUM_SUBJECTS = flags.DEFINE_integer(
+    "num_subjects", 100, "How many people the synthetic data set has.", lower_bound=2
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split and of the synthetic faces.", lower_bound=0)
+_TEST_FRACTION = flags.DEFINE_float("test_fraction", 0.1, "Part of the people to test on.")
+_TEST_LIST = flags.DEFINE_string(
+    "test_list", None, "File with the subject ids to test on, one a line; all others train."
+)
+_CACHE_DIR = flags.DEFINE_string(
+    "cache_dir",
+    None,
+    "Folder where experiments that hold all pictures in memory keep what they have decoded or drawn for the "
+    "next run; several may share one. By default each keeps its own in its --output_dir.",
+)
+
+
+def seeds(num_seeds: int) -> tuple[int, ...]:
+    """The seeds of `num_seeds` runs.
+
+    Raises:
+      InputError: there are several, but they would all test on the same people.
+    """
+    if num_seeds > 1 and _TEST_LIST.value is not None:
+        raise checks.InputError("--num_seeds needs random splits: leave out --test_list")
+    return tuple(range(_SEED.value, _SEED.value + num_seeds))
+
+
+def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs, Pairs]:
+    """Loads the pairs that the flags name, and splits them into `(train, test)`.
+
+    Args:
+      seed: of the split and of the synthetic faces, one of `seeds`.
+      cache_dir: where pictures are kept for the next time, see `cache_folder`.
+      **options: `image_size`, `source` or `target`, in place of the flag.
+
+    Raises:
+      InputError: the data are not as they should be, the test list cannot be read, or one of the two sets
+        would be empty.
+    """
+    return _split(_load(seed, cache_dir, **options), seed)
+
+
+def cache_folder(output_dir: Path) -> Path:
+    """Where pictures are kept for the next time: what the flag names, made if need be, or in `output_dir`.
+
+    Raises:
+      InputError: what the flag names cannot be made or written to.
+    """
+    return run_folder.create(_CACHE_DIR.value, flag="cache_dir") if _CACHE_DIR.value else output_dir / "cache"
+
+
+def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
+    """Loads pairs from another data set than the one that the flags name, of the same size and expressions.
+
+    Args:
+      seed: of the synthetic faces.
+      cache_dir: where pictures are kept for the next time, see `cache_folder`.
+
+    Returns:
+      Name -> pairs: synthetic faces, or London where MLR_JAX_DATA has it; none if it lacks the expressions.
+
+    Raises:
+      InputError: a picture cannot be read.
+    """
+    options = {key: value for key, value in _options(seed).items() if key not in ("num_subjects", "seed")}
+    if _DATASET.value != "synthetic":
+        if {_SOURCE.value, _TARGET.value} <= set(synthetic.EXPRESSIONS):
+            others = {"num_subjects": 20, "seed": seed, "cache_dir": cache_dir}
+            return {"synthetic": LOADERS["synthetic"](None, **others, **options)}
+        return {}
+    folder = Path(os.environ.get("MLR_JAX_DATA", "")) / "london"
+    if os.environ.get("MLR_JAX_DATA") and folder.is_dir():
+        with contextlib.suppress(checks.InputError):  # It has two expressions only.
+            STREAMS["london"](folder, **options)
+            return {"london": LOADERS["london"](folder, cache_dir=cache_dir, **options)}
+    return {}
+
+
+def name() -> str:
+    """Of the data set."""
+    return _DATASET.value
+
+
+def load(*, cache_dir: Path) -> Pairs:
+    """Loads all pairs that the flags name, without a split.
+
+    Raises:
+      InputError: the data are not as they should be.
+    """
+    return _load(_SEED.value, cache_dir)
+
+
+def stream(**options: object) -> Source:
+    """Opens the pairs that the flags name, to be read one by one.
+
+    All of them, unless `--test_list` or `--test_fraction` is given: then those to train on.
+
+    Args:
+      **options: `source` or `target`, in place of the flag.
+
+    Raises:
+      InputError: the data are not as they should be, as far as this is seen without reading all pictures.
+    """
+    source = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | options)
+    if _TEST_LIST.value is None and not _TEST_FRACTION.present:
+        return source
+    train, _ = _split(splits.index_pairs(source.subjects), _SEED.value)
+    return take(source, train.neutral)
+
+
+def template(source: Source) -> FaceTemplate | None:
+    """Where the faces of a data set have eyes and mouth, if it knows."""
+    found = source.key.get("template")
+    return found if isinstance(found, FaceTemplate) else None
+
+
+def beside(name: str) -> str | None:
+    """The file of that name in the data set's folder, if there is one."""
+    folder = None if _DATASET.value == "synthetic" else _data_dir()
+    path = Path(folder or "") / name
+    return str(path) if folder is not None and path.is_file() else None
+
+
+def landmark_fields(source: Source, path: str) -> np.ndarray:
+    """Displacement fields of all pairs, from points of both pictures.
+
+    Args:
+      source: of aligned faces.
+      path: an npz file of points, see `mlr_jax.datasets.landmarks.corresponding_points`.
+
+    Returns:
+      `(num_pairs, height, width, 2)` float32, for `warped_ridge.fit`.
+
+    Raises:
+      InputError: the faces were not aligned, or the file is not as it should be.
+    """
+    both = landmarks.corresponding_points(source, Path(path).expanduser())
+    shape = source.shape[:2]
+    return np.stack([displacement.from_landmarks(moved, fixed, shape) for fixed, moved in both])
+
+
+def available_targets(targets: Sequence[str]) -> list[str]:
+    """Those of the expressions that the data set has, as far as its file names tell.
+
+    Raises:
+      InputError: there is none; it says why there is not the first.
+    """
+    found, problems = [], []
+    for target in targets:
+        try:
+            STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | {"target": target})
+            found.append(target)
+        except checks.InputError as error:
+            problems.append(error)
+    if not found:
+        raise problems[0] if problems else checks.InputError("there is no expression to learn")
+    return found
+
+
+def settings() -> dict[str, object]:
+    """The data set and what is learned from it, in words that do not depend on where it lies."""
+    return {"dataset": _DATASET.value, "source": _SOURCE.value, "target": _TARGET.value}
+
+
+def person(subject: str, seed: int) -> str:
+    """A name for the person, the same in all splits: synthetic people are others with every seed."""
+    return f"{subject}, seed {seed}" if _DATASET.value == "synthetic" else subject
+
+
+def resolved_flags() -> dict[str, object]:
+    """The flags whose meaning depends on more than their value."""
+    return {"data_dir": _data_dir(), "channels": int(_CHANNELS.value)}
+
+
+def target() -> str:
+    """The expression to reach."""
+    return _TARGET.value
+
+
+def title(*, target: str | None = None) -> str:
+    """The data set and what is learned from it, for figures; `target` in place of the flag."""
+    return f"{_DATASET.value}: {_SOURCE.value} to {target or _TARGET.value}"
+
+
+def _options(seed: int) -> dict[str, object]:
+    """What the data sets are asked for."""
+    options: dict[str, object] = {
+        "image_size": _IMAGE_SIZE.value,
+        "channels": int(_CHANNELS.value),
+        "source": _SOURCE.value,
+        "target": _TARGET.value,
+    }
+    if _DATASET.value == "synthetic":
+        options |= {"num_subjects": _NUM_SUBJECTS.value, "seed": seed}
+    return options
+
+
+def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
+    """The pairs that the flags name."""
+    options = _options(seed) | instead
+    # Shown only where it takes long enough for someone to wonder, and wiped away before any message.
+    with tqdm(desc="reading pictures", unit="pair", delay=2, mininterval=1, leave=False) as bar:
+
+        def progress(subjects: Sequence) -> Iterator:
+            bar.total = len(subjects)
+            for subject in subjects:
+                yield subject
+                bar.update()
+
+        options["cache_dir"] = cache_dir
+        if _DATASET.value != "synthetic":  # Of which a bar would stand still while the drawing is compiled.
+            options["progress"] = progress
+        return LOADERS[_DATASET.value](_data_dir(), **options)
+
+
+def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """`(train, test)`, as `--test_list` or `--test_fraction` says."""
+    if _TEST_LIST.value is None:
+        if not 0 < _TEST_FRACTION.value < 1:
+            raise checks.InputError(f"--test_fraction must be between 0 and 1, not {_TEST_FRACTION.value:g}")
+        return split(pairs, test_fraction=_TEST_FRACTION.value, seed=seed)
+    try:
+        lines = Path(_TEST_LIST.value).expanduser().read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise checks.InputError(f"--test_list: cannot read {_TEST_LIST.value}: {error}") from error
+    subjects = [line.strip() for line in lines if line.strip()]
+    if not subjects:
+        raise checks.InputError(f"--test_list: {_TEST_LIST.value} names no subject")
+    try:
+        return split_by_subjects(pairs, subjects)
+    except checks.InputError as error:
+        raise checks.InputError(f"--test_list: {_TEST_LIST.value}: {error}") from error
+
+
+def _data_dir() -> str | None:
+    if _DATA_DIR.value is not None:
+        if _DATASET.value == "synthetic":
+            raise checks.InputError(f"--data_dir needs --dataset: {', '.join([*LOADERS][1:])}")
+        return str(Path(_DATA_DIR.value).expanduser())
+    if _DATASET.value == "synthetic":
+        return None
+    if _DATASET.value in _PUBLISHED and os.environ.get("MLR_JAX_DATA"):
+        return str(Path(os.environ["MLR_JAX_DATA"]) / _DATASET.value)
+    raise checks.InputError(
+        f"--dataset={_DATASET.value} needs --data_dir, the folder it lies in"
+        + (" (or MLR_JAX_DATA, the folder above it)" if _DATASET.value in _PUBLISHED else "")
+    )

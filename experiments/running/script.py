@@ -1,0 +1,35 @@
+"""How every experiment starts and fails."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from experiments.running import compilation_cache
+from mlr_jax import checks
+
+
+def run(experiment: Callable[[], None], *, is_compiling_measured: bool = False) -> None:
+    """Parses the flags and runs `experiment`; a mistake of the user's is one line and exit status 1.
+
+    Args:
+      experiment: what the script does.
+      is_compiling_measured: then what earlier runs have compiled is used only if a flag asks for it.
+    """
+
+    def main(argv: Sequence[str]) -> None:
+        try:
+            if len(argv) > 1:
+                raise checks.InputError(f"unexpected argument {argv[1]!r}; flags begin with --")
+            compilation_cache.start(by_default=not is_compiling_measured)
+            experiment()
+        except (checks.InputError, OSError) as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("interrupted; what was finished, if anything, is in the output folder")
+
+    # Looking for accelerators that are not there is no news.
+    logging.set_verbosity(logging.WARNING)
+    # `--help` shows it with the script's own.
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["compilation_cache"])
+    app.run(main)

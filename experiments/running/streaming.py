@@ -1,0 +1,210 @@
+"""Sums over the pairs of a stream, in memory that does not grow with their number, and their checkpoints."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from experiments.running import checkpoint, memory
+from mlr_jax import checks, synthesis
+from mlr_jax.datasets import source as sources
+from mlr_jax.datasets.source import Source
+from mlr_jax.synthesis import Channels, ExpressionStatistics
+
+# Below so many bytes of sums nothing needs a gigabyte, and asking takes time.
+_MANY_BYTES = 2**26
+
+
+# Of a batch's pictures: there are some batches in memory.
+_BATCH_BYTES = 2**26
+_LARGEST_BATCH = 40
+
+_CHECKPOINT = checkpoint.Format(
+    "training's sums",
+    3,
+    notes=("num_pairs", "left_out"),
+    remedy="use another --output_dir, or --restart to begin anew",
+    descriptions={
+        "files": "other pictures (by their paths, sizes and times of change)",
+        "taken": "another choice of the pairs",
+    },
+)
+
+
+class Sums(NamedTuple):
+    """The sums over the first pairs of a data set.
+
+    Attributes:
+      num_pairs: how many, those that could not be read among them.
+      statistics: the sums.
+      left_out: why, for each pair that could not be read.
+    """
+
+    num_pairs: int
+    statistics: ExpressionStatistics
+    left_out: tuple[str, ...] = ()
+
+
+class Summed(NamedTuple):
+    """What `accumulate` did.
+
+    Attributes:
+      sums: over how many pairs they are, too.
+      seconds: that it took.
+      waiting_seconds: of these, waiting for pictures to be read.
+    """
+
+    sums: Sums
+    seconds: float
+    waiting_seconds: float
+
+
+def batch_size(source: Source) -> int:
+    """How many pairs are best added at once."""
+    pair_bytes = 8 * math.prod(source.shape)
+    return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // pair_bytes))
+
+
+def statistics_like(
+    source: Source, *, window: int, channels: Channels, batch_size: int
+) -> ExpressionStatistics:
+    """The shapes of the sums, without making any.
+
+    Raises:
+      InputError: the window does not suit the pictures.
+    """
+    pictures = _batch_like(source, batch_size)
+    init = partial(synthesis.init_statistics, window=window, channels=channels)
+    return jax.eval_shape(init, pictures, pictures)
+
+
+def check_memory(like: ExpressionStatistics, source: Source, batch_size: int) -> None:
+    """Raises InputError if the sums, or solving from them, would not fit into memory."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+    available = memory.available_bytes()
+    if available is None or size < _MANY_BYTES:
+        return
+    needed = size
+    if needed <= available:
+        pictures = _batch_like(source, batch_size)
+        # An update puts the new sums where the old ones were.
+        update = memory.needed_bytes(synthesis.update, like, pictures, pictures) - size
+        needed = max(update, memory.needed_bytes(synthesis.solve, like))
+    if needed > available:
+        height, width, _ = source.shape
+        raise checks.InputError(
+            f"the window's sums would need {needed / 2**30:.1f} GiB of memory at {height} x {width}, and "
+            f"{available / 2**30:.1f} GiB are free; choose a smaller --window or --image_size"
+        )
+
+
+def save(path: Path, settings: Mapping[str, Any], sums: Sums) -> None:
+    """Replaces the checkpoint at once: a program that is killed leaves the old one or the new one."""
+    notes = {"num_pairs": sums.num_pairs, "left_out": list(sums.left_out)}
+    checkpoint.save(path, _CHECKPOINT, settings, sums.statistics, notes)
+
+
+def load(path: Path, settings: Mapping[str, Any], like: ExpressionStatistics) -> Sums | None:
+    """Reads the sums of a checkpoint, to the bit; None if there is no file.
+
+    Raises:
+      InputError: the file cannot be read, or was made with other settings; the message names them.
+    """
+    found = checkpoint.load(path, _CHECKPOINT, settings, like)
+    if found is None:
+        return None
+    return Sums(found.notes["num_pairs"], found.tree, tuple(found.notes["left_out"]))
+
+
+def accumulate(
+    source: Source,
+    earlier: Sums | None,
+    *,
+    window: int,
+    channels: Channels,
+    batch_size: int,
+    save_every: int,
+    save: Callable[[Sums], None],
+    is_stopped: Callable[[], bool],
+    advance: Callable[[int], object],
+    leave_out: Callable[[str], object] | None = None,
+) -> Summed:
+    """Adds all pairs that are left to the sums.
+
+    Batches begin at the same pairs and the centre is the mean of the first ones, whatever has happened
+    in between: sums that go on from a checkpoint are to the bit those of a run without a break.
+
+    Args:
+      source: of the pairs.
+      earlier: the sums so far, over whole batches, if there are any.
+      window: side of the window, in pixels.
+      channels: how colour channels relate.
+      batch_size: pairs that are added at once.
+      save_every: pairs after which the sums are saved, at the end of a batch.
+      save: keeps the sums. Called at the end, too, and when a picture cannot be read.
+      is_stopped: asked after every batch; if it says so, the sums are saved and returned as they are.
+      advance: told of the pairs of every batch, for a progress bar.
+      leave_out: told why a pair cannot be read, which then is left out. Without it that is an error.
+
+    Returns:
+      The sums.
+
+    Raises:
+      InputError: a picture cannot be read, and is not to be left out, or no pair can; the message names it.
+    """
+    start = time.perf_counter()
+    waiting = 0.0
+    total = len(source.subjects)
+    left_out = list(earlier.left_out) if earlier else []
+
+    def note(index: int, error: checks.InputError) -> None:
+        left_out.append(f"{source.subjects[index]}: {error}")
+        if leave_out is not None:
+            leave_out(left_out[-1])
+
+    # The old sums are given away: the new ones take their memory.
+    update = jax.jit(synthesis.update, donate_argnums=0)
+    sums = earlier
+    num_pairs = saved = earlier.num_pairs if earlier else 0
+    reading = sources.batches(source, batch_size, start=saved, leave_out=None if leave_out is None else note)
+    with contextlib.closing(reading) as reader:
+        while num_pairs < total:
+            asked = time.perf_counter()
+            try:
+                neutral, expressive = next(reader)
+            except checks.InputError:
+                if sums is not None and sums.num_pairs > saved:
+                    save(sums)
+                raise
+            waiting += time.perf_counter() - asked
+            gone_through = min(batch_size, total - num_pairs)
+            num_pairs += gone_through
+            if len(neutral):
+                if sums is None:
+                    zero = synthesis.init_statistics(neutral, expressive, window=window, channels=channels)
+                    sums = Sums(0, zero)
+                added = update(sums.statistics, neutral, expressive)
+                # The threads read on meanwhile. Without waiting, batches would pile up before the device.
+                sums = sums._replace(statistics=jax.block_until_ready(added))
+            if sums is not None:
+                sums = sums._replace(num_pairs=num_pairs, left_out=tuple(left_out))
+            advance(gone_through)
+            if sums is not None and num_pairs // save_every > saved // save_every:
+                save(sums)
+                saved = num_pairs
+            if is_stopped() and sums is not None:
+                break
+    if sums is None:
+        raise checks.InputError(f"none of the {total:,} pairs can be read; the first is {left_out[0]}")
+    if sums.num_pairs > saved:
+        save(sums)
+    return Summed(sums, time.perf_counter() - start, waiting)
+
+
+def _batch_like(source: Source, batch_size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((min(batch_size, len(source.subjects)), *source.shape), "float32")
