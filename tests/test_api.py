@@ -72,7 +72,7 @@ def test_imports_run_one_way():
 
 
 def test_import_pulls_in_nothing_optional():
-    """Of all that setup.cfg's extras name, by the modules that these packages are."""
+    """Of the packages of pyproject.toml's extras, by the names of their modules."""
     extras = "absl.app flax matplotlib mediapipe nbclient orbax scipy.stats skimage sklearn tqdm"
     code = f"import sys, mlr_jax; print([name for name in {extras.split()} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
