@@ -7,15 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+FILES = ("README.md", "CONTRIBUTING.md", "experiments/README.md", "tools/README.md")
 PAGES = [
     pytest.param(path.read_text(), path.parent, id=path.relative_to(ROOT).as_posix())
-    for path in [
-        *(
-            ROOT / name
-            for name in ("README.md", "CONTRIBUTING.md", "experiments/README.md", "tools/README.md")
-        ),
-        *sorted((ROOT / "docs").glob("*.md")),
-    ]
+    for path in [*(ROOT / name for name in FILES), *sorted((ROOT / "docs").glob("*.md"))]
 ]
 
 
