@@ -1,8 +1,8 @@
-# Sourced by run.sh and test.sh in the project's folder: makes .venv with the pinned packages of
-# requirements/$1.txt, where it is not as it should be. Set PYTHON to choose the interpreter it is made with.
+# run.sh and test.sh source this file in the project's folder. It makes .venv, unless there is one, and installs the
+# pinned packages of requirements/$1.txt, unless they are there. Set PYTHON to choose the interpreter.
 
-# Compiled bytecode stays here, even where none is wanted beside the sources: without any, every script takes
-# some seconds more to start.
+# Python keeps its bytecode in .venv, even for users who want none beside the sources: without bytecode every
+# script starts some seconds later.
 unset PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX="$PWD/.venv/bytecode"
 
@@ -27,7 +27,7 @@ make_environment() {
 
 install_packages() {
   local requirements="requirements/$1.txt" wanted
-  wanted="$(cat "$requirements" setup.cfg; .venv/bin/python --version; pwd)"
+  wanted="$(cat "$requirements" pyproject.toml setup.cfg; .venv/bin/python --version; pwd)"
   if [ "$(cat ".venv/installed-$1" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing the packages of $requirements (about a minute, once)" >&2
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"

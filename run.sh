@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Sets everything up, takes the smile off a photograph, and compares the methods on synthetic faces. With flags,
-# they are passed on to the comparison, and that is all:
+# Sets everything up, takes the smile off a photograph, and compares the methods on synthetic faces. Given flags,
+# it only runs the comparison, with these flags:
 #   bash run.sh --dataset=london --data_dir=FOLDER
-# What was compiled is kept in the user's cache folder, and makes the next run faster. Set
+# Compiled programs stay in the user's cache folder and make the next run faster. Set
 # MLR_JAX_COMPILATION_CACHE to another folder, or to off.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 (cd "$here"; source ./environment.sh run)
-# From the caller's folder, so that paths in flags mean what they say.
+# The scripts start in the caller's folder, so that relative paths in flags are the caller's.
 export PYTHONPATH="$here"
 if [ $# -eq 0 ]; then
   echo "A pretrained model takes the smile off a photograph:"
   "$here/.venv/bin/python" -m experiments.synthesize --model=unsmile --input=astronaut
   echo
-  echo "All methods on synthetic faces, the quick ones first:"
+  echo "All methods on synthetic faces, the fastest first:"
 fi
 "$here/.venv/bin/python" -m experiments.compare_baselines "$@"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# On a CPU, XLA fuses a slice whose start is known only at run time into the loop that reads it, and this loop is
-# then not vectorised if it runs over several axes. Expected beforehand: the slice is computed once, or costs
-# little; `optimization_barrier` at the latest keeps it apart.
-# Seen with jax 0.10.2 on Linux x86-64 (AVX2 and AVX-512), CPython 3.11: a rank-4 update of 50 x 50 matrices of 128
-# pixels takes 62.9 ms, with an optimization barrier 82.5 ms, and 7.8 ms with the slice computed in the branch of
-# a conditional. The compiled program holds one fused loop with the slice in it, with and without the barrier,
-# which the compiler drops before it fuses. Fails unless the conditional halves the time and separates the slice.
-# What mlr_jax does about it: numerics/materialized.py.
+# On a CPU, XLA fuses a slice whose start is known only at run time into the loop that reads it. If this loop runs
+# over several axes, LLVM then does not vectorise it. Expected instead: XLA computes the slice once, or the fused
+# slice costs little; at the latest `optimization_barrier` keeps the slice apart.
+# Measured with jax 0.10.2 on Linux x86-64 (AVX2 and AVX-512), CPython 3.11: a rank-4 update of 50 x 50 matrices of
+# 128 pixels takes 62.9 ms, with an optimization barrier 82.5 ms, and 7.8 ms with the slice computed in the branch
+# of a conditional. With and without the barrier, which the compiler drops before it fuses, the compiled program
+# holds one fused loop with the slice in it. This script fails unless the conditional halves the time and separates
+# the slice. mlr_jax uses the conditional in numerics/materialized.py.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

@@ -22,6 +22,6 @@ The modules, from the mathematics to the pictures:
 
 from mlr_jax import masked_ridge, masks, synthesis
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["masked_ridge", "masks", "synthesis"]

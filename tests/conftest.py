@@ -28,9 +28,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # So is a NaN that a test does not ask for, with `jax.debug_nans(False)`. Scripts run as they do for users.
 jax.config.update("jax_debug_nans", True)
 
-# It has packages of its own: requirements/mutants.txt.
-collect_ignore = ["mutants.py"]
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="try many more examples and kills")

@@ -5,7 +5,6 @@ import inspect
 import pkgutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -48,31 +47,8 @@ def test_options_are_keyword_only(member):
             assert name == "data_dir" or parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
 
 
-def test_imports_run_one_way():
-    """Data sets know no model; the core knows neither data sets nor baselines; nothing knows experiments.
-
-    Baselines know the core's mathematics: some of them learn a mask. Numerics knows no mask.
-    """
-    forbidden = {
-        "datasets": ("masked_ridge", "synthesis", "baselines", "experiments"),
-        "baselines": ("synthesis", "datasets", "experiments"),
-        "numerics": ("masks", "masked_ridge", "synthesis", "datasets", "baselines", "experiments"),
-        "model_selection": ("synthesis", "datasets", "baselines", "experiments"),
-        "photographs": ("datasets", "baselines", "experiments"),
-        "pretrained": ("photographs", "datasets", "baselines", "experiments"),
-        "": ("photographs", "pretrained", "datasets", "baselines", "experiments"),
-    }
-    root = Path(mlr_jax.__file__).parent
-    for path in root.rglob("*.py"):
-        room = path.relative_to(root).parts[0] if path.parent != root else ""
-        imports = [line for line in path.read_text().split("\n") if line.startswith(("import ", "from "))]
-        for line in imports:
-            assert not any(name in line.split() for name in forbidden[room]), f"{path}: {line}"
-            assert not any(f".{name}" in line for name in forbidden[room]), f"{path}: {line}"
-
-
 def test_import_pulls_in_nothing_optional():
-    """Of all that setup.cfg's extras name, by the modules that these packages are."""
+    """Of the packages of pyproject.toml's extras, by the names of their modules."""
     extras = "absl.app flax matplotlib mediapipe nbclient orbax scipy.stats skimage sklearn tqdm"
     code = f"import sys, mlr_jax; print([name for name in {extras.split()} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

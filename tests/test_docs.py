@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from sphinx.cmd.build import build_main
 
 import mlr_jax
-from tests import matrix
+from tools import noxfile
 
 # Extensions that come with Sphinx use what its next version will not have.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
@@ -164,6 +165,7 @@ def test_code_of_the_page_on_library_use_runs():
     names: dict = {}
     for code in re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(), re.DOTALL):
         exec(compile(code, "library.md", "exec"), names)
+    assert names["prediction"].shape == names["targets"].shape
     assert names["errors"].shape == (3,)
     assert names["steepest"].shape == (64,)
     assert abs(names["steepest"]).max() > 0
@@ -188,26 +190,45 @@ def test_the_citation_is_that_of_this_version():
 
 
 def test_the_changelog_has_this_version():
-    assert re.search(rf"\b{re.escape(mlr_jax.__version__)}\b", (ROOT / "CHANGELOG.md").read_text())
+    releases = re.findall(r"^## \[(.*)\](?: - (.*))?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[0] == ("Unreleased", "")
+    assert releases[1][0] == mlr_jax.__version__
+    assert all(re.fullmatch(r"\d{4}-\d{2}-\d{2}", date) for _, date in releases[1:])
 
 
-def table(name: str) -> list[dict[str, str]]:
-    with (DOCS / name).open(newline="") as file:
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_what_is_said_of_mutants_is_what_the_table_has():
-    rows = table("mutants.csv")
+    rows = table(ROOT / "tools" / "mutants.csv")
     assert {row["outcome"] for row in rows} <= {"killed", "survived"}
     survivors = [row for row in rows if row["outcome"] == "survived"]
-    assert [row["line"] for row in survivors if not row["why"]] == [], "nobody has said why they may live"
+    assert [row["line"] for row in survivors if not row["why"]] == [], "no reason why they may live"
     page = " ".join((DOCS / "trust.md").read_text().split())
-    assert f"{len(rows)} mutants, of which {len(rows) - len(survivors)} were killed" in page
+    assert f"{len(rows)} mutants, of which tests killed {len(rows) - len(survivors)}" in page
 
 
 def test_the_matrix_is_whole_and_all_of_it_passed():
-    """Each row is of a Python and an end of the versions of packages; `tests.matrix` writes it."""
-    rows = table("versions.csv")
+    """Each row is of a Python and an end of the versions of packages; `tools/noxfile.py` writes it."""
+    rows = table(DOCS / "versions.csv")
     found = [(row["python"], row["end"]) for row in rows]
-    assert sorted(found) == sorted(itertools.product(matrix.PYTHONS, matrix.ENDS))
+    assert sorted(found) == sorted(itertools.product(noxfile.PYTHONS, noxfile.RESOLUTIONS))
     assert [row for row in rows if row["failed"] != "0" or int(row["passed"]) < 1000] == []
+
+
+def test_pins_are_those_of_the_project():
+    """As `tools/compile_requirements.sh` writes them: each dependency and extra has a version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for name, parts in {
+        "run": ("align", "experiments"),
+        "test": ("align", "experiments", "gans", "notebook", "docs", "tests"),
+        "mutants": ("mutants",),
+    }.items():
+        pinned = re.findall(
+            r"^([\w.-]+)==", (ROOT / "requirements" / f"{name}.txt").read_text(), re.MULTILINE
+        )
+        wanted = [*project["dependencies"], *(each for part in parts for each in extras[part])]
+        assert {re.match(r"[\w.-]+", each)[0] for each in wanted} <= set(pinned), name

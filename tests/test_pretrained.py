@@ -1,4 +1,4 @@
-import configparser
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ def test_are_small():
 
 
 def test_are_installed_with_the_package():
-    setup = configparser.ConfigParser()
-    setup.read(Path(__file__).parents[1] / "setup.cfg")
-    patterns = setup["options.package_data"]["mlr_jax.pretrained"].split(", ")
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["mlr_jax.pretrained"]
     for name in pretrained.NAMES:
         assert any(Path(pretrained.path(name).name).match(pattern) for pattern in patterns)
 

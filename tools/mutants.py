@@ -1,15 +1,15 @@
-"""Changes the mathematics in one place at a time, and asks whether any test notices.
+"""Changes the mathematics in one place at a time, and finds the changes that no test notices.
 
     bash test.sh --mutants
     bash test.sh --mutants --modules masks --num_workers 1
 
-Of each module cosmic-ray makes mutants: another operator, another number, a condition turned round, one of
-them at each place; annotations stay. Each is tested in a copy of the project below build/mutants by the tests
-of its module, those that are about it first, until one fails. The table, docs/mutants.csv, has a row for
-each, with what it came to: killed, or survived; why a survivor may live is written into its last column by
-hand, and stays. What the table has is not tried again while its line of code is there: stopped, the same
-command goes on. --again tries those that survived for no reason that is written there. All of it needs
-some hours.
+cosmic-ray makes the mutants of each module: another operator, another number, an inverted condition, one
+change at each place, except in annotations. The tests of the module run on each mutant in a copy of the
+project below build/mutants, the most specific tests first, until one fails. tools/mutants.csv has a row for
+each mutant with its outcome, killed or survived; the last column, written by hand, gives the reason why a
+survivor does no harm. A mutant that the table has is not tried again as long as its line of code is there, so
+that the same command continues after an interruption. --again tries survivors without a reason once more. The
+whole run takes some hours.
 """
 
 import argparse
@@ -36,11 +36,11 @@ from cosmic_ray.work_item import MutationSpec
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
-TABLE = ROOT / "docs" / "mutants.csv"
+TABLE = ROOT / "tools" / "mutants.csv"
 HEADER = ("module", "line", "code", "mutant", "outcome", "why")
 _SELECTION = "tests/test_model_selection.py"
 _SYNTHESIS = "tests/test_synthesis.py"
-# The tests of each, those that find most first.
+# The source and the tests of each module; the tests that find most come first.
 TESTS = {
     "masks": ("mlr_jax/masks.py", "tests/test_masks.py", "tests/test_masked_ridge.py"),
     "masked_ridge": ("mlr_jax/masked_ridge.py", "tests/test_masked_ridge.py", "tests/test_api.py"),
@@ -84,7 +84,7 @@ TESTS = {
         f"{_SELECTION}::test_tuning_stops_where_others_do_not_gain",
     ),
 }
-# By what an operator is replaced: what is easily confused with it, not all that there is.
+# An operator is replaced by those easily confused with it, not by all that cosmic-ray offers.
 OTHERS = {
     *("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Mul", "Mod_FloorDiv", "Pow_Mul"),
     *("BitAnd_BitOr", "BitOr_BitAnd", "BitXor_BitOr", "LShift_RShift", "RShift_LShift"),
@@ -92,7 +92,7 @@ OTHERS = {
     *("Is_IsNot", "IsNot_Is", "In_NotIn", "NotIn_In"),
     *("USub_UAdd", "Invert_UAdd", "Delete_Not"),
 }
-# A whole file takes a minute or two; a mutant that takes longer is stuck.
+# A file of tests takes a minute or two; a mutant that takes much longer is stuck.
 _TIMEOUT_SECONDS = 900
 
 
@@ -100,12 +100,12 @@ class Mutant(NamedTuple):
     """One change.
 
     Attributes:
-      module: of the library.
-      line: where, from 1.
-      code: what stands there.
-      text: what stands there instead; empty if the line is left out.
-      occurrence: how many of the module have the same code and text, and come before it.
-      change: how cosmic-ray makes it.
+      module: the module of the library.
+      line: the number of the line, from 1.
+      code: the line before the change.
+      text: the line after it; empty if the line is removed.
+      occurrence: how many earlier mutants of the module have the same code and text.
+      change: the change as cosmic-ray describes it.
     """
 
     module: str
@@ -117,10 +117,12 @@ class Mutant(NamedTuple):
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The same for a mutant whose line has moved."""
         return self.module, self.code, self.text, self.occurrence
 
 
 def main() -> None:
+    """Tries the mutants that the table does not have, and writes it after each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=list(TESTS))
     parser.add_argument("--num_workers", type=int, default=os.cpu_count())
@@ -157,7 +159,7 @@ def main() -> None:
 
 
 def mutants(module: str) -> list[Mutant]:
-    """All that are tried of a module: one at each place for each kind of change."""
+    """The mutants of a module: one at each place for each kind of change."""
     path = source_of(module)
     source = path.read_text()
     with tempfile.TemporaryDirectory() as folder:
@@ -171,7 +173,7 @@ def mutants(module: str) -> list[Mutant]:
     for change in changes:
         kind, _, others = change.operator_name.partition("_")
         is_excluded = is_in(change.start_pos, annotations) or bool(others and others not in OTHERS)
-        # The star in a list of arguments is no operator.
+        # The star in a list of arguments is not an operator.
         is_excluded |= kind.endswith("BinaryOperator") and not is_in(change.start_pos, operations)
         if not is_excluded:
             chosen.setdefault((kind, change.start_pos), change)
@@ -190,6 +192,7 @@ def mutants(module: str) -> list[Mutant]:
 
 
 def source_of(module: str) -> Path:
+    """The file of a module, relative to the project's folder."""
     return Path("mlr_jax", f"{module}.py")
 
 
@@ -197,7 +200,7 @@ Place = tuple[int, int]
 
 
 def spans_of_annotations(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
-    """From where to where types are written."""
+    """The spans of type annotations."""
     for node in ast.walk(tree):
         for each in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if each is not None:
@@ -205,7 +208,7 @@ def spans_of_annotations(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
 
 
 def spans_of_operations(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
-    """From the end of what is on the left of an operator to the start of what is on its right."""
+    """The spans between an operator's left and right operands."""
     for node in ast.walk(tree):
         match node:
             case ast.BinOp(left=left, right=right) | ast.AugAssign(target=left, value=right):
@@ -215,11 +218,12 @@ def spans_of_operations(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
 
 
 def is_in(place: Place, spans: Sequence[tuple[Place, Place]]) -> bool:
+    """Whether one of the spans contains a place."""
     return any(start <= place < end for start, end in spans)
 
 
 def difference(before: Sequence[str], after: Sequence[str]) -> str:
-    """The lines that are not as before, as one."""
+    """The changed lines, joined."""
     start = next((n for n, (one, other) in enumerate(zip(before, after, strict=False)) if one != other), 0)
     end = next(
         (
@@ -233,13 +237,13 @@ def difference(before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def move_into_a_copy() -> None:
-    """Of what git knows, where this process may change modules."""
+    """Copies the files that git tracks into a folder of this process, where it may change modules."""
     folder = BUILD / str(os.getpid())
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
     for name in listed.stdout.splitlines():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    # Paths of mutants and tests are relative. What a mutant does not change is compiled once.
+    # Paths of mutants and tests are relative. Mutants share the programs that they leave unchanged.
     os.chdir(folder)
     os.environ |= {
         "PYTHONPATH": str(folder),
@@ -257,15 +261,17 @@ def tried(module: str, change: MutationSpec) -> str:
 
 @functools.cache
 def check_passes(module: str) -> None:
-    """As it is; otherwise all mutants would seem to be killed."""
+    """Checks that the tests pass without a mutant; otherwise all mutants would seem to be killed."""
     subprocess.run(command(module), check=True, stdout=subprocess.DEVNULL)
 
 
 def command(module: str) -> list[str]:
+    """The command that runs the tests of a module until one fails."""
     return [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *TESTS[module]]
 
 
 def as_row(mutant: Mutant, outcome: str, why: str) -> dict[str, object]:
+    """A row of the table."""
     return {
         "module": mutant.module,
         "line": mutant.line,
@@ -277,7 +283,7 @@ def as_row(mutant: Mutant, outcome: str, why: str) -> dict[str, object]:
 
 
 def read_table() -> dict[tuple[object, ...], dict[str, object]]:
-    """By what makes a mutant the same although lines are added before it."""
+    """The rows by a key that stays the same when lines are added before a mutant."""
     if not TABLE.exists():
         return {}
     rows: dict[tuple[object, ...], dict[str, object]] = {}
@@ -291,6 +297,7 @@ def read_table() -> dict[tuple[object, ...], dict[str, object]]:
 
 
 def write_table(rows: list[dict[str, object]]) -> None:
+    """Writes the rows in the order of the modules and their lines."""
     order = list(TESTS)
     with TABLE.open("w", newline="") as file:
         writer = csv.DictWriter(file, HEADER, lineterminator="\n")

@@ -1,7 +1,6 @@
-"""Asks for known vulnerabilities of the pinned packages, by pip-audit; exit status 1 if there are any.
+"""Looks up known vulnerabilities of the pinned packages with pip-audit; exit status 1 if there are any.
 
-What could not be asked, for want of a network or because the service does not know a package, is said, and
-fails nothing.
+A service that cannot be reached, or does not know a package, is reported but does not fail the audit.
 """
 
 import json
@@ -15,7 +14,7 @@ COMMAND = ("pip_audit", "--requirement", PINS, "--no-deps", "--disable-pip", "--
 
 
 def main() -> None:
-    """Says what there is, and ends with status 1 if there is anything."""
+    """Prints what the service knows; exits with status 1 if it knows a vulnerability."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", *COMMAND, "--progress-spinner=off"],
@@ -30,7 +29,7 @@ def main() -> None:
         return
     except ValueError:
         reason = (done.stderr.strip() or "no answer").splitlines()[-1]
-        print(f"audit: not done, the service cannot be asked: {reason}")
+        print(f"audit: not done, the service gave no list: {reason}")
         return
     known = [each for each in packages if "skip_reason" not in each]
     print(f"audit: {len(known)} of {len(packages)} pinned packages are known to the service")
@@ -38,7 +37,7 @@ def main() -> None:
     for each in vulnerable:
         for found in each["vulns"]:
             fixed = ", ".join(found["fix_versions"]) or "no version"
-            print(f"audit: {each['name']} {each['version']}: {found['id']}, mended in {fixed}")
+            print(f"audit: {each['name']} {each['version']}: {found['id']}, fixed in {fixed}")
     sys.exit(1 if vulnerable else 0)
 
 
