@@ -302,7 +302,7 @@ def test_statistics_errors(faces, act, words):
 
 
 def test_a_mask_has_no_statistics(faces):
-    with pytest.raises(TypeError, match=r"window, unless it is a windows.Window, must be a whole number"):
+    with pytest.raises(TypeError, match=r"window, unless it is a windows\.Window, must be a whole number"):
         synthesis.init_statistics(*faces, window=masks.square_window(HEIGHT, WIDTH, 3))
 
 

@@ -1,5 +1,6 @@
 """One window and penalty for the picture or for each pixel, chosen from the errors on held-out folds."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, windows as receptive_fields
-from mlr_jax._windows import primal, regularization
+from mlr_jax._windows import primal
 from mlr_jax._windows.regularization import Regularization
 from mlr_jax.masks import Mask
 from mlr_jax.model_selection.held_out import (
@@ -114,7 +115,7 @@ def solve(
     index, largest = selection.window_index, statistics.window
 
     def solve_with(window: Window) -> WindowLinear:
-        return _solve(statistics, window, _on_pixels(statistics, selection.penalty, penalize_bias))
+        return _solve(statistics, window, Regularization(selection.penalty, penalize_bias=penalize_bias))
 
     if index.ndim == 0 and checks.is_concrete(index):
         chosen = windows[int(index)]
@@ -263,18 +264,13 @@ def _smooth(errors: jax.Array, sigma: float) -> jax.Array:
     return jnp.moveaxis(blur(planes, sigma), -1, 0).reshape(*lead, height, width)
 
 
-def _on_pixels(
-    statistics: WindowStatistics, penalty: jax.Array | np.ndarray, penalize_bias: bool
-) -> Regularization:
-    """A penalty for the picture or for each pixel."""
-    size, dtype = statistics.input_centre.shape[-2:], statistics.num_pairs.dtype
-    return regularization.checked("model_selection.solve", penalty, size, dtype, penalize_bias=penalize_bias)
-
-
 @jax.jit
 def _solve(statistics: WindowStatistics, window: Window, regularization: Regularization) -> WindowLinear:
     """The solutions of all groups, along a first axis where the statistics have one."""
-    solve_one = partial(primal.solve, window=window, regularization=regularization)
+    size, dtype = statistics.input_centre.shape[-2:], statistics.num_pairs.dtype
+    penalty = jnp.broadcast_to(jnp.asarray(regularization.penalty, dtype), size)
+    on_pixels = dataclasses.replace(regularization, penalty=penalty)
+    solve_one = partial(primal.solve, window=window, regularization=on_pixels)
     return jax.lax.map(solve_one, statistics) if statistics.num_pairs.ndim else solve_one(statistics)
 
 

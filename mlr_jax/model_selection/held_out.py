@@ -222,7 +222,7 @@ def as_window(where: str, window: int | Window) -> Window:
     """A window, of which only the side may be given."""
     if isinstance(window, Window):
         return window
-    checks.positive_integer(where, "window, unless it is a Window,", window)
+    checks.positive_integer(where, "window, unless it is a windows.Window,", window)
     return receptive_fields.square(int(window))
 
 
