@@ -4,10 +4,12 @@
 ones are inputs of a single regression.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+
+from mlr_jax import checks
 
 Channels = Literal["independent", "shared", "joint"]
 """How colour channels relate.
@@ -48,3 +50,11 @@ def num_examples(num_pairs: int, num_channels: int, channels: Channels) -> int:
 def num_inputs(num_channels: int, channels: Channels) -> int:
     """How many channels each offset of a window sees."""
     return num_channels if channels == "joint" else 1
+
+
+def check_channels(where: str, channels: str) -> None:
+    """Raises InputError unless `channels` is one of `Channels`. Only doors call this."""
+    if channels not in get_args(Channels):
+        raise checks.InputError(
+            f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
+        )

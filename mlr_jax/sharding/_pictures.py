@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, synthesis, windows
-from mlr_jax._windows import channels as channel_groups, statistics as sums_over_pairs
-from mlr_jax._windows.channels import Channels
+from mlr_jax._windows import statistics as sums_over_pairs
+from mlr_jax._windows.channels import Channels, check_channels
 from mlr_jax._windows.regularization import Regularization
 from mlr_jax.sharding._halo import on_strips
 from mlr_jax.sharding._mesh import (
@@ -30,8 +30,6 @@ from mlr_jax.sharding._mesh import (
 )
 from mlr_jax.sharding._statistics import add, solve_window
 from mlr_jax.synthesis import ExpressionModel
-from mlr_jax.synthesis._model import check_channels
-from mlr_jax.synthesis._solvers import fit as fit_pairs
 from mlr_jax.window_linear import WindowLinear
 
 
@@ -165,13 +163,14 @@ def _fit(
     height = neutral.shape[1]
 
     def fit_strip(neutral: jax.Array, expressive: jax.Array, own: Regularization) -> tuple:
-        num_pairs, num_channels = neutral.shape[0], neutral.shape[3]
-        solver = synthesis.choose_solver(
-            window,
-            channel_groups.num_examples(num_pairs, num_channels, channels),
-            in_channels=channel_groups.num_inputs(num_channels, channels),
+        model = synthesis.fit(
+            neutral,
+            expressive,
+            window=window,
+            penalty=own.penalty,
+            channels=channels,
+            penalize_bias=own.penalize_bias,
         )
-        model = fit_pairs(neutral, expressive, window, own, channels=channels, solver=solver, batch_size=None)
         return model.weights, model.bias, model.solved
 
     def fit_one(inputs: jax.Array, targets: jax.Array) -> WindowLinear:

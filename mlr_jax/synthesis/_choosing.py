@@ -11,11 +11,11 @@ from jax.typing import ArrayLike
 
 from mlr_jax import model_selection
 from mlr_jax._windows import accumulation, channels as channel_groups, linear
-from mlr_jax._windows.channels import Channels, group
+from mlr_jax._windows.channels import Channels, check_channels, group
 from mlr_jax._windows.statistics import WindowStatistics
 from mlr_jax.model_selection import FoldStatistics
 from mlr_jax.model_selection.held_out import of_stacked
-from mlr_jax.synthesis._model import ExpressionModel, as_pairs, check_channels, join_groups, warn_unsolved
+from mlr_jax.synthesis._model import ExpressionModel, as_pairs, join_groups, warn_unsolved
 from mlr_jax.synthesis._streaming import begin
 from mlr_jax.windows import Window, join
 

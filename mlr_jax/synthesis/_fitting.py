@@ -7,11 +7,11 @@ from jax.typing import ArrayLike
 
 from mlr_jax import checks, masks, model_selection, windows
 from mlr_jax._windows import channels as channel_groups, regularization
-from mlr_jax._windows.channels import Channels
+from mlr_jax._windows.channels import Channels, check_channels
 from mlr_jax.masks import Mask
 from mlr_jax.synthesis import _solvers
 from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, with_mirrored
-from mlr_jax.synthesis._model import ExpressionModel, Solver, as_pairs, check_channels, warn_unsolved
+from mlr_jax.synthesis._model import ExpressionModel, Solver, as_pairs, warn_unsolved
 from mlr_jax.windows import Window
 
 WindowLike = int | Window | Mask

@@ -1,6 +1,6 @@
 """What a fit returns and a synthesis takes, and the checks that both share."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,14 +107,6 @@ def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax
     checks.finite(where, "expressive", expressive)
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     return checks.as_dtype(neutral, dtype), checks.as_dtype(expressive, dtype)
-
-
-def check_channels(where: str, channels: str) -> None:
-    """Raises InputError unless `channels` is one of `Channels`."""
-    if channels not in get_args(Channels):
-        raise checks.InputError(
-            f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"
-        )
 
 
 def warn_unsolved(where: str, model: ExpressionModel) -> None:

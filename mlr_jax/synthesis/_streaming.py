@@ -16,7 +16,7 @@ from mlr_jax._windows import (
     statistics as sums,
     strips,
 )
-from mlr_jax._windows.channels import Channels, group
+from mlr_jax._windows.channels import Channels, check_channels, group
 from mlr_jax._windows.regularization import Regularization
 from mlr_jax._windows.statistics import WindowStatistics
 from mlr_jax.synthesis._model import (
@@ -24,7 +24,6 @@ from mlr_jax.synthesis._model import (
     ExpressionModel,
     ExpressionStatistics,
     as_pairs,
-    check_channels,
     join_groups,
     warn_unsolved,
 )
