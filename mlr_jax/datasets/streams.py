@@ -117,7 +117,7 @@ def load(
     name: str,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: Callable[[Sequence], Iterable] = iter,
+    progress: Callable[[Sequence], Iterable] | None = None,
 ) -> Pairs:
     """Reads all pairs into memory.
 
@@ -125,17 +125,18 @@ def load(
       stream: to read from.
       name: of the data set, for error messages.
       cache_dir: a folder that keeps the decoded pictures for the next time; None keeps nothing.
-      progress: wraps the subjects whose pairs are read, such as `tqdm.tqdm`.
+      progress: wraps the subjects whose pairs are read, such as `tqdm.tqdm`; None shows nothing.
 
     Raises:
       InputError: a picture cannot be read, or there are no pairs.
     """
 
     def compute() -> Pairs:
+        shown = stream.subjects if progress is None else progress(stream.subjects)
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
             try:
                 batch = _submit(pool, stream, range(len(stream.subjects)))
-                for task, _ in zip(batch.tasks, progress(stream.subjects), strict=True):
+                for task, _ in zip(batch.tasks, shown, strict=True):
                     task.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
