@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, masks, warped_ridge
+from mlr_jax import checks, masks, warped_ridge, windows
 from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.warped_ridge import WarpedModel
 
@@ -31,8 +31,8 @@ class Windows(NamedTuple):
       field: the window of the displacement field; None without one.
     """
 
-    colours: masks.Window | masks.Mask
-    field: masks.Window | None
+    colours: windows.Window | masks.Mask
+    field: windows.Window | None
 
 
 def of_model(model: ExpressionModel | WarpedModel, dtype: np.dtype) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ def of_model(model: ExpressionModel | WarpedModel, dtype: np.dtype) -> dict[str,
         "weights": converted("weights", colours.weights, dtype),
         "bias": converted("bias", colours.bias, dtype),
     }
-    if isinstance(colours.window, masks.Window):
+    if isinstance(colours.window, windows.Window):
         arrays["offsets"] = np.asarray(colours.window.offsets)
         if colours.window.views:
             arrays["views"] = np.asarray(colours.window.views, np.float64)
@@ -83,7 +83,7 @@ def converted(name: str, array: ArrayLike, dtype: np.dtype) -> np.ndarray:
     )
 
 
-def windows(arrays: Mapping[str, np.ndarray]) -> Windows:
+def receptive_fields(arrays: Mapping[str, np.ndarray]) -> Windows:
     """The windows of a model's colours and of its field, after checking that all arrays belong together.
 
     Raises:
@@ -105,11 +105,11 @@ def windows(arrays: Mapping[str, np.ndarray]) -> Windows:
     return Windows(_window(arrays), _field_window(arrays) if names & _FIELD_ARRAYS else None)
 
 
-def describe(weights: np.ndarray, window: masks.Window | masks.Mask) -> dict[str, Any]:
+def describe(weights: np.ndarray, window: windows.Window | masks.Mask) -> dict[str, Any]:
     """The part of the header that describes the arrays, for programs that read nothing else."""
     out_channels, num_entries, in_channels, height, width = weights.shape
     side = math.isqrt(num_entries)
-    is_square = isinstance(window, masks.Window) and side % 2 == 1 and window == masks.square(side)
+    is_square = isinstance(window, windows.Window) and side % 2 == 1 and window == windows.square(side)
     return {
         "dtype": weights.dtype.name,
         "image_size": [height, width],
@@ -118,7 +118,7 @@ def describe(weights: np.ndarray, window: masks.Window | masks.Mask) -> dict[str
     }
 
 
-def _window(arrays: Mapping[str, np.ndarray]) -> masks.Window | masks.Mask:
+def _window(arrays: Mapping[str, np.ndarray]) -> windows.Window | masks.Mask:
     """The window of a model's colours, after checking that its arrays belong together."""
     weights, bias = arrays["weights"], arrays["bias"]
     for name, array, axes in (("weights", weights, 5), ("bias", bias, 3)):
@@ -152,7 +152,7 @@ def _window(arrays: Mapping[str, np.ndarray]) -> masks.Window | masks.Mask:
     return masks.Mask(indices.astype(np.int32), valid)
 
 
-def _field_window(arrays: Mapping[str, np.ndarray]) -> masks.Window:
+def _field_window(arrays: Mapping[str, np.ndarray]) -> windows.Window:
     """The window of a displacement field; all models have fields of one size."""
     weights, bias, offsets = (arrays[name] for name in ("field_weights", "field_bias", "field_offsets"))
     size = (warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)
@@ -175,7 +175,7 @@ def _field_window(arrays: Mapping[str, np.ndarray]) -> masks.Window:
 
 def _from_offsets(
     offsets: np.ndarray, num: int, height: int, width: int, views: np.ndarray | None = None
-) -> masks.Window:
+) -> windows.Window:
     if offsets.shape != (num, 2) or offsets.dtype.kind != "i":
         raise checks.InputError(
             f"offsets must be whole numbers of the shape {(num, 2)}, as many as weights has, not "
@@ -186,9 +186,9 @@ def _from_offsets(
     num_views = 1 if views is None else _num_views(views, num, max(height, width))
     if num > num_views * height * width or ((offsets <= -limits) | (offsets >= limits)).any():
         raise checks.InputError(f"its offsets lead out of its pictures of {height} x {width}")
-    seen = () if views is None else [masks.View(bool(mirror), float(blur)) for mirror, blur in views]
-    window = masks.window(offsets.tolist(), views=seen)
-    masks.check_window(window, "its offsets", height, width)
+    seen = () if views is None else [windows.View(bool(mirror), float(blur)) for mirror, blur in views]
+    window = windows.from_offsets(offsets.tolist(), views=seen)
+    windows.check(window, "its offsets", height, width)
     return window
 
 

@@ -95,7 +95,7 @@ def fit(
         size. Values are checked only where they are concrete, that is outside `jit`, `vmap` and `grad`.
 
     >>> from mlr_jax import masks
-    >>> mask = masks.square_window(8, 8, 3)
+    >>> mask = masks.square_mask(8, 8, 3)
     >>> faces = jax.random.uniform(jax.random.key(0), (20, 64))
     >>> params = fit(faces, 1 - faces, mask, 1e-4)
     >>> params.weights.shape, bool(abs(predict(params, faces, mask) + faces - 1).max() < 1e-3)

@@ -80,7 +80,8 @@ def save(
         )
     with _prefixed(where):
         arrays = _model_arrays.of_model(model, dtype)
-        description = _model_arrays.describe(arrays["weights"], _model_arrays.windows(arrays).colours)
+        window = _model_arrays.receptive_fields(arrays).colours
+        description = _model_arrays.describe(arrays["weights"], window)
     header = {
         **description,
         "template": template and {name: float(part) for name, part in template._asdict().items()},
@@ -110,7 +111,7 @@ def load(path: str | os.PathLike[str]) -> SavedModel:
     arrays, header = array_file.load(path, _KIND, _VERSION)
     where = f"{path} is no usable model"
     with _prefixed(where):
-        window, field_window = _model_arrays.windows(arrays)
+        window, field_window = _model_arrays.receptive_fields(arrays)
     expected = _model_arrays.describe(arrays["weights"], window)
     if set(header) != {*expected, "template", "metadata"} or not isinstance(header["metadata"], dict):
         parts = ", ".join((*expected, "template", "metadata"))

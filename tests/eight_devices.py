@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 
-from mlr_jax import masks, sharding, synthesis, window_statistics
+from mlr_jax import sharding, synthesis, window_statistics, windows
 from mlr_jax.checks import UnsolvedWarning
 from mlr_jax.sharding import _pictures
 from tests import oracle
 
 # Some reach up only, or down and to the side: few offsets, so that all compiles soon.
-WINDOW = masks.window([(0, 0), (2, 1)])
-FAR = masks.window([(0, 1), (-3, 0), (2, 2)])
+WINDOW = windows.from_offsets([(0, 0), (2, 1)])
+FAR = windows.from_offsets([(0, 1), (-3, 0), (2, 2)])
 SPLITS = {
     "pairs": ((8,), {"pairs": "i"}),
     "rows": ((8,), {"rows": "i"}),
@@ -56,13 +56,13 @@ def test_there_are_eight_devices():
 @pytest.mark.parametrize(
     ("window", "num", "height", "penalize_bias"),
     [
-        (masks.disk(1), 6, 16, True),
+        (windows.disk(1), 6, 16, True),
         # Three rows a device, the last having fewer; the window reaches as far.
         (FAR, 6, 19, False),
         # Two rows a device, the last three having none; solved by the dual.
-        (masks.square(5), 6, 9, True),
+        (windows.square(5), 6, 9, True),
         # Solved pixel by pixel.
-        (masks.dilated(3, 2), 6, 21, True),
+        (windows.dilated(3, 2), 6, 21, True),
     ],
 )
 def test_rows_are_fitted_as_a_whole(window, num, height, penalize_bias, x64):
@@ -198,7 +198,7 @@ def test_new_values_do_not_recompile():
 
     def learn(neutral, penalty):
         # Meshes and windows that are equal, but not the same objects.
-        window = masks.window([(0, 0), (2, 1)])
+        window = windows.from_offsets([(0, 0), (2, 1)])
         model = sharding.fit(neutral, pictures[1], mesh=mesh(shape), **axes, window=window, penalty=penalty)
         sharding.synthesize(model, neutral, mesh=mesh(shape), **axes, intensity=penalty)
 

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from mlr_jax import masks, synthesis, window_statistics
+from mlr_jax import synthesis, window_statistics, windows
 
 HEIGHT, WIDTH, NUM = 4, 5, 14
 SOLVERS = get_args(synthesis.Solver)
-WINDOW = masks.square(3)
+WINDOW = windows.square(3)
 
 pytestmark = pytest.mark.usefixtures("x64")
 # The fixture is there for all examples.
@@ -98,7 +98,7 @@ def test_entries_that_cost_too_much_are_as_if_not_there(seed, penalty, penalize_
     neutral, expressive = pictures(seed, channels=1)
     begun = window_statistics.init(WINDOW, HEIGHT, WIDTH, dtype=np.float64)
     statistics = window_statistics.update(begun, neutral, expressive)
-    small = masks.window([(0, 0), (0, 1), (-1, 0)])
+    small = windows.from_offsets([(0, 0), (0, 1), (-1, 0)])
     is_small = [offset in small.offsets for offset in WINDOW.offsets]
     factors = np.where(is_small, 1, 1e12)
     options = {"penalize_bias": penalize_bias}

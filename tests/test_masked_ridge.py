@@ -15,12 +15,12 @@ NUM_PIXELS = HEIGHT * WIDTH
 SPARSE = np.random.default_rng(7).random((NUM_PIXELS, NUM_PIXELS)) < 0.15
 SPARSE[3] = False  # This pixel has a bias only.
 MASKS = {
-    "pixel": masks.square_window(HEIGHT, WIDTH, 1),
-    "square": masks.square_window(HEIGHT, WIDTH, 3),
-    "disk": masks.disk_window(HEIGHT, WIDTH, 2.0),
-    "dilated": masks.dilated_window(HEIGHT, WIDTH, 3, 2),
+    "pixel": masks.square_mask(HEIGHT, WIDTH, 1),
+    "square": masks.square_mask(HEIGHT, WIDTH, 3),
+    "disk": masks.disk_mask(HEIGHT, WIDTH, 2.0),
+    "dilated": masks.dilated_mask(HEIGHT, WIDTH, 3, 2),
     "from_dense": masks.from_dense(SPARSE, allow_empty=True),
-    "union": masks.union(masks.square_window(HEIGHT, WIDTH, 3), masks.dilated_window(HEIGHT, WIDTH, 3, 2)),
+    "union": masks.union(masks.square_mask(HEIGHT, WIDTH, 3), masks.dilated_mask(HEIGHT, WIDTH, 3, 2)),
 }
 # Fewer examples than window entries, and more: the dual and the primal system.
 NUM_EXAMPLES = (4, 40)
@@ -86,7 +86,7 @@ def test_real_faces_in_float32(london_dir):
     pairs = london.load(london_dir, image_size=32, channels=1)
     inputs, targets = (each.reshape(len(each), -1) for each in (pairs.neutral, pairs.expressive))
     for window, penalty, bound in ((3, 0.4, 5e-6), (5, 1e-3, 1e-4)):
-        mask = masks.square_window(32, 32, window)
+        mask = masks.square_mask(32, 32, window)
         params = masked_ridge.fit(inputs, targets, mask, penalty)
         weights, _ = oracle.masked_ridge(
             inputs.astype(np.float64), targets.astype(np.float64), mask, penalty, True
@@ -131,7 +131,7 @@ def test_memory_is_bounded():
     """By chunks, not by the number of pixels: gathering all receptive fields takes 25 times the inputs."""
     rng = np.random.default_rng(0)
     inputs = rng.random((64, 64 * 64), dtype=np.float32)
-    mask = masks.square_window(64, 64, 5)
+    mask = masks.square_mask(64, 64, 5)
 
     def fit(inputs, penalty, batch_size=None):
         return masked_ridge.fit(inputs, 1 - inputs, mask, penalty, batch_size=batch_size)
@@ -232,7 +232,7 @@ def test_new_values_do_not_recompile(unoptimized):
     params = masked_ridge.fit(inputs, targets, mask, 0.5)
     masked_ridge.predict(params, inputs, mask)
     first = masked_ridge._fit._cache_size(), masked_ridge._predict._cache_size()
-    other = masks.dilated_window(HEIGHT, WIDTH, 3, 2)
+    other = masks.dilated_mask(HEIGHT, WIDTH, 3, 2)
     for penalty in (1, 0.7, np.linspace(1, 2, NUM_PIXELS)):
         params = masked_ridge.fit(1 - inputs, targets, other, penalty)
         masked_ridge.predict(params, 1 - inputs, other)
@@ -260,7 +260,7 @@ def test_two_fits_in_one_program_do_not_block_each_other():
     # Batched LAPACK calls did, on two cores; see cholesky.py.
     rng = np.random.default_rng(0)
     faces = [rng.random((70, 3 * 1024), dtype=np.float32) for _ in range(2)]
-    mask = masks.across_channels(masks.square_window(32, 32, 3), 3)
+    mask = masks.across_channels(masks.square_mask(32, 32, 3), 3)
 
     @jax.jit
     def both(first, second):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import array_file, atomic_file, masks, model_file, synthesis
+from mlr_jax import array_file, atomic_file, masks, model_file, synthesis, windows
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
 
@@ -22,7 +22,7 @@ METADATA = {"target": "happy", "number": 0.1, "list": [1, None, {"é": True}]}
 
 def make(rng, window, dtype=np.float32):
     """A model of any numbers, of which some are odd ones: -0 and a subnormal."""
-    num = len(window.offsets) if isinstance(window, masks.Window) else window.indices.shape[1]
+    num = len(window.offsets) if isinstance(window, windows.Window) else window.indices.shape[1]
     weights = rng.standard_normal((3, num, 1, HEIGHT, WIDTH)).astype(dtype)
     weights.flat[:2] = -0.0, 1e-40
     bias = rng.standard_normal((3, HEIGHT, WIDTH)).astype(dtype)
@@ -34,14 +34,14 @@ def assert_same(saved, other):
         assert one.dtype == two.dtype
         assert np.asarray(one).tobytes() == np.asarray(two).tobytes()
     assert type(saved.model.window) is type(other.model.window)
-    if isinstance(saved.model.window, masks.Window):
+    if isinstance(saved.model.window, windows.Window):
         assert saved.model.window == other.model.window
     assert saved[1:] == other[1:]
 
 
 @pytest.fixture
 def model(rng):
-    return make(rng, masks.disk(1))
+    return make(rng, windows.disk(1))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def path(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    "window", [masks.disk(1), masks.square(3), masks.dilated_window(HEIGHT, WIDTH, 3, 1)]
+    "window", [windows.disk(1), windows.square(3), masks.dilated_mask(HEIGHT, WIDTH, 3, 1)]
 )
 def test_comes_back_to_the_bit(tmp_path, rng, window):
     before = make(rng, window)
@@ -70,7 +70,7 @@ def test_comes_back_to_the_bit(tmp_path, rng, window):
 def test_shared_and_joint_models(tmp_path, rng):
     for out_channels, in_channels in ((1, 1), (3, 3)):
         weights = jnp.asarray(rng.random((out_channels, 5, in_channels, HEIGHT, WIDTH)), jnp.float32)
-        model = synthesis.ExpressionModel(weights, weights[:, 0, 0], masks.disk(1))
+        model = synthesis.ExpressionModel(weights, weights[:, 0, 0], windows.disk(1))
         model_file.save(tmp_path / "model.npz", model)
         saved = model_file.load(tmp_path / "model.npz")
         assert_same(saved, model_file.SavedModel(model, None, {}))
@@ -86,7 +86,7 @@ def test_half_precision_on_disk_is_single_in_memory(tmp_path, model):
 
 
 def test_double_precision_is_kept_where_asked_for(tmp_path, rng, x64):
-    before = make(rng, masks.square(3), np.float64)
+    before = make(rng, windows.square(3), np.float64)
     model_file.save(tmp_path / "model.npz", before)
     assert model_file.load(tmp_path / "model.npz").model.weights.dtype == jnp.float32
     model_file.save(tmp_path / "model.npz", before, dtype=np.float64)
@@ -153,12 +153,12 @@ def test_leftovers_of_killed_programs_are_removed(path):
         (lambda m: m._replace(weights=np.asarray(m.weights) * np.nan), {}, "weights holds NaN or infinity"),
         (lambda m: m._replace(bias=m.bias[:, 1:]), {}, "do not belong together"),
         (
-            lambda m: m._replace(window=masks.square(3)),
+            lambda m: m._replace(window=windows.square(3)),
             {},
             "offsets must be whole numbers of the shape .5, 2.",
         ),
         (
-            lambda m: m._replace(window=masks.window([(0, n) for n in range(5, 10)])),
+            lambda m: m._replace(window=windows.from_offsets([(0, n) for n in range(5, 10)])),
             {},
             "its offsets lead out of its pictures of 4 x 5",
         ),
@@ -200,7 +200,7 @@ def test_a_field_must_suit_its_model(tmp_path, model):
     field = {
         "field_weights": np.zeros((2, 9, 1, 32, 32), dtype),
         "field_bias": np.zeros((2, 32, 32), dtype),
-        "field_offsets": np.array(masks.square(3).offsets, np.int32),
+        "field_offsets": np.array(windows.square(3).offsets, np.int32),
         "tint": np.zeros((channels, *size), dtype),
     }
     for name, shape in (("field_weights", (2, 8, 1, 32, 32)), ("field_bias", (32, 32)), ("tint", (2, *size))):
@@ -258,7 +258,7 @@ def flip(path, place):
 ONES = np.ones((3, HEIGHT, WIDTH), np.float32)
 DEEP = "[" * 100_000 + "]" * 100_000
 DAMAGED = "is damaged, was altered, or is no expression model at all: "
-MASK = masks.dilated_window(HEIGHT, WIDTH, 3, 1)
+MASK = masks.dilated_mask(HEIGHT, WIDTH, 3, 1)
 WRONG = MASK.indices.copy()
 WRONG[0, 0] = 20
 
@@ -485,7 +485,7 @@ def test_members_that_overlap_are_no_larger_than_the_file(path):
 def test_memory_is_bounded_by_the_file(tmp_path, dtype):
     """As the module says; arrays on the device are not counted here, at most twice the file's size."""
     weights = jnp.ones((1, 9, 1, 256, 256))
-    model = synthesis.ExpressionModel(weights, weights[:, 0, 0], masks.square(3))
+    model = synthesis.ExpressionModel(weights, weights[:, 0, 0], windows.square(3))
     path = tmp_path / "model.npz"
     model_file.save(path, model, dtype=dtype)
     tracemalloc.start()
@@ -592,7 +592,7 @@ def mutate(rng, content, contents, other):
 def test_500_spoiled_files_are_refused_or_harmless(tmp_path, rng, path, model, dtype):
     """Each is loaded as what was saved, or refused in one line; memory stays below a MiB for each."""
     model_file.save(path, model, template=TEMPLATE, metadata=METADATA, dtype=dtype)
-    model_file.save(tmp_path / "other.npz", make(rng, masks.disk(1)), template=TEMPLATE, dtype=dtype)
+    model_file.save(tmp_path / "other.npz", make(rng, windows.disk(1)), template=TEMPLATE, dtype=dtype)
     saved = model_file.load(path)
     content, contents, other = path.read_bytes(), members(path), (tmp_path / "other.npz").read_bytes()
     num_refused = 0
@@ -613,7 +613,7 @@ def test_windows_that_look_at_copies(tmp_path):
     """They are kept with the model; how it was chosen is not."""
     rng = np.random.default_rng(0)
     neutral, expressive = rng.random((2, 10, 8, 8, 3)).astype(np.float32)
-    window = masks.mirrored(masks.foveated(dilation=2, blur=0.7))
+    window = windows.mirrored(windows.foveated(dilation=2, blur=0.7))
     model = synthesis.fit(neutral, expressive, window=window, penalty="auto", num_folds=2)
     path = tmp_path / "model.npz"
     model_file.save(path, model)
@@ -640,7 +640,7 @@ def test_views_that_are_not_right(tmp_path, views, message):
     arrays = {
         "weights": np.zeros((1, 18, 1, 8, 8), np.float32),
         "bias": np.zeros((1, 8, 8), np.float32),
-        "offsets": np.array(masks.foveated(dilation=2).offsets, np.int32),
+        "offsets": np.array(windows.foveated(dilation=2).offsets, np.int32),
         "views": views,
     }
     header = {

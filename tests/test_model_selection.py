@@ -55,7 +55,7 @@ def test_scores_are_those_of_refitting(pairs, x64, penalize_bias):
         seen, unseen = fold != FOLD, fold == FOLD
         for i, side in enumerate(SIDES):
             window = masks.square(side)
-            one = masks.offset_window(HEIGHT, WIDTH, window.offsets)
+            one = masks.offset_mask(HEIGHT, WIDTH, window.offsets)
             for j, penalty in enumerate(PENALTIES):
                 missed = []
                 for channel in range(2):
@@ -270,7 +270,7 @@ def test_leave_one_out_is_refitting(x64, num, penalty, penalize_bias):
     """With fewer examples than inputs, about as many, and more."""
     rng = np.random.default_rng(num)
     inputs, targets = rng.random((num, 30)), rng.random((num, 30))
-    mask = masks.square_window(6, 5, 3)
+    mask = masks.square_mask(6, 5, 3)
     missed = np.asarray(
         model_selection.leave_one_out(inputs, targets, mask, penalty, penalize_bias=penalize_bias)
     )
@@ -291,7 +291,7 @@ def left_out(num: int, mask: masks.Mask) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("num", [8, 30])
 def test_leave_one_out_of_each_output(x64, num):
     """A penalty each, as many outputs as there are, some at a time; the bias is penalised, as published."""
-    mask = masks.Mask(*(part[:17] for part in masks.square_window(6, 5, 3)))
+    mask = masks.Mask(*(part[:17] for part in masks.square_mask(6, 5, 3)))
     inputs, targets = left_out(num, mask)
     penalties = np.linspace(0.1, 5, 17)
     whole = np.asarray(model_selection.leave_one_out(inputs, targets, mask, penalties))
@@ -304,7 +304,7 @@ def test_leave_one_out_of_each_output(x64, num):
 
 
 def test_leave_one_out_computes_as_its_arguments(x64):
-    mask = masks.square_window(6, 5, 3)
+    mask = masks.square_mask(6, 5, 3)
     inputs, targets = left_out(12, mask)
     single = model_selection.leave_one_out(inputs.astype(np.float32), targets.astype(np.float32), mask, 1.0)
     assert single.dtype == jnp.float32
@@ -324,7 +324,7 @@ def test_leave_one_out_computes_as_its_arguments(x64):
     ],
 )
 def test_clear_errors_of_leave_one_out(change, words):
-    mask = masks.square_window(6, 5, 3)
+    mask = masks.square_mask(6, 5, 3)
     inputs, targets = (each.astype(np.float32) for each in left_out(12, mask))
     with jax.debug_nans(False), pytest.raises(InputError, match=words):
         model_selection.leave_one_out(*change(inputs, targets, mask))

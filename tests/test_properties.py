@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlr_jax import checks, masked_ridge, masks, synthesis, window_dual
+from mlr_jax import checks, masked_ridge, masks, synthesis, window_dual, windows
 
 HEIGHT, WIDTH = 3, 4
 NUM_PIXELS = HEIGHT * WIDTH
@@ -22,9 +22,9 @@ MAX_INPUTS = 4
 # One example, fewer than a window has entries, and more.
 NUMS = (1, 3, 12)
 WINDOWS = {
-    "pixel": masks.square(1),
-    "square": masks.square(3),
-    "off the middle": masks.window([(0, 1), (1, -1)]),
+    "pixel": windows.square(1),
+    "square": windows.square(3),
+    "off the middle": windows.from_offsets([(0, 1), (1, -1)]),
 }
 
 # Excess of the objective over its minimum, in parts of its value without any weights.

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from mlr_jax import masks, sharding, synthesis, window_statistics
+from mlr_jax import masks, sharding, synthesis, window_statistics, windows
 from mlr_jax.checks import InputError
 from mlr_jax.sharding import _statistics
 
 ROOT = Path(__file__).parents[1]
 PICTURES = np.random.default_rng(0).random((4, 5, 6, 1), np.float32)
-WINDOW = masks.square(1)
+WINDOW = windows.square(1)
 MESH = Mesh(np.array(jax.devices()[:1]), ("i",))
 
 
@@ -117,7 +117,7 @@ def test_fit_wants_a_mesh_a_window_and_floating_point():
     with pytest.raises(TypeError, match=r"mesh must be a jax\.sharding\.Mesh, not a tuple"):
         fit(mesh=(1,))
     with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a Mask"):
-        fit(window=masks.square_window(5, 6, 3))
+        fit(window=masks.square_mask(5, 6, 3))
     with pytest.raises(TypeError, match="expressive must hold floating-point numbers, not uint8"):
         fit(expressive=PICTURES.astype(np.uint8))
 
@@ -143,8 +143,8 @@ def test_synthesize_wants_a_window_without_views():
     model = synthesis.ExpressionModel(np.ones((1, 1, 1, 5, 6)), np.ones((1, 5, 6)), WINDOW)
     arguments = {"images": PICTURES, "mesh": MESH, "rows": "i"}
     with pytest.raises(TypeError, match=r"model must be of a masks\.Window, not a Mask"):
-        sharding.synthesize(model._replace(window=masks.square_window(5, 6, 1)), **arguments)
-    viewed = masks.mirrored(masks.square(1))
+        sharding.synthesize(model._replace(window=masks.square_mask(5, 6, 1)), **arguments)
+    viewed = windows.mirrored(windows.square(1))
     model = model._replace(window=viewed, weights=np.ones((1, 2, 1, 5, 6)))
     with pytest.raises(InputError, match=r"sharding.synthesize: the window looks at blurred or mirrored"):
         sharding.synthesize(model, **arguments)
@@ -168,7 +168,7 @@ def test_clear_errors_of_update(change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"window": masks.square(3)}, r"made for a window without \(-1, -1\)"),
+        ({"window": windows.square(3)}, r"made for a window without \(-1, -1\)"),
         ({"penalty": np.ones(3)}, r"penalty must be a scalar or \(5, 6\)"),
         ({}, "the statistics hold no pairs"),
         ({"rows": "j"}, "rows is 'j'"),

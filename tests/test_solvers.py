@@ -52,7 +52,7 @@ def expected_maps(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """The oracle's weights and biases, in the model's shapes."""
     inputs, targets, window, penalty, penalize_bias, channels = problem
     num, height, width, num_channels = inputs.shape
-    mask = masks.offset_window(height, width, window.offsets)
+    mask = masks.offset_mask(height, width, window.offsets)
     if channels == "shared":
         inputs, targets = (
             np.moveaxis(each, -1, 0).reshape(-1, height, width, 1) for each in (inputs, targets)
@@ -127,7 +127,7 @@ def test_the_solver_is_chosen_by_numbers_and_shape():
     [
         (3, "fast", "solver must be one of primal, dual, gather, not 'fast'"),
         (masks.disk(2), "dual", "no rectangle without holes, which solver 'dual' needs; use 'primal'"),
-        (masks.square_window(5, 5, 3), "primal", "a mask can only be solved by 'gather', not 'primal'"),
+        (masks.square_mask(5, 5, 3), "primal", "a mask can only be solved by 'gather', not 'primal'"),
     ],
 )
 def test_solvers_that_do_not_suit(window, solver, words):

@@ -40,7 +40,7 @@ def rows(model: synthesis.ExpressionModel, channel: int) -> np.ndarray:
 def test_independent_channels_are_separate_masked_ridges(faces, x64):
     neutral, expressive = faces
     model = synthesis.fit(neutral, expressive, window=3, penalty=0.4)
-    mask = masks.square_window(HEIGHT, WIDTH, 3)
+    mask = masks.square_mask(HEIGHT, WIDTH, 3)
     assert model.weights.shape == (CHANNELS, 9, 1, HEIGHT, WIDTH)
     assert model.bias.shape == (CHANNELS, HEIGHT, WIDTH)
     result = synthesis.synthesize(model, neutral)
@@ -57,7 +57,7 @@ def test_shared_weights_learn_from_all_channels(faces, x64):
     neutral, expressive = faces
     model = synthesis.fit(neutral, expressive, channels="shared")
     assert model.weights.shape == (1, 9, 1, HEIGHT, WIDTH)
-    mask = masks.square_window(HEIGHT, WIDTH, 3)
+    mask = masks.square_mask(HEIGHT, WIDTH, 3)
     inputs, targets = (np.concatenate([flat(each[..., c]) for c in range(CHANNELS)]) for each in faces)
     weights, bias = oracle.masked_ridge(inputs, targets, mask, 0.4, True)
     np.testing.assert_allclose(rows(model, 0), weights, atol=1e-10)
@@ -74,7 +74,7 @@ def test_joint_windows_see_all_channels(faces, x64):
     neutral, expressive = faces
     model = synthesis.fit(neutral, expressive, channels="joint")
     assert model.weights.shape == (CHANNELS, 9, CHANNELS, HEIGHT, WIDTH)
-    mask = masks.across_channels(masks.square_window(HEIGHT, WIDTH, 3), CHANNELS)
+    mask = masks.across_channels(masks.square_mask(HEIGHT, WIDTH, 3), CHANNELS)
     result = synthesis.synthesize(model, neutral)
     for channel in range(CHANNELS):
         weights, bias = oracle.masked_ridge(flat(neutral), flat(expressive[..., channel]), mask, 0.4, True)
@@ -113,7 +113,7 @@ def test_intensity(faces, mode):
 
 def test_any_mask_and_a_penalty_for_each_pixel(faces, x64):
     neutral, expressive = (each[..., :1] for each in faces)
-    mask = masks.disk_window(HEIGHT, WIDTH, 2)
+    mask = masks.disk_mask(HEIGHT, WIDTH, 2)
     penalty = np.linspace(0.1, 3, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
     model = synthesis.fit(neutral, expressive, window=mask, penalty=penalty, penalize_bias=False)
     params = masked_ridge.fit(flat(neutral), flat(expressive), mask, penalty.reshape(-1), penalize_bias=False)
@@ -152,8 +152,8 @@ def test_the_model_is_a_pytree_of_arrays(faces):
     [
         ({"window": 4}, "size must be odd"),
         ({"window": 7}, "larger than the picture"),
-        ({"window": masks.square_window(5, 5, 3)}, "25 outputs, but pictures of 6 x 5 have 30"),
-        ({"window": masks.square_window(7, 7, 3)}, "made for another size"),
+        ({"window": masks.square_mask(5, 5, 3)}, "25 outputs, but pictures of 6 x 5 have 30"),
+        ({"window": masks.square_mask(7, 7, 3)}, "made for another size"),
         ({"penalty": -2}, "penalty must be 0 or more"),
         ({"penalty": np.ones(4)}, r"penalty must be a scalar or \(6, 5\)"),
         ({"channels": "rgb"}, "one of independent, shared, joint, not 'rgb'"),
@@ -204,7 +204,7 @@ def test_synthesize_errors(faces):
 )
 def test_a_window_equals_its_mask(faces, window, mode, x64):
     """Whichever way it is solved: by sums, by sliding kernels, or pixel by pixel."""
-    mask = masks.offset_window(HEIGHT, WIDTH, window.offsets)
+    mask = masks.offset_mask(HEIGHT, WIDTH, window.offsets)
     one = synthesis.fit(*faces, window=window, channels=mode)
     other = synthesis.fit(*faces, window=mask, channels=mode)
     np.testing.assert_allclose(one.weights, other.weights, atol=1e-10)
@@ -303,7 +303,7 @@ def test_statistics_errors(faces, act, words):
 
 def test_a_mask_has_no_statistics(faces):
     with pytest.raises(TypeError, match=r"window, unless it is a windows\.Window, must be a whole number"):
-        synthesis.init_statistics(*faces, window=masks.square_window(HEIGHT, WIDTH, 3))
+        synthesis.init_statistics(*faces, window=masks.square_mask(HEIGHT, WIDTH, 3))
 
 
 @pytest.fixture(scope="module")
@@ -428,7 +428,7 @@ def test_windows_that_look_at_copies(people, channels):
         ({"window": "best"}, "window must be a number or auto, not 'best'"),
         ({"penalty": "best"}, "penalty must be a number or auto or tuned, not 'best'"),
         (
-            {"penalty": "auto", "window": masks.square_window(8, 7, 3)},
+            {"penalty": "auto", "window": masks.square_mask(8, 7, 3)},
             "with a mask, the penalty must be given",
         ),
         ({"penalty": "auto", "solver": "dual"}, "needs the solver 'primal', not 'dual'"),

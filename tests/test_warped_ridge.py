@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mlr_jax import displacement, masked_ridge, masks, metrics, model_file, synthesis, warped_ridge
+from mlr_jax import displacement, masked_ridge, masks, metrics, model_file, synthesis, warped_ridge, windows
 from mlr_jax.checks import InputError
 
 pytestmark = pytest.mark.usefixtures("unoptimized_file")
@@ -151,13 +151,13 @@ def test_both_solvers_of_the_field_agree(scene):
     faces, _, fields = scene
     small = jnp.asarray(faces[:24])
     for side in (5, 7):
-        window = masks.square(side)
+        window = windows.square(side)
         fitted = warped_ridge.fit_fields(small, fields[:24], window, 10.0)
         one, other = warped_ridge.small_faces(small), warped_ridge.small_faces(small[:, :, ::-1])
         inputs = np.concatenate([one, other])
         places = np.array([0, 31, 16])
         targets = np.concatenate([fields[:24], fields[:24, :, ::-1] * np.array([-1, 1], np.float32)]) / SIZE
-        mask = masks.offset_window(SIZE, SIZE, window.offsets)
+        mask = masks.offset_mask(SIZE, SIZE, window.offsets)
         expected = masked_ridge.fit(
             inputs.reshape(48, -1), targets[..., 0].reshape(48, -1), mask, 10.0, penalize_bias=False
         )

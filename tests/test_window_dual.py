@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masks, synthesis, window_dual
+from mlr_jax import masks, synthesis, window_dual, windows
 from mlr_jax._windows import dual
 from mlr_jax.checks import InputError
 from mlr_jax.window_linear import WindowLinear
@@ -11,12 +11,12 @@ from tests import oracle
 
 HEIGHT, WIDTH, NUM = 8, 9, 6
 WINDOWS = {
-    "square": masks.square(5),
-    "one row": masks.window([(0, dx) for dx in range(-3, 4)]),
-    "one column": masks.window([(dy, 0) for dy in range(-3, 4)]),
-    "to the right of the pixel": masks.window([(dy, dx) for dy in (1, 2) for dx in (1, 2, 3)]),
-    "to the left of the pixel": masks.window([(dy, dx) for dy in (-1, 0) for dx in (-4, -3, -2)]),
-    "in another order": masks.window(reversed(masks.square(3).offsets)),
+    "square": windows.square(5),
+    "one row": windows.from_offsets([(0, dx) for dx in range(-3, 4)]),
+    "one column": windows.from_offsets([(dy, 0) for dy in range(-3, 4)]),
+    "to the right of the pixel": windows.from_offsets([(dy, dx) for dy in (1, 2) for dx in (1, 2, 3)]),
+    "to the left of the pixel": windows.from_offsets([(dy, dx) for dy in (-1, 0) for dx in (-4, -3, -2)]),
+    "in another order": windows.from_offsets(reversed(windows.square(3).offsets)),
 }
 
 
@@ -32,14 +32,14 @@ def assert_exact(
     params: WindowLinear,
     inputs: np.ndarray,
     targets: np.ndarray,
-    window: masks.Window,
+    window: windows.Window,
     penalty: float | np.ndarray,
     penalize_bias: bool,
     tolerance: float,
 ) -> None:
     """Compares every output channel with the loop over pixels in float64."""
     num, height, width, channels = inputs.shape
-    mask = masks.across_channels(masks.offset_window(height, width, window.offsets), channels)
+    mask = masks.across_channels(masks.offset_mask(height, width, window.offsets), channels)
     penalties = np.broadcast_to(penalty, (height, width)).reshape(-1)
     for channel in range(targets.shape[-1]):
         flat = inputs.reshape(num, -1), targets[..., channel].reshape(num, -1)
@@ -60,25 +60,25 @@ def test_equals_a_loop_over_pixels(name, penalize_bias, x64):
 
 def test_windows_that_see_all_channels(x64):
     inputs, targets = pictures(NUM, HEIGHT, WIDTH, 2)
-    params = window_dual.fit(inputs, targets, masks.square(3), 0.4)
+    params = window_dual.fit(inputs, targets, windows.square(3), 0.4)
     assert params.weights.shape == (2, 9, 2, HEIGHT, WIDTH)
-    assert_exact(params, inputs, targets, masks.square(3), 0.4, True, 1e-11)
+    assert_exact(params, inputs, targets, windows.square(3), 0.4, True, 1e-11)
 
 
 def test_float32_does_not_drift_along_a_row():
     inputs, targets = pictures(12, 4, 400, 1)
-    window = masks.window([(dy, dx) for dy in (-1, 0, 1) for dx in range(-4, 5)])
+    window = windows.from_offsets([(dy, dx) for dy in (-1, 0, 1) for dx in range(-4, 5)])
     params = window_dual.fit(inputs.astype(np.float32), targets.astype(np.float32), window, 0.1)
     assert_exact(params, inputs, targets, window, 0.1, True, 1e-5)
 
 
 def test_bands_of_rows_change_nothing(monkeypatch, x64):
     inputs, targets = pictures(NUM, 13, WIDTH, 1)
-    whole = window_dual.fit(inputs, targets, masks.square(5), 0.4)
+    whole = window_dual.fit(inputs, targets, windows.square(5), 0.4)
     dual.fit.clear_cache()
     monkeypatch.setattr(dual, "_KERNELS_NUMBERS", 1)
     monkeypatch.setattr(dual, "_FEWEST_ROWS", 5)
-    banded = window_dual.fit(inputs, targets, masks.square(5), 0.4)
+    banded = window_dual.fit(inputs, targets, windows.square(5), 0.4)
     dual.fit.clear_cache()
     for one, other in zip(whole, banded, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
@@ -86,10 +86,10 @@ def test_bands_of_rows_change_nothing(monkeypatch, x64):
 
 def test_many_examples_are_solved_one_system_after_the_other(monkeypatch, x64):
     inputs, targets = pictures(NUM, HEIGHT, WIDTH, 2)
-    expected = window_dual.fit(inputs, targets, masks.square(3), 0.4)
+    expected = window_dual.fit(inputs, targets, windows.square(3), 0.4)
     dual.fit.clear_cache()
     monkeypatch.setattr(dual, "_SMALL", 0)
-    found = window_dual.fit(inputs, targets, masks.square(3), 0.4)
+    found = window_dual.fit(inputs, targets, windows.square(3), 0.4)
     dual.fit.clear_cache()
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
@@ -106,7 +106,7 @@ def test_a_constant_pixel_is_predicted_by_the_mean():
     """Centred it is but rounding, with coefficients of millions; the bias must suit the weights."""
     inputs, targets = (each.astype(np.float32) for each in np.random.default_rng(0).random((2, 12, 3, 4, 1)))
     inputs[:, 0, 0] = 0.7
-    fit = jax.jit(lambda *pictures: window_dual.fit(*pictures, masks.square(1), 1e-8))
+    fit = jax.jit(lambda *pictures: window_dual.fit(*pictures, windows.square(1), 1e-8))
     # With all optimisations: without vectors it came out right.
     params = fit.lower(inputs, targets).compile({"xla_backend_optimization_level": 3})(inputs, targets)
     assert params.solved[0, 0, 0]
@@ -118,7 +118,7 @@ def test_gradients_equal_finite_differences(x64):
     inputs, targets = pictures(NUM, 5, 4, 1)
 
     def measure(penalty, inputs, targets):
-        params = window_dual.fit(inputs, targets, masks.square(3), penalty)
+        params = window_dual.fit(inputs, targets, windows.square(3), penalty)
         return jnp.sum(jnp.sin(params.weights)) + jnp.sum(params.bias**2)
 
     direction = np.random.default_rng(2).normal(size=(2, *inputs.shape))
@@ -136,7 +136,12 @@ def test_gradients_equal_finite_differences(x64):
 
 @pytest.mark.parametrize(
     ("window", "slides"),
-    [(masks.square(3), True), (masks.square(1), True), (masks.dilated(3, 2), False), (masks.disk(2), False)],
+    [
+        (windows.square(3), True),
+        (windows.square(1), True),
+        (windows.dilated(3, 2), False),
+        (windows.disk(2), False),
+    ],
 )
 def test_which_windows_slide(window, slides):
     assert window_dual.is_slidable(window) == slides
@@ -145,8 +150,8 @@ def test_which_windows_slide(window, slides):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"window": masks.disk(2)}, "no rectangle"),
-        ({"window": masks.square(11)}, "larger than the picture"),
+        ({"window": windows.disk(2)}, "no rectangle"),
+        ({"window": windows.square(11)}, "larger than the picture"),
         ({"penalty": -1.0}, "penalty must be 0 or more"),
         ({"penalty": np.ones(3)}, r"penalty must be a scalar or \(8, 9\)"),
         ({"inputs": np.ones((5, HEIGHT, WIDTH, 1))}, "inputs are .* but targets are"),
@@ -155,6 +160,6 @@ def test_which_windows_slide(window, slides):
 )
 def test_clear_errors(change, words):
     inputs, targets = pictures(NUM, HEIGHT, WIDTH, 1)
-    arguments = {"inputs": inputs, "targets": targets, "window": masks.square(5), "penalty": 0.4} | change
+    arguments = {"inputs": inputs, "targets": targets, "window": windows.square(5), "penalty": 0.4} | change
     with pytest.raises(InputError, match=words):
         window_dual.fit(**arguments)

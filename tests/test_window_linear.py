@@ -4,25 +4,25 @@ import numpy as np
 import pytest
 from jax import test_util
 
-from mlr_jax import masks, window_linear
+from mlr_jax import masks, window_linear, windows
 from mlr_jax._windows import linear
 from mlr_jax.checks import InputError
 from tests import oracle
 
 HEIGHT, WIDTH, NUM = 7, 5, 3
 WINDOWS = {
-    "pixel": masks.square(1),
-    "square": masks.square(3),
-    "disk": masks.disk(2.0),
-    "dilated": masks.dilated(3, 2),
-    "off the middle": masks.window([(0, 1), (-3, 0), (2, -2)]),
-    "out of sight": masks.window([(9, 0), (0, -8)]),
+    "pixel": windows.square(1),
+    "square": windows.square(3),
+    "disk": windows.disk(2.0),
+    "dilated": windows.dilated(3, 2),
+    "off the middle": windows.from_offsets([(0, 1), (-3, 0), (2, -2)]),
+    "out of sight": windows.from_offsets([(9, 0), (0, -8)]),
 }
 CHANNELS = [(1, 1), (2, 1), (1, 3), (2, 3)]
 
 
 def problem(
-    rng: np.random.Generator, window: masks.Window, channels: tuple[int, int]
+    rng: np.random.Generator, window: windows.Window, channels: tuple[int, int]
 ) -> tuple[window_linear.WindowLinear, np.ndarray]:
     """A map and pictures, float64; its weights outside the picture are not 0, and must not count."""
     in_channels, out_channels = channels
@@ -32,7 +32,7 @@ def problem(
 
 
 def expected_pictures(
-    params: window_linear.WindowLinear, images: np.ndarray, window: masks.Window
+    params: window_linear.WindowLinear, images: np.ndarray, window: windows.Window
 ) -> np.ndarray:
     """The oracle's, channel by channel."""
     mask = masks.Mask(*seen(window))
@@ -46,7 +46,7 @@ def expected_pictures(
     return np.stack(planes, axis=-1).reshape(NUM, HEIGHT, WIDTH, -1)
 
 
-def seen(window: masks.Window) -> tuple[np.ndarray, np.ndarray]:
+def seen(window: windows.Window) -> tuple[np.ndarray, np.ndarray]:
     """Indices and validity, offset by offset, also of windows larger than the picture."""
     y, x = np.divmod(np.arange(HEIGHT * WIDTH), WIDTH)
     rows = np.stack([y + dy for dy, _ in window.offsets], axis=1)
@@ -120,11 +120,11 @@ def test_gradients(rng, x64):
 
 
 def test_new_values_do_not_recompile(rng):
-    window = masks.disk(1.5)
+    window = windows.disk(1.5)
     params, images = jax.tree.map(lambda leaf: leaf.astype(np.float32), problem(rng, window, (1, 1)))
     window_linear.predict(params, images, window)
     first = linear.predict._cache_size()
-    window_linear.predict(jax.tree.map(lambda leaf: 2 * leaf, params), images + 1, masks.disk(1.5))
+    window_linear.predict(jax.tree.map(lambda leaf: 2 * leaf, params), images + 1, windows.disk(1.5))
     assert linear.predict._cache_size() == first
 
 

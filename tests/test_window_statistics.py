@@ -6,21 +6,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masks, window_linear, window_statistics
+from mlr_jax import masks, window_linear, window_statistics, windows
 from mlr_jax._windows import accumulation, linear, primal, ridge
 from mlr_jax.checks import InputError, UnsolvedWarning
 from tests import oracle
 
 SIZES = {"small": (6, 5), "odd": (7, 5)}
 WINDOWS = {
-    "pixel": masks.square(1),
-    "cross": masks.disk(1),
-    "six": masks.window([(dy, dx) for dy in (0, 1) for dx in (-1, 0, 1)]),
-    "square": masks.square(3),
-    "disk": masks.disk(2.0),
-    "dilated": masks.dilated(3, 2),
-    "off the middle": masks.window([(0, 1), (-3, 0), (2, 2)]),
-    "large": masks.square(5),
+    "pixel": windows.square(1),
+    "cross": windows.disk(1),
+    "six": windows.from_offsets([(dy, dx) for dy in (0, 1) for dx in (-1, 0, 1)]),
+    "square": windows.square(3),
+    "disk": windows.disk(2.0),
+    "dilated": windows.dilated(3, 2),
+    "off the middle": windows.from_offsets([(0, 1), (-3, 0), (2, 2)]),
+    "large": windows.square(5),
 }
 BLOCK = 4  # Of the fixture small_blocks.
 # Several blocks, the last of which is not full.
@@ -46,7 +46,7 @@ def problem(
 
 
 def make(
-    window: masks.Window, inputs: np.ndarray, targets: np.ndarray, **options
+    window: windows.Window, inputs: np.ndarray, targets: np.ndarray, **options
 ) -> window_statistics.WindowStatistics:
     _, height, width, in_channels = inputs.shape
     empty = window_statistics.init(
@@ -56,7 +56,7 @@ def make(
 
 
 def expected_map(
-    window: masks.Window,
+    window: windows.Window,
     inputs: np.ndarray,
     targets: np.ndarray,
     penalty: float | np.ndarray,
@@ -64,7 +64,7 @@ def expected_map(
 ) -> window_linear.WindowLinear:
     """The oracle's answer, in the order of a window's map."""
     num, height, width, in_channels = inputs.shape
-    mask = masks.across_channels(masks.offset_window(height, width, window.offsets), in_channels)
+    mask = masks.across_channels(masks.offset_mask(height, width, window.offsets), in_channels)
     penalty = penalty if np.ndim(penalty) == 0 else np.reshape(penalty, -1)
     solutions = [
         oracle.masked_ridge(
@@ -120,7 +120,7 @@ def test_equals_a_loop_over_pixels_in_float64(name, size, penalize_bias, x64):
         assert params.weights.shape == expected.weights.shape
         assert params.bias.shape == expected.bias.shape
         assert_close(params, expected, 1e-10)
-        valid = masks.offset_window(*SIZES[size], WINDOWS[name].offsets).valid.T
+        valid = masks.offset_mask(*SIZES[size], WINDOWS[name].offsets).valid.T
         outside = ~valid.reshape(params.weights.shape)
         assert (np.asarray(params.weights)[outside] == 0).all()
 
@@ -148,7 +148,7 @@ def test_channels_are_seen_together(name, channels, x64):
 
 def test_no_penalty_is_least_squares(x64):
     pairs = problem(NUM, *SIZES["odd"])
-    params = window_statistics.solve(make(WINDOWS["square"], *pairs, dtype=jnp.float64), masks.square(3), 0)
+    params = window_statistics.solve(make(WINDOWS["square"], *pairs, dtype=jnp.float64), windows.square(3), 0)
     assert_close(params, expected_map(WINDOWS["square"], *pairs, 0.0), 1e-9)
 
 
@@ -176,7 +176,7 @@ def test_weights_come_in_the_order_of_the_window(name, x64):
     pairs = problem(NUM, *SIZES["odd"])
     window = WINDOWS[name]
     order = np.random.default_rng(3).permutation(len(window.offsets))
-    shuffled = masks.window([window.offsets[i] for i in order])
+    shuffled = windows.from_offsets([window.offsets[i] for i in order])
     statistics = make(window, *pairs, dtype=jnp.float64)
     plain = window_statistics.solve(statistics, window, 0.4)
     assert_close(
@@ -235,7 +235,7 @@ def test_a_fold_is_taken_back(precision):
 
 def test_statistics_are_those_of_the_pairs(x64):
     inputs, targets = problem(NUM, *SIZES["odd"])
-    statistics = make(masks.square(1), inputs, targets, dtype=jnp.float64, target_centre=0.25)
+    statistics = make(windows.square(1), inputs, targets, dtype=jnp.float64, target_centre=0.25)
     assert float(statistics.num_pairs) == NUM
     x, t = inputs[..., 0] - 0.5, targets[..., 0] - 0.25
     for total, expected in zip(
@@ -259,16 +259,16 @@ def test_the_centre_does_not_change_the_result(name, x64):
 def test_both_parts_of_a_sum_count(x64):
     """Usually one is nearly nothing, and a mistake with it would be seen among millions of pairs only."""
     pairs = problem(NUM, *SIZES["odd"])
-    statistics = make(masks.square(3), *pairs, dtype=jnp.float64)
+    statistics = make(windows.square(3), *pairs, dtype=jnp.float64)
     names = ("input_sum", "target_sum", "products")
     parts = {name: getattr(statistics, name) for name in names}
     moved = {name: type(part)(0.75 * part.high, 0.25 * part.high + part.low) for name, part in parts.items()}
-    params = window_statistics.solve(statistics._replace(**moved), masks.square(3), 0.4)
-    assert_close(params, expected_map(masks.square(3), *pairs, 0.4), 1e-9)
+    params = window_statistics.solve(statistics._replace(**moved), windows.square(3), 0.4)
+    assert_close(params, expected_map(windows.square(3), *pairs, 0.4), 1e-9)
 
 
 def test_pictures_are_thought_to_be_grey_on_average():
-    statistics = window_statistics.init(masks.square(3), 8, 6, in_channels=2, out_channels=3)
+    statistics = window_statistics.init(windows.square(3), 8, 6, in_channels=2, out_channels=3)
     assert statistics.input_centre.shape == (2, 8, 6)
     assert statistics.target_centre.shape == (3, 8, 6)
     for centre in (statistics.input_centre, statistics.target_centre):
@@ -356,7 +356,7 @@ def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
 
 def test_strips_stay_in_the_cache():
     """With the rows around them, of which the window's height needs so many."""
-    for window in (masks.window([(0, 0), (3, 0), (0, 1)]), masks.window([(0, 0), (0, 1)])):
+    for window in (windows.from_offsets([(0, 0), (3, 0), (0, 1)]), windows.from_offsets([(0, 0), (0, 1)])):
         rows, halo = accumulation.plan(window, 1000)
         assert halo == max(dy for dy, _ in window.offsets)
         assert 1000 * (rows + 2 * halo) <= accumulation._STRIP_PIXELS < 1000 * (rows + 2 * halo + 1)
@@ -458,10 +458,10 @@ def test_new_values_do_not_recompile(unoptimized):
 
     def fit(inputs, penalty, **options):
         # Windows that are equal, but not the same object.
-        statistics = make(masks.disk(1), inputs, targets, **options)
+        statistics = make(windows.disk(1), inputs, targets, **options)
         statistics = window_statistics.update(statistics, inputs, targets)
-        params = window_statistics.solve(statistics, masks.disk(1), penalty)
-        window_linear.predict(params, inputs, masks.disk(1))
+        params = window_statistics.solve(statistics, windows.disk(1), penalty)
+        window_linear.predict(params, inputs, windows.disk(1))
 
     fit(inputs, 0.5)
     first = [function._cache_size() for function in functions]
@@ -502,23 +502,23 @@ def test_half_precision_is_computed_in_float32():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"window": masks.square(7)}, "window of 7 x 7 pixels is larger than the picture of 5 x 6"),
+        ({"window": windows.square(7)}, "window of 7 x 7 pixels is larger than the picture of 5 x 6"),
         ({"height": 0}, "has no pixel"),
         ({"in_channels": 0}, "in_channels must be 1 or more, not 0"),
         ({"out_channels": -1}, "out_channels must be 1 or more, not -1"),
     ],
 )
 def test_clear_errors_of_init(change, words):
-    arguments = {"window": masks.square(3), "height": 5, "width": 6} | change
+    arguments = {"window": windows.square(3), "height": 5, "width": 6} | change
     with pytest.raises(InputError, match=words):
         window_statistics.init(**arguments)
 
 
 def test_init_wants_a_window_and_whole_numbers():
     with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a Mask"):
-        window_statistics.init(masks.square_window(5, 6, 3), 5, 6)
+        window_statistics.init(masks.square_mask(5, 6, 3), 5, 6)
     with pytest.raises(TypeError, match="in_channels must be a whole number"):
-        window_statistics.init(masks.square(3), 5, 6, in_channels=1.0)
+        window_statistics.init(windows.square(3), 5, 6, in_channels=1.0)
 
 
 PICTURES = np.ones((4, 5, 6, 1), np.float32)
@@ -537,13 +537,13 @@ PICTURES = np.ones((4, 5, 6, 1), np.float32)
     ],
 )
 def test_clear_errors_of_update(change, words):
-    empty = window_statistics.init(masks.disk(1), 5, 6)
+    empty = window_statistics.init(windows.disk(1), 5, 6)
     with pytest.raises(InputError, match=words):
         window_statistics.update(empty, **({"inputs": PICTURES, "targets": PICTURES} | change))
 
 
 def test_eight_bit_pictures_are_refused():
-    empty = window_statistics.init(masks.disk(1), 5, 6)
+    empty = window_statistics.init(windows.disk(1), 5, 6)
     with pytest.raises(TypeError, match=r"targets must hold floating-point numbers, not uint8.*/ 255"):
         window_statistics.update(empty, PICTURES, PICTURES.astype(np.uint8))
 
@@ -552,7 +552,7 @@ def test_eight_bit_pictures_are_refused():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"window": masks.square(1)}, "of different windows"),
+        ({"window": windows.square(1)}, "of different windows"),
         ({"height": 7}, r"of \(1, 5, 6\) and \(1, 7, 6\)"),
         ({"in_channels": 2}, r"of \(1, 5, 6\) and \(2, 5, 6\)"),
         ({"out_channels": 3}, r"of \(1, 5, 6\) and \(3, 5, 6\)"),
@@ -561,7 +561,7 @@ def test_eight_bit_pictures_are_refused():
     ],
 )
 def test_only_like_statistics_are_combined(combine, change, words):
-    arguments = {"window": masks.square(3), "height": 5, "width": 6}
+    arguments = {"window": windows.square(3), "height": 5, "width": 6}
     first = window_statistics.init(**arguments)
     with pytest.raises(InputError, match=f"window_statistics.{combine.__name__}: .*{words}"):
         combine(first, window_statistics.init(**(arguments | change)))
@@ -570,8 +570,8 @@ def test_only_like_statistics_are_combined(combine, change, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"window": masks.square(5)}, r"made for a window without \(-2, -2\)"),
-        ({"window": masks.window([(0, 0), (0, 2)])}, r"made for a window without \(0, 2\)"),
+        ({"window": windows.square(5)}, r"made for a window without \(-2, -2\)"),
+        ({"window": windows.from_offsets([(0, 0), (0, 2)])}, r"made for a window without \(0, 2\)"),
         ({"penalty": -1.0}, "penalty must be 0 or more and finite, not -1"),
         ({"penalty": np.nan}, "penalty must be 0 or more and finite, not nan"),
         ({"penalty": np.ones(30)}, r"penalty must be a scalar or \(5, 6\), not \(30,\)"),
@@ -579,9 +579,9 @@ def test_only_like_statistics_are_combined(combine, change, words):
     ],
 )
 def test_clear_errors_of_solve(change, words):
-    statistics = make(masks.disk(1), PICTURES, PICTURES)
+    statistics = make(windows.disk(1), PICTURES, PICTURES)
     with pytest.raises(InputError, match=words):
-        window_statistics.solve(statistics, **({"window": masks.disk(1), "penalty": 0.4} | change))
+        window_statistics.solve(statistics, **({"window": windows.disk(1), "penalty": 0.4} | change))
 
 
 @pytest.mark.parametrize(("name", "penalize_bias"), [("cross", True), ("disk", False)])
@@ -628,35 +628,35 @@ def test_pixels_that_cannot_be_solved_fall_back(name, penalize_bias):
 
 
 def test_no_pairs_have_no_solution():
-    empty = window_statistics.init(masks.disk(1), 5, 6)
+    empty = window_statistics.init(windows.disk(1), 5, 6)
     with pytest.raises(InputError, match="hold no pairs"):
-        window_statistics.solve(empty, masks.disk(1), 0.4)
+        window_statistics.solve(empty, windows.disk(1), 0.4)
     full = window_statistics.update(empty, PICTURES, PICTURES)
     with pytest.raises(InputError, match="hold no pairs"):
-        window_statistics.solve(window_statistics.subtract(full, full), masks.disk(1), 0.4)
+        window_statistics.solve(window_statistics.subtract(full, full), windows.disk(1), 0.4)
 
 
 def test_solve_wants_a_window():
-    statistics = make(masks.disk(1), PICTURES, PICTURES)
+    statistics = make(windows.disk(1), PICTURES, PICTURES)
     with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a int"):
         window_statistics.solve(statistics, 3, 0.4)
 
 
 VIEWED = {
-    "foveated": masks.foveated(dilation=2, blur=0.8),
-    "mirrored": masks.mirrored(masks.square(3)),
-    "both": masks.mirrored(masks.foveated(dilation=2, blur=0.8)),
+    "foveated": windows.foveated(dilation=2, blur=0.8),
+    "mirrored": windows.mirrored(windows.square(3)),
+    "both": windows.mirrored(windows.foveated(dilation=2, blur=0.8)),
 }
 
 
-def looked(inputs: np.ndarray, window: masks.Window) -> np.ndarray:
+def looked(inputs: np.ndarray, window: windows.Window) -> np.ndarray:
     return np.asarray(window_linear.look(jnp.asarray(inputs), window))
 
 
-def as_examples(inputs: np.ndarray, window: masks.Window) -> np.ndarray:
+def as_examples(inputs: np.ndarray, window: windows.Window) -> np.ndarray:
     """What the mask of a window with views sees: all pixels of each view, with their channels together."""
     seen = looked(inputs, window)
-    num_views = len(masks.views(window)[0])
+    num_views = len(window.distinct_views)
     return np.moveaxis(seen.reshape(*inputs.shape, num_views), -1, 1).reshape(len(inputs), -1)
 
 
@@ -682,42 +682,42 @@ def test_windows_with_views(name, channels, x64):
 
 
 def test_an_error_is_that_of_a_map_of_the_same_size(rng):
-    statistics = make(masks.square(3), *rng.random((2, 4, 5, 6, 1), np.float32))
-    params = window_statistics.solve(statistics, masks.square(3), 0.4)
+    statistics = make(windows.square(3), *rng.random((2, 4, 5, 6, 1), np.float32))
+    params = window_statistics.solve(statistics, windows.square(3), 0.4)
     with pytest.raises(InputError, match=r"weights must be \(1, 1, 1, 5, 6\), not \(1, 9, 1, 5, 6\)"):
-        window_statistics.squared_error(statistics, params, masks.square(1))
+        window_statistics.squared_error(statistics, params, windows.square(1))
 
 
 def test_what_a_window_looks_at():
     images = np.random.default_rng(0).random((2, 6, 5, 2)).astype(np.float32)
-    window = masks.mirrored(masks.foveated(dilation=2, blur=1.0))
+    window = windows.mirrored(windows.foveated(dilation=2, blur=1.0))
     seen = np.asarray(window_linear.look(jnp.asarray(images), window)).reshape(2, 6, 5, 2, 3)
     np.testing.assert_array_equal(seen[..., 0], images)
     np.testing.assert_array_equal(seen[..., 2], images[:, :, ::-1])
     np.testing.assert_allclose(seen[..., 1].mean(), images.mean(), rtol=0.05)
     assert seen[..., 1].std() < 0.6 * images.std()
-    np.testing.assert_array_equal(window_linear.look(jnp.asarray(images), masks.square(3)), images)
+    np.testing.assert_array_equal(window_linear.look(jnp.asarray(images), windows.square(3)), images)
 
 
 def test_smaller_windows_from_the_statistics_of_a_joined_one(x64):
     """Each looks at other views than all together."""
-    joined = masks.join(*VIEWED.values(), masks.square(5))
+    joined = windows.join(*VIEWED.values(), windows.square(5))
     inputs, targets = problem(NUM, *SIZES["odd"], 2)
     statistics = make(joined, looked(inputs, joined), targets, dtype=jnp.float64)
-    for window in (*VIEWED.values(), masks.square(5), masks.square(1)):
+    for window in (*VIEWED.values(), windows.square(5), windows.square(1)):
         alone = make(window, looked(inputs, window), targets, dtype=jnp.float64)
         found, expected = (window_statistics.solve(each, window, 0.4) for each in (statistics, alone))
         np.testing.assert_allclose(found.weights, expected.weights, atol=1e-10)
         np.testing.assert_allclose(found.bias, expected.bias, atol=1e-10)
     with pytest.raises(InputError, match=r"without \(0, 0\) of View\(mirrored=True, blur=0.0\)"):
-        window_statistics.solve(alone, masks.mirrored(masks.square(1)), 0.4)
+        window_statistics.solve(alone, windows.mirrored(windows.square(1)), 0.4)
 
 
 @pytest.mark.parametrize("side", [3, 5])
 def test_factors_of_the_penalty(side, x64):
     """Offset k with the penalty f_k lambda: a ridge regression on inputs that are divided by sqrt(f_k)."""
     inputs, targets = problem(NUM, *SIZES["odd"])
-    window = masks.square(side)
+    window = windows.square(side)
     factors = np.random.default_rng(1).uniform(0.1, 5, side**2)
     statistics = make(window, inputs, targets, dtype=jnp.float64)
     params = window_statistics.solve(statistics, window, 0.4, factors=factors)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
-from mlr_jax import masks, sharding, synthesis, window_statistics
+from mlr_jax import sharding, synthesis, window_statistics, windows
 from mlr_jax.checks import InputError, UnsolvedWarning
 
 PICTURES = np.random.default_rng(0).random((6, 4, 5, 1), np.float32)
 # Each process needs a row of the other.
-WINDOW = masks.window([(0, 0), (1, 0)])
+WINDOW = windows.from_offsets([(0, 0), (1, 0)])
 
 
 def check_join(index: int) -> None:
@@ -34,7 +34,7 @@ def check_join(index: int) -> None:
     others = [
         window_statistics.init(WINDOW, 4, 5, input_centre=0.4),
         # As many lag images, of another distance.
-        window_statistics.init(masks.window([(0, 0), (1, index)]), 4, 5),
+        window_statistics.init(windows.from_offsets([(0, 0), (1, index)]), 4, 5),
         window_statistics.init(WINDOW, 5, 4),
     ]
     for other in others:

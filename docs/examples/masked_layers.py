@@ -26,7 +26,7 @@ SIZE = 24
 PENALTY = 0.4
 NUM_STEPS = 100
 
-FACE = masks.square_window(SIZE, SIZE, 3)
+FACE = masks.square_mask(SIZE, SIZE, 3)
 FACE_AND_CHANGE = masks.across_channels(FACE, 3)
 
 

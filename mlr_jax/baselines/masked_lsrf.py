@@ -37,7 +37,7 @@ def fit(
     Args:
       inputs: `(num_examples, num_inputs)` floating point.
       targets: `(num_examples, num_outputs)` floating point.
-      neighbourhood: for each output, the inputs that may be chosen, such as `masks.square_window(h, w, 7)`.
+      neighbourhood: for each output, the inputs that may be chosen, such as `masks.square_mask(h, w, 7)`.
       penalty: lambda >= 0 on the weights that are fitted in the end, a scalar or `(num_outputs,)`. The bias
         is not penalised.
       num_nonzeros: inputs that each output may read, 1 or more, less than `num_examples` and at most the
@@ -53,7 +53,7 @@ def fit(
       InputError: shapes do not agree, a value is NaN, or an option is out of range.
 
     >>> faces = jax.random.uniform(jax.random.key(0), (20, 64))
-    >>> params = fit(faces, jnp.roll(faces, -1, axis=1), masks.square_window(8, 8, 3), 0.1, num_nonzeros=2)
+    >>> params = fit(faces, jnp.roll(faces, -1, axis=1), masks.square_mask(8, 8, 3), 0.1, num_nonzeros=2)
     >>> params.mask.indices[:3, 0].tolist()
     [1, 2, 3]
     """

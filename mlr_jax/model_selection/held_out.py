@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, window_statistics, windows as receptive_fields
+from mlr_jax import _people, checks, window_statistics, windows as receptive_fields
 from mlr_jax._windows import moments as centred, primal, ridge, statistics as sums, strips
 from mlr_jax._windows.regularization import Regularization
 from mlr_jax._windows.statistics import WindowStatistics
@@ -75,9 +75,8 @@ def fold_of(subjects: Sequence[Hashable], *, num_folds: int = 5, seed: int = 0) 
             f"model_selection.fold_of: num_folds must be from 2 to the number of people, {len(people)}, not "
             f"{num_folds}"
         )
-    order = np.random.default_rng(seed).permutation(len(people))
     folds = {
-        people[person]: fold for fold, part in enumerate(np.array_split(order, num_folds)) for person in part
+        person: fold for fold, part in enumerate(_people.folds(people, num_folds, seed)) for person in part
     }
     return np.array([folds[subject] for subject in subjects])
 

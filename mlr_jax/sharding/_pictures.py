@@ -132,7 +132,9 @@ def synthesize(
     images = as_pictures(where, "images", images, split)
     synthesis.check_images(model, where, images, intensity)
     if not isinstance(model.window, windows.Window):
-        raise TypeError(f"{where}: the model must be of a masks.Window, not a {type(model.window).__name__}")
+        raise TypeError(
+            f"{where}: the model must be of a windows.Window, not a {type(model.window).__name__}"
+        )
     check_views(where, model.window)
     amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
     model = model._replace(
@@ -214,6 +216,7 @@ def _synthesize(
     model: ExpressionModel, images: jax.Array, intensity: jax.Array, *, split: MeshSplit
 ) -> jax.Array:
     num, height = images.shape[:2]
+    assert isinstance(model.window, windows.Window)
     missing = -num % num_devices(split, "pairs")
     images = jnp.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
@@ -229,7 +232,7 @@ def _synthesize(
         (WEIGHTS, PLANES, PICTURES, EACH),
         (PICTURES,),
         height=height,
-        halo=model.window.reach[0],  # type: ignore[arg-type]
+        halo=model.window.reach[0],
         split=split,
     )
     return jax.lax.with_sharding_constraint(result[:num], layout_on((num, height), PICTURES, split))

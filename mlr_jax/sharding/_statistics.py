@@ -91,7 +91,7 @@ def solve(
       The map, each device having its rows of it.
 
     Raises:
-      TypeError: the window is no `masks.Window`.
+      TypeError: the window is no `windows.Window`.
       InputError: the window is not inside that of the statistics, there are no pairs, the penalty is negative
         or of another shape, or the mesh has no such axis.
     """

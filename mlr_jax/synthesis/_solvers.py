@@ -31,6 +31,7 @@ def choose_solver(window: Window, num_examples: int, *, in_channels: int = 1) ->
       "primal" if the window has at most as many inputs as there are examples (experiments/BENCHMARKS.md has
       where the two cross); otherwise "dual" if it is a rectangle, and "gather" if not.
 
+    >>> from mlr_jax import windows
     >>> choose_solver(windows.square(3), 82), choose_solver(windows.square(15), 82)
     ('primal', 'dual')
     """

@@ -25,7 +25,7 @@ METHODS = {
     "l0_omp": lambda x, t, p: l0_omp.predict(l0_omp.fit(x, t, num_nonzeros=2), x),
     "l1_lasso": lambda x, t, p: l1_lasso.predict(l1_lasso.fit(x, t, p), x),
     "masked_lsrf": lambda x, t, p: masked_lsrf.predict(
-        masked_lsrf.fit(x, t, masks.square_window(HEIGHT, WIDTH, 3), p, num_nonzeros=2), x
+        masked_lsrf.fit(x, t, masks.square_mask(HEIGHT, WIDTH, 3), p, num_nonzeros=2), x
     ),
 }
 

@@ -15,7 +15,7 @@ from tests.baselines.helpers import check_gradients
 
 HEIGHT, WIDTH = 5, 6
 NUM_PIXELS = HEIGHT * WIDTH
-NEIGHBOURHOOD = masks.square_window(HEIGHT, WIDTH, 3)
+NEIGHBOURHOOD = masks.square_mask(HEIGHT, WIDTH, 3)
 
 
 def problem() -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +154,7 @@ def test_gradients_equal_finite_differences(x64):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"neighbourhood": masks.square_window(4, 6, 3)}, "neighbourhood has 24 outputs, .* targets have 30"),
+        ({"neighbourhood": masks.square_mask(4, 6, 3)}, "neighbourhood has 24 outputs, .* targets have 30"),
         ({"inputs": np.ones((20, 25))}, "mask points at input 29, but there are 25"),
         ({"num_nonzeros": 10}, "num_nonzeros must be at most 9"),
         ({"num_nonzeros": 0}, "num_nonzeros must be 1 or more"),

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masks, warped_ridge
+from mlr_jax import masks, warped_ridge, windows
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.checks import InputError
 from mlr_jax.photographs import expressions
@@ -25,7 +25,7 @@ def brightening(channels: int, amount: float = 0.1) -> ExpressionModel:
     amounts = jnp.array([2.0, 1.0, 1.0])[:channels] * amount
     weights = jnp.ones((channels, 1, 1, SIZE, SIZE))
     bias = jnp.broadcast_to(amounts[:, None, None], (channels, SIZE, SIZE))
-    return ExpressionModel(weights, bias, masks.square(1))
+    return ExpressionModel(weights, bias, windows.square(1))
 
 
 @pytest.fixture
@@ -228,8 +228,8 @@ def test_pixels_of_a_photograph_move(rng):
             jnp.array([2.0 / size, 0.0])[:, None, None], (2, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)
         ),
     )
-    nothing = ExpressionModel(jnp.ones((1, 1, 1, size, size)), jnp.zeros((1, size, size)), masks.square(1))
-    model = WarpedModel(field, masks.square(1), nothing, jnp.zeros((1, size, size)))
+    nothing = ExpressionModel(jnp.ones((1, 1, 1, size, size)), jnp.zeros((1, size, size)), windows.square(1))
+    model = WarpedModel(field, windows.square(1), nothing, jnp.zeros((1, size, size)))
     photograph = Photograph(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8))
     template = FaceTemplate()
     # A crop of 128 x 128 in its middle.
@@ -254,7 +254,7 @@ def warped(rng) -> WarpedModel:
         jnp.full((2, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE), 0.03),
     )
     tint = jnp.asarray(rng.random((3, SIZE, SIZE)), jnp.float32) / 10
-    return WarpedModel(field, masks.square(1), brightening(1), tint)
+    return WarpedModel(field, windows.square(1), brightening(1), tint)
 
 
 @pytest.mark.parametrize("detail", ["transfer", "none"])
@@ -280,7 +280,7 @@ def test_a_mask_changes_faces_as_its_window_does(photograph, rng, channels):
     """JAX does it, where NumPy does what has a window."""
     picture = photograph._replace(levels=photograph.levels[..., :channels])
     model = warped(rng)._replace(change=brightening(1))
-    mask = masks.as_mask(masks.square(1), SIZE, SIZE)
+    mask = masks.as_mask(windows.square(1), SIZE, SIZE)
     for one, other in (
         (brightening(3), brightening(3)._replace(window=mask)),
         (model, model._replace(change=model.change._replace(window=mask))),

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masks, pretrained, synthesis, warped_ridge
+from mlr_jax import masks, pretrained, synthesis, warped_ridge, windows
 from mlr_jax.numerics.blurring import blur
 from mlr_jax.photographs._numpy import prediction
 from mlr_jax.synthesis import ExpressionModel
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.usefixtures("unoptimized_file")
 
 SIZE = 20
 WINDOWS = {
-    "square": masks.square(3),
-    "disk": masks.disk(2.5),
-    "foveated": masks.foveated(),
-    "mirrored": masks.mirrored(masks.square(3)),
+    "square": windows.square(3),
+    "disk": windows.disk(2.5),
+    "foveated": windows.foveated(),
+    "mirrored": windows.mirrored(windows.square(3)),
 }
 
 
@@ -56,7 +56,7 @@ def test_applies_what_jax_does(rng, intensity):
 
 def test_fields_that_no_smoothing_repairs_are_shortened(rng):
     """A field of noise that is three pixels high."""
-    window = masks.square(1)
+    window = windows.square(1)
     field = WindowLinear(
         jnp.zeros((2, 1, 1, 32, 32)), jnp.asarray(rng.standard_normal((2, 32, 32)), jnp.float32)
     )
@@ -75,7 +75,7 @@ def test_blurs_as_jax_does(rng, sigma):
 
 
 def test_half_precision_is_computed_in_single(rng):
-    model = random_model(rng, masks.square(3))
+    model = random_model(rng, windows.square(3))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), model)
     face = rng.random((SIZE, SIZE, 1)).astype(np.float32)
     one = prediction.synthesize(half, face)
@@ -84,6 +84,6 @@ def test_half_precision_is_computed_in_single(rng):
 
 
 def test_masks_are_for_jax(rng):
-    model = random_model(rng, masks.square(3))
+    model = random_model(rng, windows.square(3))
     assert prediction.supports(model)
-    assert not prediction.supports(model._replace(window=masks.as_mask(masks.square(3), SIZE, SIZE)))
+    assert not prediction.supports(model._replace(window=masks.as_mask(windows.square(3), SIZE, SIZE)))
