@@ -41,7 +41,7 @@ myst_enable_extensions = ["dollarmath", "substitution"]
 myst_substitutions = {"version": version}
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "ignore-module-all": True}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_inherit_docstrings = False
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"

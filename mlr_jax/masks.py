@@ -22,9 +22,9 @@ import numpy as np
 
 from mlr_jax import checks, windows
 from mlr_jax.windows import (
-    Entry,
-    View,
-    Window,
+    Entry as Entry,
+    View as View,
+    Window as Window,
     check as check_window,
     dilated,
     disk,
@@ -36,10 +36,7 @@ from mlr_jax.windows import (
 )
 
 __all__ = [
-    "Entry",
     "Mask",
-    "View",
-    "Window",
     "across_channels",
     "as_mask",
     "check",

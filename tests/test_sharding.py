@@ -142,7 +142,7 @@ def test_clear_errors_of_synthesize(change, words):
 def test_synthesize_wants_a_window_without_views():
     model = synthesis.ExpressionModel(np.ones((1, 1, 1, 5, 6)), np.ones((1, 5, 6)), WINDOW)
     arguments = {"images": PICTURES, "mesh": MESH, "rows": "i"}
-    with pytest.raises(TypeError, match=r"model must be of a masks\.Window, not a Mask"):
+    with pytest.raises(TypeError, match=r"model must be of a windows\.Window, not a Mask"):
         sharding.synthesize(model._replace(window=masks.square_mask(5, 6, 1)), **arguments)
     viewed = windows.mirrored(windows.square(1))
     model = model._replace(window=viewed, weights=np.ones((1, 2, 1, 5, 6)))
