@@ -41,7 +41,7 @@ from experiments.benchmarking import first_calls, fit_cases, measuring, peers, s
 from experiments.benchmarking.fit_cases import FitCase
 from experiments.benchmarking.measuring import Machine, Timed
 from experiments.running import flag_values, run_folder, script, timing
-from mlr_jax import masks, model_selection, synthesis, window_statistics
+from mlr_jax import masks, model_selection, synthesis, window_statistics, windows
 
 _PENALTY = 0.4
 # Numbers of pairs, and windows around those with as many inputs.
@@ -116,8 +116,8 @@ def _fits(machine: Machine) -> Iterator[Row]:
 
 def _fit(case: FitCase, machine: Machine) -> Iterator[Row]:
     inputs, targets = peers.smooth_pairs(case.num, case.size, case.channels)
-    window = masks.square(case.side)
-    mask = masks.offset_window(case.size, case.size, window.offsets)
+    window = windows.square(case.side)
+    mask = masks.offset_mask(case.size, case.size, window.offsets)
     sample = _sampled(mask)
     grey = inputs[..., 0], targets[..., 0]
     double = grey[0].astype(np.float64), grey[1].astype(np.float64)
@@ -157,11 +157,11 @@ def _fit(case: FitCase, machine: Machine) -> Iterator[Row]:
 def _predictions(machine: Machine) -> Iterator[Row]:
     size, num = (24, 10) if _FAST.value else (128, 100)
     inputs, targets = peers.smooth_pairs(num, size)
-    window = masks.square(3)
+    window = windows.square(3)
     model = synthesis.fit(inputs, targets, window=window, penalty=_PENALTY)
     result, timed = measuring.compiled(synthesis.synthesize, model, jnp.asarray(inputs), num_runs=_num_runs())
 
-    mask = masks.offset_window(size, size, window.offsets)
+    mask = masks.offset_mask(size, size, window.offsets)
     weights = np.asarray(model.weights).reshape(-1, size**2).T
     matrix = peers.sparse_matrix(weights, mask, size**2)
     bias = np.asarray(model.bias).reshape(-1, 1)
@@ -188,7 +188,7 @@ def _selection(machine: Machine) -> Iterator[Row]:
     """All fits of a cross-validation over windows and penalties, from the folds' statistics."""
     size, num, sides = (24, 40, (1, 3, 5)) if _FAST.value else (128, 200, (1, 3, 5, 7))
     inputs, targets = (jnp.asarray(each) for each in peers.smooth_pairs(num, size))
-    window = masks.square(max(sides))
+    window = windows.square(max(sides))
     penalties = jnp.geomspace(0.1, 12.8, 10)
     empty = window_statistics.init(window, size, size)
 
@@ -219,7 +219,7 @@ def _solvers(machine: Machine) -> Iterator[Row]:
         for side in sides:
             seconds = {}
             name = f"solver {size} x {size}, N={num}, r={side}"
-            chosen = synthesis.choose_solver(masks.square(side), num)
+            chosen = synthesis.choose_solver(windows.square(side), num)
             for solver in ("primal", "dual", "gather"):
                 fit = partial(synthesis.fit, window=side, penalty=_PENALTY, solver=solver)
                 _, timed = measuring.compiled(fit, inputs, targets, num_runs=_num_runs())

@@ -35,7 +35,7 @@ from absl import flags
 
 from experiments.reporting import markdown
 from experiments.running import script
-from mlr_jax import checks, masks, synthesis
+from mlr_jax import checks, synthesis, windows
 
 _BENCHMARK = flags.DEFINE_string(
     "benchmark", "runs/benchmark/benchmark.json", "What experiments.benchmark wrote."
@@ -82,7 +82,7 @@ def num_lag_images(side: int) -> int:
 def work(fit: Fit) -> Work:
     """What a fit does with the solver that `synthesis.fit` chooses."""
     num_outputs, num, side = fit
-    if synthesis.choose_solver(masks.square(side), num) == "primal":
+    if synthesis.choose_solver(windows.square(side), num) == "primal":
         return Work(num_outputs * num * num_lag_images(side), num_outputs * side**6 / 3, 0)
     return Work(0, num_outputs * num**3 / 3, num_outputs * (2 * side * num**2 + side**2 * num))
 

@@ -41,7 +41,7 @@ from experiments.comparing.methods import METHODS
 from experiments.pictures import data, splits
 from experiments.reporting import figures
 from experiments.running import flag_values, run_folder, script
-from mlr_jax import displacement, masks, metrics, warped_ridge, window_linear
+from mlr_jax import displacement, metrics, warped_ridge, window_linear, windows
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
 from mlr_jax.datasets import landmarks, source as sources
@@ -189,7 +189,7 @@ def _mean(seen: People, penalty: float) -> Callable[[People], ArrayLike]:
 
 def _masked(side: int, mirrored: bool, seen: People, penalty: float) -> Callable[[People], ArrayLike]:
     """As warped ridge does."""
-    window = masks.square(side)
+    window = windows.square(side)
     field = warped_ridge.fit_fields(seen.neutral, seen.fields, window, penalty, mirrored=mirrored)
     return lambda people: (
         FIELD_SIZE * window_linear.predict(field, warped_ridge.small_faces(people.neutral), window)

@@ -41,7 +41,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.pictures import data
 from experiments.running import local_processes, run_folder, script
-from mlr_jax import checks, masks, sharding, synthesis, window_statistics
+from mlr_jax import checks, sharding, synthesis, window_statistics, windows
 from mlr_jax.datasets.pairs import Pairs, take
 from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.window_linear import WindowLinear
@@ -144,7 +144,7 @@ def _fit_streamed(pairs: Pairs) -> WindowLinear:
     # All were loaded, to compare with; a program that only trains reads no others than these.
     own = take(pairs, range(jax.process_index(), len(pairs.subjects), jax.process_count()))
     _, height, width, num_channels = pairs.neutral.shape
-    window = masks.square(_WINDOW.value)
+    window = windows.square(_WINDOW.value)
     maps = []
     for channel in range(num_channels):
         statistics = window_statistics.init(window, height, width, dtype=pairs.neutral.dtype)
@@ -204,7 +204,7 @@ def _work_locally(coordinator_address: str, num_processes: int, process_id: int)
 
 def main() -> None:
     """Checks the flags, and starts the processes or is one of them."""
-    masks.square(_WINDOW.value)
+    windows.square(_WINDOW.value)
     for name in _FITS.value:
         if name not in FITS:
             raise checks.InputError(f"--fits: there is no {name!r}; there are {', '.join(FITS)}")

@@ -54,7 +54,7 @@ def check(fast: bool, deadline: float, folder: Path) -> Iterator[Row]:
         inputs, targets = peers.smooth_pairs(num, size)
         fit = partial(synthesis.fit, window=side, penalty=_PENALTY, solver=solver)
         model = fit(inputs, targets)
-        mask = masks.offset_window(size, size, masks.square(side).offsets)
+        mask = masks.square_mask(size, size, side)
         sample = np.linspace(0, size**2 - 1, _NUM_SAMPLED).astype(int)
         double = inputs[..., 0].astype(np.float64), targets[..., 0].astype(np.float64)
         exact = peers.loop(peers.solve_numpy, *double, mask, sample, _PENALTY)

@@ -165,7 +165,7 @@ def _cases(calls: Sequence[str], folder: Path, fast: bool) -> Iterator[_Case]:
             side, num = sides[call]
             words = "fit + synthesize" if call == "fit_and_synthesize" else "fit"
             path, inputs, targets = _save(num, size, folder)
-            mask = masks.offset_window(size, size, masks.square(side).offsets)
+            mask = masks.square_mask(size, size, side)
             sample = np.linspace(0, size**2 - 1, _NUM_SAMPLED).astype(int)
             double = inputs.astype(np.float64), targets.astype(np.float64)
             task = {

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.benchmarking.measuring import Machine
-from mlr_jax import masks
+from mlr_jax import windows
 
 
 class FitCase(NamedTuple):
@@ -39,7 +39,7 @@ def all_cases(fast: bool) -> list[FitCase]:
     ]
 
 
-def floor(case: FitCase, window: masks.Window, machine: Machine) -> float:
+def floor(case: FitCase, window: windows.Window, machine: Machine) -> float:
     """Seconds that a fit cannot do without."""
     num_inputs = len(window.offsets)
     lags = {(b[0] - a[0], b[1] - a[1]) for a in window.offsets for b in window.offsets}

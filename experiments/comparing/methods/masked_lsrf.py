@@ -32,7 +32,7 @@ def masked_lsrf(settings: Settings) -> Method:
 
     def fit(neutral: jax.Array, expressive: jax.Array, *, window: int, **choice: Any) -> Params:
         height, width = neutral.shape[1:3]
-        neighbourhood = masks.square_window(height, width, window)
+        neighbourhood = masks.square_mask(height, width, window)
 
         def fit_plane(inputs: jax.Array, targets: jax.Array) -> Params:
             return lsrf.fit(inputs, targets, neighbourhood, **choice)
@@ -67,7 +67,7 @@ def _errors(
     pixels, unseen = rows.T, held_out.T
 
     def of_window(side: int) -> jax.Array:
-        neighbourhood = masks.square_window(height, width, side)
+        neighbourhood = masks.square_mask(height, width, side)
         num_inputs = neighbourhood.indices.shape[1]
         longest = min(max(num_nonzeros), num_inputs)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from experiments.comparing.methods.masked_ridge import count_weights, unsolved
 from experiments.comparing.methods.method import Method, MethodEntry, Settings, learning
-from mlr_jax import masks, synthesis
+from mlr_jax import synthesis, windows
 
-_FOVEATED = tuple(masks.foveated(dilation=step, blur=step / 2) for step in (2, 3, 4))
+_FOVEATED = tuple(windows.foveated(dilation=step, blur=step / 2) for step in (2, 3, 4))
 
 
 def masked_auto(settings: Settings) -> Method:
@@ -27,7 +27,7 @@ def masked_tuned(settings: Settings) -> Method:
 
 def masked_mirrored(settings: Settings) -> Method:
     """Masked ridge that sees the mirror pixel, too."""
-    return _chosen(settings, window=masks.mirrored(masks.square(3)), penalty="auto")
+    return _chosen(settings, window=windows.mirrored(windows.square(3)), penalty="auto")
 
 
 def masked_foveated(settings: Settings) -> Method:

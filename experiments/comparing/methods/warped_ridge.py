@@ -11,7 +11,7 @@ import numpy as np
 from experiments.comparing.folds import Folds, Rows, weighted_mean
 from experiments.comparing.methods.masked_ridge import count_weights, weighted_statistics, window_inputs
 from experiments.comparing.methods.method import Method, MethodEntry, Params, Settings, Sizes, geometric
-from mlr_jax import displacement, masks, synthesis, warped_ridge as warped, window_statistics
+from mlr_jax import displacement, masks, synthesis, warped_ridge as warped, window_statistics, windows
 
 # Besides the penalty.
 _OPTIONS: dict[str, Any] = {"window": 5, "field_window": 9, "field_penalty": 1000.0}
@@ -53,7 +53,7 @@ def _errors(
     """Pairs are registered beforehand, and a fold's faces are moved once for all penalties."""
     neutral, expressive, fields = folds.neutral, folds.expressive, folds.prepared
     penalties = jnp.asarray(penalty, neutral.dtype)
-    square = masks.square(field_window)
+    square = windows.square(field_window)
 
     def of_fold(rows: tuple[Rows, Rows]) -> jax.Array:
         train, held_out = rows
@@ -77,7 +77,7 @@ def _errors(
 
 
 def _fit_fields(
-    neutral: jax.Array, fields: jax.Array, weight: jax.Array, window: masks.Window, penalty: float
+    neutral: jax.Array, fields: jax.Array, weight: jax.Array, window: windows.Window, penalty: float
 ) -> window_statistics.WindowLinear:
     """`warped_ridge.fit_fields` with weights."""
     inputs, targets = warped.field_examples(neutral, fields)
