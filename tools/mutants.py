@@ -44,11 +44,14 @@ _SYNTHESIS = "tests/test_synthesis.py"
 TESTS = {
     "masks": ("mlr_jax/masks.py", "tests/test_masks.py", "tests/test_masked_ridge.py"),
     "masked_ridge": ("mlr_jax/masked_ridge.py", "tests/test_masked_ridge.py", "tests/test_api.py"),
-    "window_statistics": (
-        "mlr_jax/window_statistics.py",
-        "tests/test_window_statistics.py",
-        "tests/test_solvers.py",
-    ),
+    "windows": ("mlr_jax/windows.py", "tests/test_masks.py"),
+    "window_statistics": ("mlr_jax/window_statistics.py", "tests/test_window_statistics.py"),
+    "_windows/window": ("tests/test_masks.py", "tests/test_window_statistics.py"),
+    "_windows/statistics": ("tests/test_window_statistics.py",),
+    "_windows/accumulation": ("tests/test_window_statistics.py", "tests/test_solvers.py"),
+    "_windows/moments": ("tests/test_window_statistics.py", "tests/test_solvers.py"),
+    "_windows/ridge": ("tests/test_window_statistics.py", "tests/test_solvers.py"),
+    "_windows/regularization": ("tests/test_window_statistics.py", "tests/test_solvers.py"),
     "model_selection/choosing": (
         "mlr_jax/model_selection/choosing.py",
         f"{_SELECTION}::test_the_least_error_and_ties_to_the_larger_penalty",
