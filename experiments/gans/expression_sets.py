@@ -41,7 +41,7 @@ def of_pairs(pairs: Pairs) -> ExpressionSet:
 def load_expression_set(
     seed: int, targets: Sequence[str] | None, *, cache_dir: Path, **options: object
 ) -> tuple[ExpressionSet, ExpressionSet]:
-    """The people that the flags of `experiments.data` name: `(train, test)`.
+    """The people that the flags of `experiments.pictures.data` name: `(train, test)`.
 
     Args:
       seed: of the split and of the synthetic faces.
