@@ -36,7 +36,7 @@ def numbers(pictures: np.ndarray) -> list[int]:
 
 
 def check_aligned(picture: np.ndarray, *, mouth: float = 1) -> None:
-    """Checks that dots lie on the template's landmarks, the mouth `mouth` resting distances below the eyes."""
+    """Checks that the dots lie on the template; the mouth is `mouth` resting distances below the eyes."""
     for x, y in ((0.305, 0.36), (0.695, 0.36), (0.5, 0.36 + 0.42 * mouth)):
         column, row = round(x * SIZE - 0.5), round(y * SIZE - 0.5)
         patch = picture[row - 5 : row + 6, column - 5 : column + 6, 0]
