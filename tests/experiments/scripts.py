@@ -1,8 +1,8 @@
 """Runs the experiments' scripts, each in its own process, without repeating their common imports.
 
-The imports take two seconds, and many scripts take less. So each script is a fork of one process that has them
-already. As with `python -m`, a script is `__main__`, has its flags in `sys.argv`, and ends as the interpreter
-ends. The scripts of all tests share a compilation cache.
+The imports take two seconds, and many scripts take less. So each script is a fork of one process that has
+done the imports. As with `python -m`, it is `__main__`, has its flags in `sys.argv`, and ends as the
+interpreter ends. The scripts of all tests share a compilation cache.
 
 Tests that send signals to a script, or measure its memory, use `start`.
 """
