@@ -1,8 +1,8 @@
 # run.sh and test.sh source this file in the project's folder. It makes .venv, unless there is one, and installs the
 # pinned packages of requirements/$1.txt, unless they are there. Set PYTHON to choose the interpreter.
 
-# Python keeps its bytecode in .venv, even for users who want none beside the sources: without bytecode every
-# script starts some seconds later.
+# Python keeps its bytecode in .venv, even for users who turn bytecode off: without it every script starts some
+# seconds later.
 unset PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX="$PWD/.venv/bytecode"
 

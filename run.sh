@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets everything up, takes the smile off a photograph, and compares the methods on synthetic faces. Given flags,
-# it only runs the comparison, with these flags:
+# Sets everything up, takes the smile off a photograph, and compares the methods on synthetic faces. With flags, it
+# only runs the comparison:
 #   bash run.sh --dataset=london --data_dir=FOLDER
 # Compiled programs stay in the user's cache folder and make the next run faster. Set
 # MLR_JAX_COMPILATION_CACHE to another folder, or to off.

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Sets everything up, then runs all checks and tests. pytest takes the arguments:
 #   bash test.sh -k masks
-# The tests on other versions of Python and of the packages:
+# Runs the tests on other versions of Python and of the packages:
 #   bash test.sh --matrix
-# The changes of the mathematics that no test notices:
+# Finds changes of the mathematics that pass all tests:
 #   bash test.sh --mutants
-# Each run compiles everything anew; MLR_JAX_COMPILATION_CACHE=FOLDER keeps the programs that scripts compile for
-# the next run. Set MLR_JAX_DATA to a folder that holds `london` to run the tests on real people too.
+# Each run compiles everything again; MLR_JAX_COMPILATION_CACHE=FOLDER keeps the scripts' compiled programs for the
+# next run. Set MLR_JAX_DATA to a folder that holds `london` to include the tests on real people.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./environment.sh test

@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation.
+"""Sphinx's configuration for the documentation.
 
 .venv/bin/python -m sphinx -W -b html docs build/docs
 """
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "mlr_jax"
 author = "mlr_jax developers"
-copyright = author  # Sphinx's name for it.
+copyright = author  # Sphinx reads this name.
 version = release = mlr_jax.__version__
 
 extensions = [
@@ -35,7 +35,7 @@ html_theme_options = {
 }
 html_title = f"mlr_jax {version}"
 html_math_renderer = "mathml"
-# Most blocks are formulas and tables; code says that it is code.
+# Most blocks are formulas and tables; blocks of code name their language.
 highlight_language = "none"
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_substitutions = {"version": version}

@@ -15,17 +15,17 @@ import pytest
 
 from mlr_jax._windows import accumulation
 
-# Most of what the tests do is to compile. By one thread, with fewer optimisations, and without the newer
-# emitters of fused loops where there are others, that takes less time; what is computed differs by rounding.
-# XLA_FLAGS="" asks for the compiler as it is by default. Flags that it does not know end the program.
+# The tests spend most of their time compiling. One thread, fewer optimisations and, where there is a choice,
+# the older emitters of fused loops make that faster; results differ by rounding. XLA_FLAGS="" selects the
+# compiler's defaults. Flags that it does not know end the program.
 _FLAGS = ["--xla_cpu_parallel_codegen_split_count=1", "--xla_backend_optimization_level=1"]
 if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(_FLAGS))
 
-# An axis that is stretched unnoticed is a bug; before any array is made.
+# Silent rank promotion is a bug. Set before any array is made.
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# So is a NaN that a test does not ask for, with `jax.debug_nans(False)`. Scripts run as they do for users.
+# So is a NaN, except where a test allows it with `jax.debug_nans(False)`. Scripts run with users' settings.
 jax.config.update("jax_debug_nans", True)
 
 
@@ -35,8 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        # The scripts of all workers share what they compile, which begins with nothing. A folder of one's own
-        # saves time when tests are run again and again.
+        # The scripts of all workers share a compilation cache, which starts empty. Set the variable to keep
+        # the cache between runs.
         folder = tempfile.TemporaryDirectory(prefix="compiled", ignore_cleanup_errors=True)
         os.environ.setdefault("MLR_JAX_COMPILATION_CACHE", folder.name)
         config.add_cleanup(folder.cleanup)
@@ -52,13 +52,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most long tests begin first, so that no worker waits for another one at the end."""
+    """Files with the most long tests start first, so that no worker waits for another at the end."""
     num_long = Counter(item.path for item in items if item.get_closest_marker("long"))
     items.sort(key=lambda item: -num_long[item.path])
 
 
-# Beyond which a worker forgets what it has compiled, a megabyte or more for each program: after a file, and
-# within one, whose tests share more.
+# Beyond these sizes a worker drops its compiled programs, a megabyte or more each: after a file, and within a
+# file, whose tests share more programs.
 _MOST_BYTES_AFTER_A_FILE = 2**30
 _MOST_BYTES_AFTER_A_TEST = 2**31
 
@@ -69,13 +69,13 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if _resident_bytes() > (_MOST_BYTES_AFTER_A_FILE if is_last else _MOST_BYTES_AFTER_A_TEST):
         jax.clear_caches()
         gc.collect()
-        # The C library keeps what is freed for itself; not every one can be asked for it.
+        # The C library keeps freed memory; not every C library has a function to return it.
         with contextlib.suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes() -> int:
-    """What this process holds; 0 where the system does not tell, as only Linux does."""
+    """The resident memory of this process; 0 on systems other than Linux, which do not tell."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
@@ -85,7 +85,7 @@ def _resident_bytes() -> int:
 
 @pytest.fixture(scope="module")
 def small_blocks() -> Iterator[None]:
-    """Statistics are summed up by blocks of a few pairs, which compile sooner and are several."""
+    """Statistics use blocks of a few pairs, which compile sooner; most tests then need several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(accumulation, "_BLOCK", 4)
         jax.clear_caches()
@@ -94,7 +94,7 @@ def small_blocks() -> Iterator[None]:
 
 
 def _without_optimizations() -> Iterator[None]:
-    """What is compiled meanwhile takes half the time to compile, and longer to run."""
+    """Programs take half the time to compile, and longer to run."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -102,13 +102,13 @@ def _without_optimizations() -> Iterator[None]:
 
 
 unoptimized = pytest.fixture(_without_optimizations)
-# For files that compile much and compute little; the mathematics is asked optimised in its own files.
+# For files that compile much and compute little; the tests of the mathematics run optimised.
 unoptimized_file = pytest.fixture(_without_optimizations, scope="module")
 
 
 @pytest.fixture
 def x64(unoptimized) -> Iterator[None]:
-    """Float64 asks whether a formula is right; what a user's program makes of it, float32 asks, optimised."""
+    """Float64 tests a formula; optimised float32 tests what users get."""
     with jax.enable_x64(True):
         yield
 

@@ -1,4 +1,4 @@
-"""Tests that need eight devices, and so a process of their own: `test_sharding` runs them."""
+"""Tests that need eight devices, which `test_sharding` runs in a separate process."""
 
 from functools import partial
 from typing import get_args
@@ -14,7 +14,7 @@ from mlr_jax.checks import UnsolvedWarning
 from mlr_jax.sharding import _pictures
 from tests import oracle
 
-# Some reach up only, or down and to the side: few offsets, so that all compiles soon.
+# Asymmetric windows with few offsets, for short compilation.
 WINDOW = windows.from_offsets([(0, 0), (2, 1)])
 FAR = windows.from_offsets([(0, 1), (-3, 0), (2, 2)])
 SPLITS = {
@@ -37,7 +37,7 @@ def faces(num: int, height: int, width: int, channels: int = 1, dtype: type = np
 
 
 def assert_close(found, expected, tolerance: float) -> None:
-    """Leaf by leaf, relative to the largest of the leaf."""
+    """Compares leaf by leaf, relative to the largest value of each leaf."""
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert one.shape == other.shape
         assert one.dtype == other.dtype
@@ -57,15 +57,15 @@ def test_there_are_eight_devices():
     ("window", "num", "height", "penalize_bias"),
     [
         (windows.disk(1), 6, 16, True),
-        # Three rows a device, the last having fewer; the window reaches as far.
+        # Three rows for each device, fewer for the last; the window reaches as far.
         (FAR, 6, 19, False),
-        # Two rows a device, the last three having none; solved by the dual.
+        # Two rows for each device, none for the last three; solved by the dual.
         (windows.square(5), 6, 9, True),
         # Solved pixel by pixel.
         (windows.dilated(3, 2), 6, 21, True),
     ],
 )
-def test_rows_are_fitted_as_a_whole(window, num, height, penalize_bias, x64):
+def test_rows_on_devices_equal_a_fit_on_one_device(window, num, height, penalize_bias, x64):
     pictures = faces(num, height, 7)
     options = {
         "window": window,
@@ -82,8 +82,8 @@ def test_rows_are_fitted_as_a_whole(window, num, height, penalize_bias, x64):
     ("split", "channels"),
     [("both", "independent"), ("both", "joint"), ("pairs", "shared"), ("rows", "joint")],
 )
-def test_all_splits_and_channels(split, channels, x64):
-    """Neither are the pairs or the rows divided evenly."""
+def test_all_splits_and_channels_equal_one_device(split, channels, x64):
+    """Devices get different numbers of pairs and rows."""
     shape, axes = SPLITS[split]
     pictures = faces(13, 11, 5, 3)
     expected = synthesis.fit(*pictures, window=WINDOW, channels=channels)
@@ -104,8 +104,8 @@ def test_single_precision(split):
 
 
 @pytest.mark.parametrize(("split", "num"), [("pairs", 5), ("both", 13)])
-def test_statistics_are_those_of_one_device(split, num, x64):
-    """With more devices than pairs, and with pairs that were there before."""
+def test_statistics_equal_those_of_one_device(split, num, x64):
+    """With more devices than pairs, and with earlier pairs."""
     shape, axes = SPLITS[split]
     pictures, more = faces(num, 16, 5), faces(3, 16, 5)
     empty = window_statistics.init(FAR, 16, 5, input_centre=0.4, target_centre=pictures[1][0], dtype=float)
@@ -125,8 +125,8 @@ def total(statistics) -> list[np.ndarray]:
     return [np.asarray(each.high, np.float64) + np.asarray(each.low, np.float64) for each in sums]
 
 
-def test_devices_lose_no_digit():
-    """Beside 1e8, float32 has no digit for what is less than 4."""
+def test_sums_over_devices_lose_no_digits():
+    """The spacing of float32 numbers near 1e8 is 8."""
     pictures = [each.copy() for each in faces(8, 4, 5, dtype=np.float32)]
     for each in pictures:
         each[3] *= 2e4
@@ -141,7 +141,7 @@ def test_devices_lose_no_digit():
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-def test_pictures_may_lie_anywhere(kind):
+def test_pictures_may_have_any_sharding(kind):
     shape, axes = SPLITS["both"]
     pictures = faces(16, 16, 5, dtype=np.float32)
     typed = jax.make_mesh(shape, ("i", "j"), axis_types=(kind,) * 2)
@@ -157,7 +157,7 @@ def test_pictures_may_lie_anywhere(kind):
     assert result.sharding.spec == P("i", "j")
 
 
-def test_only_margins_and_sums_are_sent():
+def test_devices_exchange_only_halos_and_sums():
     pictures = faces(16, 16, 5, dtype=np.float32)
     sent = {}
     for split, (shape, axes) in SPLITS.items():
@@ -171,7 +171,7 @@ def test_only_margins_and_sums_are_sent():
     assert "collective-permute" not in sent["pairs"]
 
 
-def test_gradients_go_through(x64):
+def test_gradients_equal_those_on_one_device(x64):
     shape, axes = SPLITS["both"]
     pictures = faces(5, 6, 4)
     unseen = faces(2, 6, 4)
@@ -197,7 +197,7 @@ def test_new_values_do_not_recompile():
     functions = _pictures._fit, _pictures._synthesize
 
     def learn(neutral, penalty):
-        # Meshes and windows that are equal, but not the same objects.
+        # Equal meshes and windows, but not the same objects.
         window = windows.from_offsets([(0, 0), (2, 1)])
         model = sharding.fit(neutral, pictures[1], mesh=mesh(shape), **axes, window=window, penalty=penalty)
         sharding.synthesize(model, neutral, mesh=mesh(shape), **axes, intensity=penalty)
@@ -209,8 +209,8 @@ def test_new_values_do_not_recompile():
 
 
 @pytest.mark.parametrize("spec", [P("i"), P(None, "i")])
-def test_jit_alone_is_right_too(spec):
-    """On arrays that are sharded, though it sends far more."""
+def test_jit_of_sharded_arrays_is_right(spec):
+    """Without `sharding.fit`, though devices exchange far more."""
     pictures = faces(16, 16, 5, dtype=np.float32)
     placed = [jax.device_put(each, NamedSharding(mesh((8,)), spec)) for each in pictures]
     found = jax.jit(partial(synthesis.fit, window=WINDOW))(*placed)
@@ -220,8 +220,8 @@ def test_jit_alone_is_right_too(spec):
 @pytest.mark.parametrize(("num_devices", "num_pairs", "side"), [(2, 4, 3), (4, 8, 5), (8, 8, 5)])
 @pytest.mark.parametrize("penalize_bias", [True, False])
 @pytest.mark.parametrize("solver", get_args(synthesis.Solver))
-def test_jit_alone_is_right_with_every_solver(solver, penalize_bias, num_devices, num_pairs, side):
-    """The dual has one example more than pairs where the bias is penalised: they split unevenly."""
+def test_jit_of_sharded_arrays_is_right_by_every_solver(solver, penalize_bias, num_devices, num_pairs, side):
+    """With a penalised bias the dual has one example more than pairs, which split unevenly."""
     pictures = faces(num_pairs, 6, 5, dtype=np.float32)
     few = Mesh(np.array(jax.devices()[:num_devices]), ("i",))
     placed = [jax.device_put(each, NamedSharding(few, P("i"))) for each in pictures]
@@ -240,7 +240,7 @@ def test_pixels_that_cannot_be_solved_are_named():
         np.testing.assert_allclose(model.bias, 1, atol=1e-6)
 
 
-def test_a_context_of_explicit_axes_is_refused():
+def test_a_context_of_explicit_axes_is_rejected():
     pictures = faces(4, 4, 5, dtype=np.float32)
     typed = jax.make_mesh((8,), ("i",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(typed), pytest.raises(ValueError, match="explicit axes; make it"):

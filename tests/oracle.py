@@ -1,4 +1,4 @@
-"""Slow, obvious answers in NumPy float64 to compare with."""
+"""Slow, obvious reference solutions in NumPy float64."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mlr_jax.masks import Mask
 
 
 def smooth_faces(rng: np.random.Generator, num: int, height: int, width: int) -> np.ndarray:
-    """Random pictures in [0, 1] whose neighbouring pixels resemble each other, flattened, float64."""
+    """Random flattened pictures in [0, 1] whose neighbouring pixels resemble each other, float64."""
     noise = rng.random((num, height + 2, width + 2))
     sums = sum(noise[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
     return (sums / 9).reshape(num, height * width)
@@ -19,7 +19,7 @@ def masked_ridge(
     penalty: float | np.ndarray,
     penalize_bias: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The weights and biases of each pixel from its normal equations."""
+    """Each pixel's weights and bias from its normal equations."""
     weights = np.zeros(mask.indices.shape)
     bias = np.zeros(len(weights))
     penalties = np.broadcast_to(penalty, bias.shape)
@@ -35,7 +35,7 @@ def masked_ridge(
 
 
 def masked_predict(weights: np.ndarray, bias: np.ndarray, mask: Mask, inputs: np.ndarray) -> np.ndarray:
-    """The predictions of each pixel, one after the other."""
+    """Predicts one pixel after the other."""
     columns = [
         inputs[:, mask.indices[i][mask.valid[i]]] @ weights[i, mask.valid[i]] + bias[i]
         for i in range(len(weights))

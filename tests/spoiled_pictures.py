@@ -1,8 +1,8 @@
-"""Reads thousands of spoiled pictures, in a process of its own; test_images.py runs it.
+"""Reads thousands of damaged pictures in a separate process, which test_images.py runs.
 
     python -m tests.spoiled_pictures SEED NUM MODULE
 
-Prints what happened as JSON.
+Prints the outcome as JSON.
 """
 
 import importlib
@@ -36,7 +36,7 @@ COMPRESSIONS = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg")
 
 
 def pictures(rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
-    """One file of each kind, as its ending and bytes."""
+    """Yields one file of each kind, as its ending and bytes."""
     levels = rng.integers(0, 256, (11, 9, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -55,13 +55,13 @@ def pictures(rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
                 file = io.BytesIO()
                 try:
                     image.save(file, Image.registered_extensions()[f".{ending}"], **each)
-                except (OSError, RuntimeError):  # A compression that the mode has not.
+                except (OSError, RuntimeError):  # The mode does not have this compression.
                     continue
                 yield ending, file.getvalue()
 
 
 def spoil(rng: np.random.Generator, content: bytes, ending: str) -> bytes:
-    """One of many ways; PNG's checksums are set right for half of them."""
+    """Damages a file in one of many ways; most PNGs get right checksums."""
     data = bytearray(content)
     place = int(rng.integers(min(len(data), 60) if rng.random() < 0.5 else len(data)))
     length = int(rng.integers(1, 20))
@@ -77,7 +77,7 @@ def spoil(rng: np.random.Generator, content: bytes, ending: str) -> bytes:
         del data[place : place + length]
     elif way == 4:
         data[place : place + length] = rng.bytes(length)
-    else:  # A number of two or four bytes that is huge, or nothing, as sizes and offsets may be.
+    else:  # A huge number or 0 in two or four bytes, perhaps of a size or an offset.
         number = int(rng.choice([0, 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1]))
         form = rng.choice(["<I", ">I", "<H", ">H"])
         data[place : place + struct.calcsize(form)] = struct.pack(form, number % 256 ** struct.calcsize(form))
@@ -85,7 +85,7 @@ def spoil(rng: np.random.Generator, content: bytes, ending: str) -> bytes:
 
 
 def with_sums(data: bytearray) -> bytes:
-    """A PNG with the checksums of its chunks."""
+    """A PNG with right checksums of its chunks."""
     start = 8
     while start + 12 <= len(data):
         end = start + 8 + int.from_bytes(data[start : start + 4], "big")
@@ -97,7 +97,7 @@ def with_sums(data: bytearray) -> bytes:
 
 
 def huge() -> Iterator[tuple[str, bytes]]:
-    """Headers that claim far more than there is."""
+    """Yields files whose headers claim far more data than there is."""
     for width, height in ((2**31 - 1, 2**31 - 1), (100_000, 100_000), (40_000, 2_100), (8_900, 8_900)):
         chunk = b"IHDR" + struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
         body = b"IDAT" + zlib.compress(bytes(100))
@@ -129,11 +129,11 @@ def huge() -> Iterator[tuple[str, bytes]]:
 
 
 def main(seed: int, num: int, module: str) -> None:
-    """Reads all of them, and says how many could be read and how much memory it took."""
+    """Reads all of them, and prints how many were readable and how much memory that took."""
     read = importlib.import_module(module).read
     rng = np.random.default_rng(seed)
     kinds = list(pictures(rng))
-    warnings.simplefilter("ignore")  # Decoders warn of what they mend.
+    warnings.simplefilter("ignore")  # Decoders warn when they repair something.
     resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
     found = {"pictures": 0, "refused": 0, "others": []}
     with tempfile.TemporaryDirectory() as folder:

@@ -29,7 +29,7 @@ def test_similarity_from_points(rng):
         affine = alignment.similarity_from_points(source[points], target[points])
         np.testing.assert_allclose(affine.matrix, matrix, atol=1e-4)
         np.testing.assert_allclose(affine.offset, offset, atol=1e-4)
-    # Where no turn fits, the error is the least: it grows along every other one.
+    # Where no similarity fits, the error is minimal: it grows in every direction.
     target += rng.normal(0, 0.3, target.shape).astype(np.float32)
     best, offset = alignment.similarity_from_points(source, target)
     a, b = best[:, 0]
@@ -42,7 +42,7 @@ def test_similarity_from_points(rng):
         assert error(a, b, offset) < error(a + step[0], b + step[1], offset + step[2:])
 
 
-def test_there_and_back(rng):
+def test_invert_and_compose(rng):
     affine = alignment.Affine(jnp.array([[1.2, 0.3], [-0.4, 0.9]]), jnp.array([5.0, -7.0]))
     points = rng.random((4, 3, 2)).astype(np.float32)
     back = alignment.invert(affine)
@@ -53,7 +53,7 @@ def test_there_and_back(rng):
 
 
 def test_resample_has_any_shape_and_is_anti_aliased(rng):
-    # Stripes of one pixel: every other one alone would be black or white.
+    # Stripes of one pixel: without anti-aliasing the result is black or white.
     stripes = jnp.asarray(np.tile([0.0, 1.0], (24, 16))[..., None], jnp.float32)
     affine = alignment.Affine(4 * jnp.eye(2), jnp.array([1.5, 1.5]))
     for kernel in ("linear", "cubic"):
@@ -62,7 +62,7 @@ def test_resample_has_any_shape_and_is_anti_aliased(rng):
         np.testing.assert_allclose(seen[1:-1, 1:-1], 0.5, atol=1e-6)
 
 
-def test_landmarks_come_to_lie_in_their_places():
+def test_crops_from_eyes_have_landmarks_on_the_template():
     size, template = 64, alignment.FaceTemplate()
     ratio = alignment.mouth_ratio(*EYES, MOUTH)
     affine = alignment.crop_from_eyes(*EYES, ratio, size, template=template)
@@ -70,7 +70,7 @@ def test_landmarks_come_to_lie_in_their_places():
     for x, eye in zip((0.5 - half, 0.5 + half), EYES, strict=True):
         place = np.array([x, template.eye_height]) * size - 0.5
         np.testing.assert_allclose(apply(affine, place), eye, atol=1e-3)
-    # The mouth's height is fixed; sideways it may lie where it will.
+    # The template fixes the mouth's height, not its sideways place.
     middle, across = EYES.mean(axis=0), EYES[1] - EYES[0]
     mouth = apply(affine, np.array([0.5, template.mouth_height]) * size - 0.5)
     down = np.array([-across[1], across[0]])
@@ -78,7 +78,7 @@ def test_landmarks_come_to_lie_in_their_places():
     assert (mouth - middle) @ across == pytest.approx(0, abs=1e-2)
 
 
-def test_mouth_ratio_knows_neither_tilt_nor_size():
+def test_mouth_ratio_does_not_depend_on_tilt_and_size():
     turn = np.array([[0.6, -0.8], [0.8, 0.6]], np.float32) * 3
     points = [*EYES, MOUTH]
     expected = float(alignment.mouth_ratio(*points))
@@ -105,7 +105,7 @@ def test_crop_averages_what_it_shrinks():
     assert float(alignment.pixels_per_pixel(shrink)) == pytest.approx(8)
     small = alignment.crop(jnp.asarray(board), shrink, 8, oversampling=8)
     np.testing.assert_allclose(small, 0.5, atol=1e-5)
-    # The mean of a block is just that.
+    # Each pixel is the mean of its block.
     picture = np.random.default_rng(0).random((64, 64, 1)).astype(np.float32)
     small = alignment.crop(jnp.asarray(picture), shrink, 8, oversampling=8)
     blocks = picture.reshape(8, 8, 8, 8).mean(axis=(1, 3))
@@ -123,8 +123,8 @@ def test_crop_is_differentiable(rng, x64):
 
 
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.bfloat16])
-def test_crops_of_coarse_numbers(rng, dtype):
-    """Places in the picture are known better than its levels."""
+def test_crops_of_low_precision_have_exact_places(rng, dtype):
+    """The dtype of a picture limits its levels, not the places of its pixels."""
     levels = jnp.asarray(rng.integers(0, 256, (3, 600, 1)), dtype)
     affine = alignment.Affine(jnp.eye(2) / 2, jnp.array([501.5, 0.0]))
     face = alignment.crop(levels, affine, 3)
@@ -134,10 +134,10 @@ def test_crops_of_coarse_numbers(rng, dtype):
 
 
 @pytest.mark.parametrize("at_once", [1, 2000])
-def test_a_crop_made_in_parts_is_the_same(rng, monkeypatch, at_once):
+def test_a_crop_in_parts_is_the_same(rng, monkeypatch, at_once):
     picture = jnp.asarray(rng.random((60, 50, 2)), jnp.float32)
     affine = alignment.Affine(jnp.array([[2.6, 0.3], [-0.2, 2.4]]), jnp.array([3.0, 5.0]))
-    look = alignment.resample.__wrapped__  # Which remembers nothing.
-    whole = look(picture, affine, (13, 17), oversampling=5)
+    uncached = alignment.resample.__wrapped__  # Without its compilation cache.
+    whole = uncached(picture, affine, (13, 17), oversampling=5)
     monkeypatch.setattr(alignment, "_MOST_SAMPLES", at_once)
-    np.testing.assert_allclose(look(picture, affine, (13, 17), oversampling=5), whole, atol=1e-6)
+    np.testing.assert_allclose(uncached(picture, affine, (13, 17), oversampling=5), whole, atol=1e-6)

@@ -38,17 +38,17 @@ def test_public_names_are_documented(member):
 
 @pytest.mark.parametrize("member", PUBLIC)
 def test_options_are_keyword_only(member):
-    """What has a default is named by its caller, so that options can be added."""
+    """Callers name every argument that has a default, so that options can be added."""
     if inspect.isclass(member) or member.__module__.startswith("mlr_jax.datasets.synthetic."):
-        return  # The renderer's drawing tools are its own affair.
+        return  # Drawing tools of the renderer are exempt.
     for name, parameter in inspect.signature(member).parameters.items():
         if parameter.default is not inspect.Parameter.empty:
-            # All `load` functions take the folder first, though the synthetic faces need none.
+            # All `load` functions take the folder first, though synthetic faces need none.
             assert name == "data_dir" or parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
 
 
-def test_import_pulls_in_nothing_optional():
-    """Of the packages of pyproject.toml's extras, by the names of their modules."""
+def test_import_needs_no_optional_package():
+    """Checks the modules of the extras of pyproject.toml."""
     extras = "absl.app flax matplotlib mediapipe nbclient orbax scipy.stats skimage sklearn tqdm"
     code = f"import sys, mlr_jax; print([name for name in {extras.split()} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says to do is done, on a copy of the project, and what it promises is checked."""
+"""Follows the instructions of CONTRIBUTING.md on a copy of the project, and checks its promises."""
 
 import ast
 import csv
@@ -25,7 +25,7 @@ def insert(path: Path, line: int, text: str) -> None:
 
 
 def statement(path: Path, name: str) -> ast.stmt:
-    """The statement at the top level of a file that defines a name."""
+    """The top-level statement of a file that defines a name."""
     for each in ast.parse(path.read_text()).body:
         target = each.targets[0] if isinstance(each, ast.Assign) else getattr(each, "target", each)
         if name in (getattr(each, "name", None), getattr(target, "id", None)):
@@ -34,7 +34,7 @@ def statement(path: Path, name: str) -> ast.stmt:
 
 
 def append(path: Path, name: str, text: str) -> None:
-    """Puts `text` at the end of the dictionary or tuple that a name is assigned."""
+    """Appends `text` to the dictionary or tuple that is assigned to a name."""
     for each in ast.walk(ast.parse(path.read_text())):
         target = each.targets[0] if isinstance(each, ast.Assign) else getattr(each, "target", None)
         if getattr(target, "id", None) == name:
@@ -46,7 +46,7 @@ def append(path: Path, name: str, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A copy of the project, with the method, the mask and the data set of the guide."""
+    """A copy of the project with the method, the mask and the data set of the guide."""
     root = tmp_path_factory.mktemp("project")
     for name in ("mlr_jax", "experiments", "tests"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -78,7 +78,7 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_examples_pass_the_checks(project):
-    # Imports are not sorted: the new one has a line of its own.
+    # The import that `project` adds has its own line, so imports are not sorted.
     for arguments in (("check", "--ignore=I001"), ("format", "--check")):
         done = run(project, "-m", "ruff", *arguments, "--no-cache", ".")
         assert done.returncode == 0, done.stdout
@@ -90,7 +90,7 @@ def test_examples_pass_the_tests(project):
     names = "shrunken_change or has_its_hyper_parameters or cross or stacks or imports"
     done = run(project, "-m", "pytest", "-p", "no:cacheprovider", "-vv", *files, "-k", names)
     assert done.returncode == 0, done.stdout
-    for test in ("test_learns_what_can_be_learned[shrunken_change]", "see_what_they_should[cross]"):
+    for test in ("test_learns_a_change_that_everyone_shares[shrunken_change]", "see_what_they_should[cross]"):
         assert f"{test} PASSED" in done.stdout
     assert "test_options_are_keyword_only[mlr_jax.datasets.stacks.load] PASSED" in done.stdout
 
@@ -111,8 +111,8 @@ def test_the_method_is_compared_on_the_data_set(project, tmp_path, rng):
     assert rows["shrunken_change"]["choice"].startswith("share=")
 
 
-def test_checks_are_those_of_test_sh():
-    """All of them, but that formatting is done instead of looked for."""
+def test_the_guide_has_the_checks_of_test_sh():
+    """All of them, but the guide formats the code, where test.sh checks the format."""
     commands = re.findall(r"^    (\.venv/bin/.*)$", GUIDE, re.MULTILINE)
     script = (ROOT / "test.sh").read_text().replace(" --check", "")
     for command in re.findall(r"^(?:exec )?(\.venv/bin/.*?)(?: \"\$@\")?$", script, re.MULTILINE):

@@ -13,7 +13,7 @@ SIZE = 48
 
 
 def smooth(rng, num: int, channels: int = 1) -> np.ndarray:
-    """Pictures with something to see at every place."""
+    """Pictures with texture everywhere."""
     noise = rng.standard_normal((num, SIZE, SIZE, channels))
     blurred = ndimage.gaussian_filter(noise, (0, 2, 2, 0))
     return (0.5 + 0.2 * blurred / blurred.std()).astype(np.float32)
@@ -45,7 +45,7 @@ def test_warp_equals_scipy(rng):
 
 
 def test_warp_is_anti_aliased():
-    """A field that draws stripes of one pixel together four times."""
+    """The field shrinks stripes of one pixel four times."""
     stripes = jnp.asarray(np.tile([0.0, 1.0], (32, 16))[None, ..., None], jnp.float32)
     x = np.broadcast_to(np.arange(32) * 3.0, (32, 32))
     fields = jnp.asarray(np.stack([x, 0 * x], axis=-1)[None], jnp.float32)
@@ -67,7 +67,7 @@ def test_resized_and_mirrored_fields_move_the_same():
     np.testing.assert_array_equal(displacement.resize(fields, (SIZE, SIZE)), fields)
 
 
-def test_stretch():
+def test_stretch_is_the_change_of_area():
     y, x = np.mgrid[:10, :10].astype(np.float32)
     fields = jnp.asarray(np.stack([0.5 * x, -0.25 * y], axis=-1)[None])
     np.testing.assert_allclose(displacement.stretch(fields)[0, :-1, :-1], 1.5 * 0.75, atol=1e-5)
@@ -86,7 +86,7 @@ def test_unfold(rng):
     for field, num, before in zip(fields[1:], num_folded[1:], (bad, worst), strict=True):
         assert num == (displacement.stretch(before) < 0.1).sum() > 0
         assert displacement.stretch(field[None]).min() >= 0.1
-    # What is mended is near what it was before the noise.
+    # The repaired field is near the field without noise.
     assert abs(np.asarray(fields[1]) - good[0]).mean() < abs(bad - good).mean() / 2
 
 
@@ -116,14 +116,14 @@ def test_from_landmarks(rng):
     field = displacement.from_landmarks(fixed, fixed + steps, (SIZE, SIZE), smoothing=0.0)
     np.testing.assert_allclose(field, truth, atol=0.15)
     assert abs(field[0]).max() < 0.05, "the border stays"
-    # Noise is smoothed away, where it may be.
+    # `smoothing` reduces noise.
     noisy = fixed + steps + rng.normal(0, 0.5, fixed.shape)
     rough, smoothed = (
         abs(displacement.from_landmarks(fixed, noisy, (SIZE, SIZE), smoothing=amount) - truth).mean()
         for amount in (0.0, 50.0)
     )
     assert smoothed < 0.8 * rough
-    # A point that is there twice is no matter.
+    # A repeated point is accepted.
     twice = np.concatenate([fixed, fixed[:1]])
     again = displacement.from_landmarks(twice, np.concatenate([fixed + steps, fixed[:1]]), (SIZE, SIZE))
     assert np.isfinite(again).all()
@@ -151,7 +151,7 @@ class TestRegister:
         after = displacement.warp(moving, found)
         assert np.mean((after - fixed) ** 2) < 0.05 * np.mean((moving - fixed) ** 2)
 
-    def test_is_no_worse_than_its_peer(self, scene):
+    def test_is_no_worse_than_optical_flow(self, scene):
         fixed, moving, truth = scene
         ours = np.asarray(displacement.register(fixed, moving, sigma=3.0))
         flows = [
@@ -162,7 +162,7 @@ class TestRegister:
         errors = [np.abs((each - truth)[:, inner, inner]).mean() for each in (ours, np.stack(flows))]
         assert errors[0] < 1.1 * errors[1]
 
-    def test_pictures_that_are_even(self):
+    def test_constant_pictures_do_not_move(self):
         even = np.full((1, SIZE, SIZE, 1), 0.5, np.float32)
         np.testing.assert_array_equal(displacement.register(even, even), 0)
 

@@ -1,4 +1,4 @@
-"""The documentation builds, its code runs, and nothing public can be missing in it."""
+"""The documentation builds, its code runs, and it has every public name."""
 
 import csv
 import itertools
@@ -15,7 +15,7 @@ from sphinx.cmd.build import build_main
 import mlr_jax
 from tools import noxfile
 
-# Extensions that come with Sphinx use what its next version will not have.
+# Sphinx's own extensions use deprecated functions.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 
 ROOT = Path(__file__).parents[1]
@@ -58,14 +58,14 @@ def double(number: int) -> int:
 
 
 def build(source: Path, target: Path, builder: str, *options: str) -> int:
-    """The exit code of Sphinx, with the configuration of the documentation."""
+    """Runs Sphinx with the configuration of the documentation, and returns its exit code."""
     return build_main(["-q", "-W", "-b", builder, "-c", str(DOCS), *options, str(source), str(target)])
 
 
 @pytest.fixture
 def build_small(tmp_path, monkeypatch):
     """Builds the reference of a small package as text; returns the exit code and the text."""
-    # Modules stay imported: each test has a package of its own.
+    # Modules stay imported, so each test has another package.
     name = tmp_path.name
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -112,14 +112,14 @@ def test_private_names_need_no_docstring(build_small):
     assert build_small(PACKAGE + "\n\ndef _bare() -> None:\n    pass\n\n\n_BARE = 3\n")[0] == 0
 
 
-def test_a_forgotten_module_fails_the_build(build_small, capsys):
+def test_a_module_on_no_page_fails_the_build(build_small, capsys):
     code, _ = build_small(PACKAGE, forgotten_module='"""Documented, but on no page."""\n')
     assert code != 0
     assert ".forgotten is public, but not in the reference" in capsys.readouterr().err
 
 
 def test_links_of_included_files_lead_to_pages(tmp_path, monkeypatch):
-    """Written for where the files are; read where they are included."""
+    """A file's links are relative to the file, and must work on the page that includes it."""
     (tmp_path / "LICENSE").write_text("Free.")
     (tmp_path / "README.md").write_text("# First\n\n[second](sub/README.md), [licence](LICENSE)\n")
     for folder in ("sub", "site"):
@@ -129,7 +129,7 @@ def test_links_of_included_files_lead_to_pages(tmp_path, monkeypatch):
     (site / "index.md").write_text("```{include} ../README.md\n```\n\n```{toctree}\nsub/page\n```\n")
     (site / "sub").mkdir()
     (site / "sub" / "page.md").write_text("```{include} ../../sub/README.md\n```\n")
-    # A package with nothing in it, so that nothing is missing.
+    # An empty package, so that nothing is missing.
     package = tmp_path.name
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").write_text('"""Empty."""\n')
@@ -145,7 +145,7 @@ def test_links_of_included_files_lead_to_pages(tmp_path, monkeypatch):
 
 @pytest.mark.long
 def test_the_site_builds(tmp_path):
-    """Through the documented command, into a folder of its own."""
+    """With the documented command, into another folder."""
     command = [sys.executable, "-m", "sphinx", "-W", "-b", "html", "docs", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -153,10 +153,10 @@ def test_the_site_builds(tmp_path):
     assert 'id="mlr_jax.masked_ridge.fit"' in pages["reference/model.html"]
     assert "<math" in pages["library.html"]
     for example in (DOCS / "examples").glob("*.py"):
-        # Highlighting splits code into spans, but leaves a comment or a sentence as it is.
+        # Highlighting splits code into spans, but not comments and sentences.
         assert f"python docs/examples/{example.name}" in pages["library.html"]
     for page in pages.values():
-        # What is linked may be elsewhere; what is needed to show a page may not.
+        # Links may lead elsewhere; scripts, styles and pictures may not.
         assert not re.search(r"<(?:script|img|link)[^>]*(?:src|href)=\"(?:https?:)?//", page)
 
 
@@ -177,7 +177,7 @@ def test_code_of_the_page_on_library_use_runs():
     assert names["model"].bias[0, 0, 0] == pytest.approx(bias, abs=1e-5)
 
 
-def test_the_citation_is_that_of_this_version():
+def test_the_citation_names_this_version():
     citation = (ROOT / "CITATION.cff").read_text()
     assert re.search(r"^version: (.*)$", citation, re.MULTILINE)[1] == mlr_jax.__version__
     page = (DOCS / "citing.md").read_text()
@@ -201,7 +201,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_what_is_said_of_mutants_is_what_the_table_has():
+def test_the_page_has_the_numbers_of_the_table_of_mutants():
     rows = table(ROOT / "tools" / "mutants.csv")
     assert {row["outcome"] for row in rows} <= {"killed", "survived"}
     survivors = [row for row in rows if row["outcome"] == "survived"]
@@ -210,16 +210,16 @@ def test_what_is_said_of_mutants_is_what_the_table_has():
     assert f"{len(rows)} mutants, of which tests killed {len(rows) - len(survivors)}" in page
 
 
-def test_the_matrix_is_whole_and_all_of_it_passed():
-    """Each row is of a Python and an end of the versions of packages; `tools/noxfile.py` writes it."""
+def test_all_versions_of_the_matrix_passed():
+    """Each row, written by `tools/noxfile.py`, has a Python and the oldest or newest packages."""
     rows = table(DOCS / "versions.csv")
     found = [(row["python"], row["end"]) for row in rows]
     assert sorted(found) == sorted(itertools.product(noxfile.PYTHONS, noxfile.RESOLUTIONS))
     assert [row for row in rows if row["failed"] != "0" or int(row["passed"]) < 1000] == []
 
 
-def test_pins_are_those_of_the_project():
-    """As `tools/compile_requirements.sh` writes them: each dependency and extra has a version."""
+def test_all_dependencies_are_pinned():
+    """`tools/compile_requirements.sh` writes a version of each dependency and extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     for name, parts in {

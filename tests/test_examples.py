@@ -1,4 +1,4 @@
-"""The programs of docs/examples, which run as they are, and what they say of themselves."""
+"""The programs of docs/examples run, and their results agree with their docstrings."""
 
 import re
 import runpy
@@ -11,7 +11,7 @@ EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 @pytest.fixture
 def numbers(request, capsys) -> dict[str, list[float]]:
-    """The first words of each line that an example prints, with the numbers at its end."""
+    """The first words and last numbers of each line that an example prints."""
     runpy.run_path(str(EXAMPLES / f"{request.param}.py"), run_name="__main__")
     lines = (re.match(r" *(\D+?)((?: +[\d.,]+)+)$", line) for line in capsys.readouterr().out.splitlines())
     return {line[1]: [float(number.replace(",", "")) for number in line[2].split()] for line in lines if line}
@@ -41,7 +41,7 @@ def test_every_expression_is_learned(numbers):
 
 
 @pytest.mark.parametrize("numbers", ["downscaling"], indirect=True)
-def test_weights_of_its_own_serve_every_pixel(numbers):
+def test_weights_for_each_pixel_are_better_than_shared_ones(numbers):
     noise = numbers["Variance of the noise:"][0]
     mse = {name: numbers[name][0] for name in ("interpolation", "one for all", "all cells", "masked")}
     assert noise < mse["masked"] < 0.85 * mse["all cells"]

@@ -17,7 +17,7 @@ def picture(rng) -> np.ndarray:
     return rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
 
-def test_round_trip(tmp_path, picture):
+def test_write_and_read_keep_the_levels(tmp_path, picture):
     path = tmp_path / "picture.png"
     images.write(path, picture / 255)
     read = images.read(path)
@@ -68,7 +68,7 @@ def test_reads_every_kind_of_picture(tmp_path, picture):
         (6, lambda x: np.rot90(x, -1)),
     ],
 )
-def test_turns_upright(tmp_path, picture, ending, mode, orientation, turn):
+def test_reading_turns_upright(tmp_path, picture, ending, mode, orientation, turn):
     if mode == "I;16":
         picture = Image.fromarray(picture[..., 0].astype(np.uint16) * 257)
     else:
@@ -81,7 +81,7 @@ def test_turns_upright(tmp_path, picture, ending, mode, orientation, turn):
     np.testing.assert_array_equal(images.read(tmp_path / f"turned.{ending}"), expected)
 
 
-def test_refuses_what_would_fill_the_memory(tmp_path, monkeypatch):
+def test_rejects_pictures_that_would_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MOST_PIXELS", 62)
     Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / "large.png")
     with pytest.raises(
@@ -106,7 +106,7 @@ def test_clear_errors(tmp_path):
         images.to_channels(np.zeros((2, 2, 3)), 4)
 
 
-def test_to_channels(picture):
+def test_to_channels_makes_grey_by_luma(picture):
     grey = images.to_channels(picture / np.float32(255), 1)
     assert grey.shape == (9, 7, 1)
     expected = np.asarray(Image.fromarray(picture).convert("L")) / 255
@@ -142,8 +142,8 @@ def test_resize_is_anti_aliased():
 
 
 @pytest.mark.parametrize("module", ["mlr_jax.images", "mlr_jax.photographs.files"])
-def test_1000_spoiled_pictures_are_read_or_refused(module):
-    """By the `read` of a module, with less memory than 30 bytes for each of the most pixels, in a minute."""
+def test_1000_damaged_pictures_are_read_or_rejected(module):
+    """`read` of each module takes below a minute, and below 30 bytes for each of the most pixels."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.spoiled_pictures", "0", "1000", module],
         cwd=Path(__file__).parents[1],

@@ -1,4 +1,4 @@
-"""What must hold whatever the pictures: for all solvers, in float64, where hardly anything is lost."""
+"""Invariants of the solutions for any pictures and all solvers, in float64."""
 
 from typing import get_args
 
@@ -15,7 +15,7 @@ SOLVERS = get_args(synthesis.Solver)
 WINDOW = windows.square(3)
 
 pytestmark = pytest.mark.usefixtures("x64")
-# The fixture is there for all examples.
+# All examples share the fixture.
 TRIED = hypothesis.settings(
     max_examples=10, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
@@ -33,7 +33,7 @@ def pictures(seed: int, channels: int = 2) -> tuple[np.ndarray, np.ndarray]:
 def fit(
     neutral: np.ndarray, expressive: np.ndarray, penalty: float, solver: str, **options
 ) -> list[np.ndarray]:
-    """Weights and bias."""
+    """Returns weights and bias."""
     options = {"window": WINDOW, "channels": "joint", **options}
     model = synthesis.fit(neutral, expressive, penalty=penalty, solver=solver, **options)
     assert (np.asarray(model.solved) == 1).all()
@@ -59,8 +59,8 @@ def test_the_order_of_examples_does_not_matter(solver, seed, penalty):
 @pytest.mark.parametrize("solver", SOLVERS)
 @TRIED
 @hypothesis.given(SEEDS, PENALTIES, SCALES)
-def test_inputs_times_s_and_penalties_times_s_squared(solver, seed, penalty, scale):
-    """Weights are divided by s; of a bias that is not penalised nothing changes."""
+def test_scaled_inputs_and_penalties_scale_the_weights(solver, seed, penalty, scale):
+    """Inputs times s and penalties times s^2 divide the weights by s, and keep a free bias."""
     neutral, expressive = pictures(seed)
     weights, bias = fit(neutral, expressive, penalty, solver, penalize_bias=False)
     scaled = fit(scale * neutral, expressive, scale**2 * penalty, solver, penalize_bias=False)
@@ -84,7 +84,7 @@ def test_the_solution_is_linear_in_the_targets(solver, seed, penalty, scale, pen
 @TRIED
 @hypothesis.given(SEEDS, PENALTIES)
 def test_mirrored_people_have_mirrored_weights(solver, seed, penalty):
-    """Everybody is there with the mirror image: what is left of a pixel is right of its mirror pixel."""
+    """With everyone's mirror image, the weight left of a pixel is right of its mirror pixel."""
     neutral, expressive = (np.concatenate([each, each[:, :, ::-1]]) for each in pictures(seed))
     weights, bias = fit(neutral, expressive, penalty, solver)
     mirrored = [WINDOW.offsets.index((dy, -dx)) for dy, dx in WINDOW.offsets]
@@ -93,11 +93,11 @@ def test_mirrored_people_have_mirrored_weights(solver, seed, penalty):
 
 @TRIED
 @hypothesis.given(SEEDS, st.floats(-3, 3).map(lambda exponent: 10.0**exponent), st.booleans())
-def test_entries_that_cost_too_much_are_as_if_not_there(seed, penalty, penalize_bias):
-    """A large window of which all but a smaller one's entries have an enormous penalty."""
+def test_entries_with_enormous_penalties_are_not_used(seed, penalty, penalize_bias):
+    """A large window with an enormous penalty outside a smaller one equals the smaller one."""
     neutral, expressive = pictures(seed, channels=1)
-    begun = window_statistics.init(WINDOW, HEIGHT, WIDTH, dtype=np.float64)
-    statistics = window_statistics.update(begun, neutral, expressive)
+    empty = window_statistics.init(WINDOW, HEIGHT, WIDTH, dtype=np.float64)
+    statistics = window_statistics.update(empty, neutral, expressive)
     small = windows.from_offsets([(0, 0), (0, 1), (-1, 0)])
     is_small = [offset in small.offsets for offset in WINDOW.offsets]
     factors = np.where(is_small, 1, 1e12)
@@ -112,8 +112,8 @@ def test_entries_that_cost_too_much_are_as_if_not_there(seed, penalty, penalize_
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_nothing_leaks_from_a_compiled_fit(solver):
-    """Fit and synthesis within a program of the caller's, which is checked for what it must not keep."""
+def test_a_compiled_fit_leaks_no_tracers(solver):
+    """Within a compiled program of the caller."""
     neutral, expressive = pictures(0)
 
     def error(penalty: jax.Array) -> jax.Array:

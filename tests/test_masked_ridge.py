@@ -22,7 +22,7 @@ MASKS = {
     "from_dense": masks.from_dense(SPARSE, allow_empty=True),
     "union": masks.union(masks.square_mask(HEIGHT, WIDTH, 3), masks.dilated_mask(HEIGHT, WIDTH, 3, 2)),
 }
-# Fewer examples than window entries, and more: the dual and the primal system.
+# Fewer examples than window entries, and more, for the dual and the primal system.
 NUM_EXAMPLES = (4, 40)
 PENALTIES = (0.01, 0.4, 30.0)
 
@@ -71,7 +71,7 @@ def test_equals_a_loop_over_pixels_in_float32(name, num_examples, penalize_bias)
 
 
 def test_refinement_rescues_an_ill_conditioned_problem():
-    # Neighbouring pixels that differ by little: the Gram matrix alone would lose most digits.
+    # Neighbouring pixels differ by little, so that the Gram matrix alone loses most digits.
     rng = np.random.default_rng(1)
     base = rng.random((50, 1))
     inputs = (base + 0.02 * rng.random((50, NUM_PIXELS))).astype(np.float32)
@@ -104,7 +104,7 @@ def test_one_penalty_for_each_output(x64):
 
 
 @pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
-def test_no_penalty(num_examples, x64):
+def test_no_penalty_gives_least_squares_or_interpolation(num_examples, x64):
     """Least squares in the primal, the interpolation of least norm in the dual."""
     inputs, targets = problem(num_examples)
     params = masked_ridge.fit(inputs, targets, MASKS["square"], 0.0)
@@ -116,7 +116,7 @@ def test_no_penalty(num_examples, x64):
 
 @pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
 @pytest.mark.parametrize("batch_size", [1, 7, 30, 1000])
-def test_chunks_change_nothing(num_examples, batch_size, unoptimized):
+def test_batches_do_not_change_the_result(num_examples, batch_size, unoptimized):
     inputs, targets = problem(num_examples)
     whole = masked_ridge.fit(inputs, targets, MASKS["square"], 0.4)
     chunks = masked_ridge.fit(inputs, targets, MASKS["square"], 0.4, batch_size=batch_size)
@@ -127,8 +127,8 @@ def temporary_bytes(function, *arguments) -> int:
     return jax.jit(function).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
-def test_memory_is_bounded():
-    """By chunks, not by the number of pixels: gathering all receptive fields takes 25 times the inputs."""
+def test_memory_is_bounded_by_batches():
+    """Not by the number of pixels: gathering all receptive fields takes 25 times the inputs."""
     rng = np.random.default_rng(0)
     inputs = rng.random((64, 64 * 64), dtype=np.float32)
     mask = masks.square_mask(64, 64, 5)
@@ -181,7 +181,7 @@ def test_gradients_equal_finite_differences(num_examples, penalize_bias, x64):
         return jnp.sum((masked_ridge.predict(params, test_inputs, mask) - test_targets) ** 2)
 
     arguments = (jnp.asarray(inputs), jnp.asarray(targets), jnp.full(NUM_PIXELS, 0.4, float))
-    # One program for both, which takes long to compile.
+    # One program returns both, since it takes long to compile.
     error_and_gradients = jax.jit(jax.value_and_grad(held_out_error, argnums=(0, 1, 2)))
     _, gradients = error_and_gradients(*arguments)
     rng = np.random.default_rng(2)
@@ -240,7 +240,7 @@ def test_new_values_do_not_recompile(unoptimized):
     assert before <= first == after
 
 
-def test_arguments_are_left_alone():
+def test_arguments_are_not_changed():
     inputs, targets = problem(4)
     copies = inputs.copy(), targets.copy()
     masked_ridge.fit(inputs, targets, MASKS["square"], 0.4)
@@ -257,7 +257,7 @@ def test_half_precision_is_computed_in_float32():
 
 
 def test_two_fits_in_one_program_do_not_block_each_other():
-    # Batched LAPACK calls did, on two cores; see cholesky.py.
+    # Batched LAPACK calls blocked each other on two cores; see cholesky.py.
     rng = np.random.default_rng(0)
     faces = [rng.random((70, 3 * 1024), dtype=np.float32) for _ in range(2)]
     mask = masks.across_channels(masks.square_mask(32, 32, 3), 3)
@@ -295,8 +295,8 @@ def test_clear_errors(change, words):
 
 @pytest.mark.parametrize("penalize_bias", [True, False])
 @pytest.mark.parametrize("num", [40, 5])
-def test_outputs_that_cannot_be_solved_fall_back(num, penalize_bias):
-    """By both systems: the last output has no penalty, and inputs that are black."""
+def test_unsolved_outputs_predict_the_mean(num, penalize_bias):
+    """By both systems: the last output has no penalty, and black inputs."""
     rng = np.random.default_rng(0)
     inputs, targets = np.zeros((num, NUM_PIXELS), np.float32), rng.random((num, NUM_PIXELS), np.float32)
     inputs[:, :20] = rng.random((num, 20))
@@ -320,7 +320,7 @@ def test_outputs_that_cannot_be_solved_fall_back(num, penalize_bias):
     assert float(slopes[-1]) == 0
 
 
-def test_sums_that_overflow_are_no_solution():
+def test_overflowing_sums_are_unsolved():
     inputs = np.full((8, NUM_PIXELS), 1e30, np.float32)
     with pytest.warns(UnsolvedWarning, match="of 30 of 30 outputs"):
         params = masked_ridge.fit(inputs, np.ones_like(inputs), MASKS["square"], 1.0)
@@ -328,8 +328,8 @@ def test_sums_that_overflow_are_no_solution():
     np.testing.assert_allclose(params.bias, 8 / 9, rtol=1e-6)
 
 
-def test_a_bias_that_overflows_is_no_solution():
-    """Although the weights do not: of nearly equal inputs, and enormous targets."""
+def test_an_overflowing_bias_is_unsolved():
+    """Although the weights are finite, for nearly equal inputs and enormous targets."""
     rng = np.random.default_rng(0)
     inputs = 1000 + 0.01 * rng.standard_normal((8, NUM_PIXELS), np.float32)
     targets = 1e34 * rng.random((8, NUM_PIXELS), np.float32)
@@ -346,7 +346,7 @@ def test_a_bias_that_overflows_is_no_solution():
 
 
 @pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
-def test_the_scale_of_targets_does_not_matter(num_examples, unoptimized):
+def test_scaled_targets_scale_the_weights(num_examples, unoptimized):
     inputs, targets = (each.astype(np.float32) for each in problem(num_examples))
     expected = masked_ridge.fit(inputs, targets, MASKS["square"], 0.01)
     for scale in (np.float32(2**-30), np.float32(2**30)):
@@ -361,19 +361,19 @@ def test_batch_size_must_be_positive():
         masked_ridge.fit(inputs, targets, MASKS["square"], 0.4, batch_size=0)
 
 
-def test_eight_bit_pictures_are_refused():
+def test_eight_bit_pictures_are_rejected():
     picture = np.zeros((4, NUM_PIXELS), np.uint8)
     with pytest.raises(TypeError, match=r"inputs must hold floating-point numbers, not uint8.*/ 255"):
         masked_ridge.fit(picture, picture, MASKS["square"], 0.4)
 
 
-def test_a_mask_is_a_mask():
+def test_mask_must_be_a_mask():
     inputs, targets = problem(4)
     with pytest.raises(TypeError, match=r"mask must be a masks\.Mask, not a tuple"):
         masked_ridge.fit(inputs, targets, tuple(MASKS["square"]), 0.4)
 
 
-def test_predict_refuses_another_mask():
+def test_predict_rejects_another_mask():
     inputs, targets = problem(4)
     params = masked_ridge.fit(inputs, targets, MASKS["square"], 0.4)
     with pytest.raises(InputError, match="use the mask that they were fitted with"):

@@ -42,7 +42,7 @@ def test_windows_see_what_they_should(name):
 
 def test_window_entries_stay_in_place():
     mask = masks.square_mask(HEIGHT, WIDTH, 3)
-    # Entry 2 is the pixel above and to the right, of every pixel where there is one.
+    # Entry 2 of every pixel is the pixel above and to the right, if there is one.
     above_right = np.arange(HEIGHT * WIDTH) - WIDTH + 1
     valid = mask.valid[:, 2]
     np.testing.assert_array_equal(mask.indices[valid, 2], above_right[valid])
@@ -51,7 +51,7 @@ def test_window_entries_stay_in_place():
     )
 
 
-def test_window_as_large_as_the_image():
+def test_a_window_may_be_as_large_as_the_picture():
     assert masks.square_mask(3, 5, 3).valid.shape == (15, 9)
     assert masks.to_dense(masks.dilated_mask(5, 5, 3, 2), 25)[12].sum() == 9
 
@@ -64,7 +64,7 @@ def test_dense_round_trip(name):
     np.testing.assert_array_equal(masks.to_dense(mask, HEIGHT * WIDTH), dense)
 
 
-def test_from_dense_empty_row():
+def test_from_dense_rejects_empty_rows_unless_allowed():
     dense = np.array([[True, True], [False, False], [False, True]])
     with pytest.raises(InputError, match="output 1 sees no input"):
         masks.from_dense(dense)
@@ -128,7 +128,7 @@ def test_clear_errors(build, words):
         build()
 
 
-def test_from_dense_wants_bool():
+def test_from_dense_needs_bool():
     with pytest.raises(TypeError, match="must be bool, not int64"):
         masks.from_dense(np.ones((2, 2), np.int64))
 
@@ -146,7 +146,7 @@ OFFSET_WINDOWS = {
 
 
 @pytest.mark.parametrize("name", OFFSET_WINDOWS)
-def test_a_window_is_the_offsets_of_its_mask(name):
+def test_a_window_has_the_offsets_of_its_mask(name):
     window, mask = OFFSET_WINDOWS[name]
     _, sees = WINDOWS[name]
     steps = range(-HEIGHT, HEIGHT + 1)
@@ -158,7 +158,7 @@ def test_a_window_is_the_offsets_of_its_mask(name):
     windows.check(window, "here", HEIGHT, WIDTH)
 
 
-def test_windows_count_row_by_row_and_keep_an_order_of_their_own():
+def test_offsets_go_row_by_row_and_given_ones_keep_their_order():
     assert windows.dilated(3, 2).offsets[:4] == ((-2, -2), (-2, 0), (-2, 2), (0, -2))
     assert windows.disk(1).offsets == ((-1, 0), (0, -1), (0, 0), (0, 1), (1, 0))
     assert len(windows.disk(2).offsets) == 13, "all at most two pixels away"
@@ -184,7 +184,7 @@ def test_reach(window, reach):
     assert window.reach == reach
 
 
-def test_windows_are_static():
+def test_windows_are_static_under_jit():
     traces = []
 
     @jax.jit
@@ -228,7 +228,7 @@ def test_clear_errors_of_windows(build, words):
 
 
 @pytest.mark.parametrize("other", [3, windows.square(3).offsets, masks.square_mask(4, 4, 3)])
-def test_check_window_wants_a_window(other):
+def test_check_needs_a_window(other):
     with pytest.raises(TypeError, match=r"here: window must be a windows\.Window, not a (int|tuple|Mask)"):
         windows.check(other, "here", 4, 4)
 
@@ -242,11 +242,11 @@ def test_foveated_windows_see_a_blurred_copy():
     window = windows.foveated(size=3, outer_size=3, dilation=2, blur=1.5)
     assert window.distinct_views == (windows.View(), windows.View(blur=1.5))
     assert masks.as_mask(window, HEIGHT, WIDTH).indices.tolist() == mask.indices.tolist()
-    # A copy that is not blurred is the picture itself, whose pixels are seen once.
+    # A view without blur is the picture itself, whose pixels count once.
     assert len(windows.foveated(dilation=2, blur=0).offsets) == 9 + 8
 
 
-def test_foveated_windows_reach_three_pixels_unless_told():
+def test_foveated_windows_have_dilation_3_by_default():
     window = windows.foveated(size=3, outer_size=3, dilation=3, blur=1.5)
     assert windows.foveated() == window
     found, expected = masks.foveated_mask(8, 7), masks.as_mask(window, 8, 7)
@@ -264,7 +264,7 @@ def test_mirrored_windows_see_the_mirror_pixel():
     window = windows.mirrored(windows.square(3))
     assert window.entries[-1] == ((0, 0), windows.View(mirrored=True))
     assert len(window.offsets) == 10
-    # Pixels of the mirrored picture come after those of the picture, and before those of blurred ones.
+    # The order of views: the picture, blurred ones, mirrored ones.
     three = windows.mirrored(windows.foveated())
     assert three.distinct_views == (windows.View(), windows.View(blur=1.5), windows.View(mirrored=True))
     mask = masks.as_mask(windows.mirrored(windows.square(1)), HEIGHT, WIDTH)
@@ -273,7 +273,7 @@ def test_mirrored_windows_see_the_mirror_pixel():
     assert len(windows.mirrored(windows.square(3), size=3).offsets) == 18
 
 
-def test_windows_are_joined():
+def test_join_has_each_entry_once():
     assert windows.join(windows.square(3), windows.square(1)) == windows.square(3)
     both = windows.join(windows.square(1), windows.foveated(), windows.dilated(3, 4))
     assert len(both.offsets) == 9 + 9 + 8
@@ -303,20 +303,20 @@ def mask_of(indices: list, valid: list) -> masks.Mask:
         (mask_of([[-1, 0]], [[False, True]]), "points at input -1"),
     ],
 )
-def test_masks_that_are_none(mask, words):
+def test_broken_masks_are_rejected(mask, words):
     with pytest.raises(InputError, match=words):
         masks.check(mask, "here", num_inputs=3)
 
 
-def test_masks_of_no_output_and_of_one():
+def test_masks_may_have_one_output_or_none():
     masks.check(masks.Mask(np.zeros((0, 2), np.int32), np.zeros((0, 2), bool)), "here", num_inputs=3)
     assert masks.from_dense(np.array([[True]])).indices.tolist() == [[0]]
     with pytest.raises(InputError, match=r"not the shape \(0, 3\)"):
         masks.from_dense(np.zeros((0, 3), bool))
 
 
-def test_a_window_answers_for_itself():
-    """Its geometry and its lag table, against the offsets one by one."""
+def test_geometry_and_lag_table_agree_with_the_offsets():
+    """Compares offset by offset."""
     for window in (*(window for window, _ in OFFSET_WINDOWS.values()), windows.foveated(dilation=2)):
         rows, columns = (
             len(range(min(steps), max(steps) + 1)) for steps in zip(*window.offsets, strict=True)
@@ -334,7 +334,7 @@ def test_a_window_answers_for_itself():
         for a, row in zip(table.inputs, table.gram_entries, strict=True):
             for b, entry in zip(table.inputs, row, strict=True):
                 lag = table.lags[entry.lag]
-                # Both ends of the lag image, from where the entry reads it.
+                # Both pixels of the product, from where the entry reads the lag image.
                 first = (lag.left, entry.dy, entry.dx)
                 second = (lag.right, entry.dy + lag.dy, entry.dx + lag.dx)
                 assert {first, second} == {(a.channel, a.dy, a.dx), (b.channel, b.dy, b.dx)}
@@ -347,8 +347,8 @@ def test_a_window_answers_for_itself():
         ]
 
 
-def test_earlier_names():
-    """They give what the names that say what comes out give."""
+def test_earlier_names_still_work():
+    """Each gives the same object or value as its new name."""
     assert masks.square_window is masks.square_mask
     assert masks.dilated_window is masks.dilated_mask
     assert masks.disk_window is masks.disk_mask

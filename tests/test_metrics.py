@@ -52,7 +52,7 @@ def test_sharpness_is_relative_to_the_truth_in_the_middle(pictures):
     assert (np.asarray(metrics.sharpness(blurred, truth)) < 0.2).all()
 
 
-def test_of_equal_pictures(pictures):
+def test_equal_pictures_have_no_error(pictures):
     _, truth = pictures
     assert (np.asarray(metrics.mse(truth, truth)) == 0).all()
     assert np.isinf(metrics.psnr(truth, truth)).all()

@@ -21,7 +21,7 @@ METADATA = {"target": "happy", "number": 0.1, "list": [1, None, {"é": True}]}
 
 
 def make(rng, window, dtype=np.float32):
-    """A model of any numbers, of which some are odd ones: -0 and a subnormal."""
+    """A random model that includes -0 and a subnormal number."""
     num = len(window.offsets) if isinstance(window, windows.Window) else window.indices.shape[1]
     weights = rng.standard_normal((3, num, 1, HEIGHT, WIDTH)).astype(dtype)
     weights.flat[:2] = -0.0, 1e-40
@@ -46,7 +46,7 @@ def model(rng):
 
 @pytest.fixture
 def path(tmp_path, model):
-    """Of a file with that model."""
+    """The path of a file with that model."""
     model_file.save(tmp_path / "model.npz", model, template=TEMPLATE, metadata=METADATA)
     return tmp_path / "model.npz"
 
@@ -54,7 +54,7 @@ def path(tmp_path, model):
 @pytest.mark.parametrize(
     "window", [windows.disk(1), windows.square(3), masks.dilated_mask(HEIGHT, WIDTH, 3, 1)]
 )
-def test_comes_back_to_the_bit(tmp_path, rng, window):
+def test_load_returns_the_same_bits(tmp_path, rng, window):
     before = make(rng, window)
     model_file.save(tmp_path / "model.npz", before, template=TEMPLATE, metadata=METADATA)
     saved = model_file.load(tmp_path / "model.npz")
@@ -67,7 +67,7 @@ def test_comes_back_to_the_bit(tmp_path, rng, window):
     assert model_file.load(tmp_path / "model.npz")[1:] == (None, {})
 
 
-def test_shared_and_joint_models(tmp_path, rng):
+def test_shared_and_joint_models_are_loaded(tmp_path, rng):
     for out_channels, in_channels in ((1, 1), (3, 3)):
         weights = jnp.asarray(rng.random((out_channels, 5, in_channels, HEIGHT, WIDTH)), jnp.float32)
         model = synthesis.ExpressionModel(weights, weights[:, 0, 0], windows.disk(1))
@@ -85,7 +85,7 @@ def test_half_precision_on_disk_is_single_in_memory(tmp_path, model):
     np.testing.assert_array_equal(weights, np.asarray(model.weights).astype(np.float16))
 
 
-def test_double_precision_is_kept_where_asked_for(tmp_path, rng, x64):
+def test_double_precision_is_kept_on_request(tmp_path, rng, x64):
     before = make(rng, windows.square(3), np.float64)
     model_file.save(tmp_path / "model.npz", before)
     assert model_file.load(tmp_path / "model.npz").model.weights.dtype == jnp.float32
@@ -104,7 +104,7 @@ def test_the_same_model_gives_the_same_file(tmp_path, model):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
-def test_is_read_without_this_project(path, model):
+def test_numpy_reads_the_file(path, model):
     with np.load(path, allow_pickle=False) as file:
         assert set(file.files) == {"weights", "bias", "offsets", "header"}
         assert [tuple(offset) for offset in file["offsets"]] == list(model.window.offsets)
@@ -168,7 +168,7 @@ def test_leftovers_of_killed_programs_are_removed(path):
         (lambda m: m, {"metadata": {"long": "x" * 2**20}}, "its header would be longer than 1048576"),
     ],
 )
-def test_saves_nothing_that_could_not_be_loaded(tmp_path, model, change, options, words):
+def test_save_rejects_what_load_would_reject(tmp_path, model, change, options, words):
     with pytest.raises(InputError, match=words):
         model_file.save(tmp_path / "model.npz", change(model), **options)
     assert not list(tmp_path.iterdir())
@@ -187,13 +187,13 @@ def test_only_numbers_and_text_are_written(tmp_path):
 
 
 def rewrite(path, *, kind="expression model", version=2, header=None, **change):
-    """The same file with other arrays or another header, and with the checksum that belongs to them."""
+    """Changes the arrays or the header of a file, and its checksum accordingly."""
     arrays, old_header = array_file.load(path, "expression model", 2)
     kept = {name: array for name, array in (arrays | change).items() if array is not None}
     array_file.save(path, kind, version, kept, old_header | (header or {}))
 
 
-def test_a_field_must_suit_its_model(tmp_path, model):
+def test_load_rejects_fields_of_other_shapes(tmp_path, model):
     path = tmp_path / "model.npz"
     model_file.save(path, model)
     (channels, _, _, *size), dtype = model.weights.shape, model.weights.dtype
@@ -215,7 +215,7 @@ def members(path):
 
 
 def pack(path, contents, compression=zipfile.ZIP_STORED):
-    """A zip file of members with names and bytes, with the sums of zip that belong to them."""
+    """Writes a zip file of named members with right checksums."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in contents:
             archive.writestr(zipfile.ZipInfo(name), content, compression)
@@ -226,7 +226,7 @@ def replace(path, name, content):
 
 
 def npy(shape, dtype="<f4", content=b"", order=False):
-    """A .npy with a header that says anything."""
+    """The bytes of a .npy with any header."""
     text = f"{{'descr': {dtype!r}, 'fortran_order': {order}, 'shape': {shape}, }}".encode()
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + content
@@ -239,7 +239,7 @@ def header_npy(text):
 
 
 def set_outer(path, change):
-    """Changes the text of the header, not its checksum."""
+    """Changes the text of the header, but not its checksum."""
     outer = json.loads(np.load(path)["header"].item())
     replace(path, "header.npy", header_npy(change(outer)))
 
@@ -431,7 +431,7 @@ REFUSED = {
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_member_that_is_there_twice_is_refused(path):
+def test_duplicate_members_are_rejected(path):
     pack(path, [*members(path), members(path)[0]])
     with pytest.raises(InputError, match="is not an array, or is there twice"):
         model_file.load(path)
@@ -439,17 +439,17 @@ def test_a_member_that_is_there_twice_is_refused(path):
 
 @pytest.mark.parametrize("fault", REFUSED)
 def test_clear_errors(path, fault):
-    """One line, and no more memory than for a good file and a header; for most, a thousand times less."""
+    """Errors have one line, and need at most the memory of a good file with the largest header."""
     break_it, words = REFUSED[fault]
     break_it(path)
-    message, peak = refusal_and_peak(path)
+    message, peak = error_and_peak(path)
     with pytest.raises(InputError, match=words):
         raise InputError(message)
     assert peak < 2**25
 
 
-def refusal_and_peak(path, saved=None):
-    """What is said of a file that is no model, None if it holds `saved`; and how much memory it took."""
+def error_and_peak(path, saved=None):
+    """The error of `load`, or None if the file holds `saved`, and the peak of the memory."""
     tracemalloc.start()
     try:
         found = model_file.load(path)
@@ -467,8 +467,8 @@ def refusal_and_peak(path, saved=None):
     return None, peak
 
 
-def test_members_that_overlap_are_no_larger_than_the_file(path):
-    """A thousand names for one member, which would be read a thousand times."""
+def test_overlapping_members_are_rejected(path):
+    """A thousand names of one member would read it a thousand times."""
     pack(path, [("weights.npy", npy((2**18,), content=bytes(2**20)))])
     content = path.read_bytes()
     start = content.rindex(b"PK\x01\x02")
@@ -476,14 +476,14 @@ def test_members_that_overlap_are_no_larger_than_the_file(path):
     entries = b"".join(content[start:end].replace(b"weights", b"w%06d" % n) for n in range(1000))
     record = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1000, 1000, len(entries), start, 0)
     path.write_bytes(content[:start] + entries + record)
-    message, peak = refusal_and_peak(path)
+    message, peak = error_and_peak(path)
     assert "its members are larger than the file" in message
     assert peak < 2**22
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_memory_is_bounded_by_the_file(tmp_path, dtype):
-    """As the module says; arrays on the device are not counted here, at most twice the file's size."""
+    """As the module says. This leaves out arrays on the device, at most twice the file's size."""
     weights = jnp.ones((1, 9, 1, 256, 256))
     model = synthesis.ExpressionModel(weights, weights[:, 0, 0], windows.square(3))
     path = tmp_path / "model.npz"
@@ -496,20 +496,20 @@ def test_memory_is_bounded_by_the_file(tmp_path, dtype):
 
 
 def mutate(rng, content, contents, other):
-    """One of many ways to spoil a file: its bytes, or a function that writes it."""
+    """Damages a file in one of many ways: returns its bytes, or a function that writes it."""
     content = bytearray(content)
     place, length = int(rng.integers(len(content))), int(rng.integers(1, 40))
     noise = rng.bytes(length)
 
     def replaced(change):
-        """Writes the members with one of them changed, and zip's sums set right."""
+        """Changes one member, with right zip checksums."""
         chosen = int(rng.integers(len(contents)))
         new = [(name, change(data) if n == chosen else data) for n, (name, data) in enumerate(contents)]
         return lambda path: pack(path, new)
 
     def spliced(data):
         data = bytearray(data)
-        # Half of them in the beginning, where the headers are.
+        # Half of the changes are in the first bytes, which have the headers.
         where = int(rng.integers(min(len(data), 130 if rng.random() < 0.5 else 10**9)))
         data[where : where + int(rng.integers(0, length + 1))] = noise
         return bytes(data)
@@ -535,7 +535,7 @@ def mutate(rng, content, contents, other):
         return data.replace(b"<f4", types[int(rng.integers(len(types)))], 1)
 
     def reworded(data):
-        """Another letter in the JSON text, which stays UTF-32."""
+        """Changes one letter of the JSON text, which stays UTF-32."""
         text = bytearray(data)
         where = 128 + 4 * int(rng.integers((len(data) - 128) // 4))
         text[where] = rng.choice(list(b'0129"{}[],:.-eNaN '))
@@ -589,28 +589,28 @@ def mutate(rng, content, contents, other):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_500_spoiled_files_are_refused_or_harmless(tmp_path, rng, path, model, dtype):
-    """Each is loaded as what was saved, or refused in one line; memory stays below a MiB for each."""
+def test_500_damaged_files_are_rejected_or_harmless(tmp_path, rng, path, model, dtype):
+    """`load` returns the saved model or raises an error of one line, and needs below a MiB."""
     model_file.save(path, model, template=TEMPLATE, metadata=METADATA, dtype=dtype)
     model_file.save(tmp_path / "other.npz", make(rng, windows.disk(1)), template=TEMPLATE, dtype=dtype)
     saved = model_file.load(path)
     content, contents, other = path.read_bytes(), members(path), (tmp_path / "other.npz").read_bytes()
-    num_refused = 0
+    num_rejected = 0
     for _ in range(500):
         spoiled = mutate(rng, content, contents, other)
         if callable(spoiled):
             spoiled(path)
         else:
             path.write_bytes(spoiled)
-        message, peak = refusal_and_peak(path, saved)
-        num_refused += message is not None
+        message, peak = error_and_peak(path, saved)
+        num_rejected += message is not None
         assert peak < 2**20
-    # Not all: bytes that nobody reads are harmless.
-    assert 400 < num_refused < 500
+    # Changes of unused bytes are harmless.
+    assert 400 < num_rejected < 500
 
 
-def test_windows_that_look_at_copies(tmp_path):
-    """They are kept with the model; how it was chosen is not."""
+def test_views_are_saved_and_the_selection_is_not(tmp_path):
+    """For a window of mirrored and blurred views."""
     rng = np.random.default_rng(0)
     neutral, expressive = rng.random((2, 10, 8, 8, 3)).astype(np.float32)
     window = windows.mirrored(windows.foveated(dilation=2, blur=0.7))
@@ -636,7 +636,7 @@ def test_windows_that_look_at_copies(tmp_path):
         (np.zeros((18, 2)), "offsets must be distinct"),
     ],
 )
-def test_views_that_are_not_right(tmp_path, views, message):
+def test_wrong_views_are_rejected(tmp_path, views, message):
     arrays = {
         "weights": np.zeros((1, 18, 1, 8, 8), np.float32),
         "bias": np.zeros((1, 8, 8), np.float32),

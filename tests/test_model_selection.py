@@ -1,4 +1,4 @@
-"""Every score against fitting, leaving out and measuring again."""
+"""Compares every score with refitting without the held-out pairs."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from mlr_jax import masked_ridge, masks, model_selection, synthesis, window_line
 from mlr_jax.checks import InputError
 from mlr_jax.model_selection import Scores
 
-# What is compiled here is large, and runs on small pictures.
+# These tests compile large programs for small pictures.
 pytestmark = pytest.mark.usefixtures("unoptimized_file")
 
 HEIGHT, WIDTH = 9, 7
@@ -22,18 +22,18 @@ SIDES = (1, 5)
 
 @pytest.fixture(scope="module")
 def pairs() -> tuple[np.ndarray, np.ndarray]:
-    """Float64; targets that a pixel's surroundings explain in part."""
+    """Float64 pairs; a pixel's neighbours explain its target in part."""
     rng = np.random.default_rng(0)
     inputs = rng.random((23, HEIGHT, WIDTH, 2))
     targets = 0.5 * inputs + 0.3 * np.roll(inputs, 1, axis=2) + 0.05 * rng.standard_normal(inputs.shape)
     return inputs, targets
 
 
-FOLD = np.array([0] * 4 + [1] * 7 + [2] * 12)  # Uneven.
+FOLD = np.array([0] * 4 + [1] * 7 + [2] * 12)  # Folds of different sizes.
 
 
 def fold_statistics(inputs, targets, folds=FOLD, *, side=5):
-    """One for each fold, of the same centres."""
+    """The statistics of each fold, with the same centres."""
     empty = window_statistics.init(
         masks.square(side), HEIGHT, WIDTH, in_channels=2, out_channels=2, dtype=inputs.dtype
     )
@@ -44,7 +44,7 @@ def fold_statistics(inputs, targets, folds=FOLD, *, side=5):
 
 
 @pytest.mark.parametrize("penalize_bias", [True, False])
-def test_scores_are_those_of_refitting(pairs, x64, penalize_bias):
+def test_scores_equal_those_of_refitting(pairs, x64, penalize_bias):
     scores = model_selection.cross_validate(
         fold_statistics(*pairs), SIDES, PENALTIES, penalize_bias=penalize_bias
     )
@@ -59,7 +59,7 @@ def test_scores_are_those_of_refitting(pairs, x64, penalize_bias):
             for j, penalty in enumerate(PENALTIES):
                 missed = []
                 for channel in range(2):
-                    # Every target sees both input channels.
+                    # Every target channel sees both input channels.
                     both = masks.across_channels(one, 2)
                     target = targets[:, channel::2]
                     params = masked_ridge.fit(
@@ -73,11 +73,11 @@ def test_scores_are_those_of_refitting(pairs, x64, penalize_bias):
     np.testing.assert_allclose(model_selection.mean_errors(scores), pooled, rtol=1e-12)
 
 
-def test_groups_are_averaged(pairs, x64):
-    """Channels that are fitted each on its own."""
+def test_errors_of_channels_are_averaged(pairs, x64):
+    """For channels with independent fits."""
     inputs, targets = pairs
-    begun = synthesis.init_statistics(inputs, targets, window=3)
-    folds = [synthesis.update(begun, inputs[fold == FOLD], targets[fold == FOLD]) for fold in range(3)]
+    empty = synthesis.init_statistics(inputs, targets, window=3)
+    folds = [synthesis.update(empty, inputs[fold == FOLD], targets[fold == FOLD]) for fold in range(3)]
     scores = model_selection.cross_validate(folds, [3], [0.4])
     for fold in range(3):
         model = synthesis.fit(inputs[fold != FOLD], targets[fold != FOLD], window=3, penalty=0.4)
@@ -85,7 +85,7 @@ def test_groups_are_averaged(pairs, x64):
         np.testing.assert_allclose(scores.errors[fold, 0, 0], np.mean(missed**2, axis=(0, 3)), rtol=1e-6)
 
 
-def test_single_precision(pairs):
+def test_single_precision_is_close_to_double(pairs):
     single = [each.astype(np.float32) for each in pairs]
     scores = model_selection.cross_validate(fold_statistics(*single), SIDES, PENALTIES)
     assert scores.errors.dtype == jnp.float32
@@ -95,7 +95,7 @@ def test_single_precision(pairs):
 
 
 def scores_of(errors: np.ndarray, penalties=(0.1, 1.0, 10.0)) -> Scores:
-    """Of two windows; `errors` is `(num_folds, 2, num_penalties)` and the same for all pixels."""
+    """Scores of two windows; `errors` is `(num_folds, 2, num_penalties)`, the same for all pixels."""
     planes = np.broadcast_to(errors[..., None, None], (*errors.shape, 6, 5))
     windows = (masks.square(1), masks.square(3))
     return Scores(windows, jnp.array(penalties), jnp.ones(len(errors)), jnp.asarray(planes, jnp.float32))
@@ -112,7 +112,7 @@ def test_the_least_error_and_ties_to_the_larger_penalty(per_pixel):
     errors = np.array([[[3.0, 2.0, 2.0], [2.5, 2.0, 2.2]]] * 4)
     choose = model_selection.choose
     assert chosen(choose(scores_of(errors), per_pixel=per_pixel)) == (0, 10.0)
-    # Whatever the order in which they are given; and then the smaller window.
+    # In any order of penalties; then ties go to the smaller window.
     assert chosen(choose(scores_of(errors[..., ::-1], (10.0, 1.0, 0.1)), per_pixel=per_pixel)) == (0, 10.0)
     errors[:, 1, 1] = 1.9
     assert chosen(choose(scores_of(errors), per_pixel=per_pixel)) == (1, 1.0)
@@ -121,8 +121,8 @@ def test_the_least_error_and_ties_to_the_larger_penalty(per_pixel):
 
 
 @pytest.mark.parametrize("per_pixel", [False, True])
-def test_one_standard_error(per_pixel):
-    """Folds differ by 0.4 at the best, so one standard error is 0.2 with four of them."""
+def test_the_one_standard_error_rule(per_pixel):
+    """The errors of four folds at the best candidate have the deviation 0.4, so the standard error is 0.2."""
     errors = np.array([[[3.0, 2.17, 2.19], [2.5, 2.0, 2.18]]] * 4)
     errors[:, 1, 1] += np.sqrt(3 / 4) * 0.4 * np.array([-1, 1, -1, 1])
     rule = {"rule": "one_standard_error", "per_pixel": per_pixel}
@@ -131,14 +131,14 @@ def test_one_standard_error(per_pixel):
     assert chosen(model_selection.choose(scores_of(errors), **rule)) == (0, 1.0)
     errors[:, 0] = 3
     assert chosen(model_selection.choose(scores_of(errors), **rule)) == (1, 10.0)
-    # Where all folds agree, a standard error is nothing, and the least is within it.
+    # Where all folds agree, the standard error is 0, and the least error wins.
     assert chosen(model_selection.choose(scores_of(errors[:1].repeat(4, axis=0)), **rule)) == (1, 1.0)
 
 
 def test_pixels_choose_with_their_neighbours():
     errors = np.full((2, 2, 1, 12, 12), 2.0)
-    errors[:, 0, :, :, :6] = 1.0  # The left half wants the first window,
-    errors[:, 1, :, 4, 9] = 9.0  # and a pixel of the right one was unlucky.
+    errors[:, 0, :, :, :6] = 1.0  # The left half prefers the first window,
+    errors[:, 1, :, 4, 9] = 9.0  # and a pixel of the right half was unlucky.
     errors[:, 0, :, :, 6:] = 3.0
     scores = Scores(
         (masks.square(1), masks.square(3)), jnp.ones(1), jnp.ones(2), jnp.asarray(errors, jnp.float32)
@@ -150,7 +150,7 @@ def test_pixels_choose_with_their_neighbours():
     np.testing.assert_array_equal(together[:, 7:], 1)
 
 
-def test_solves_what_was_chosen(pairs, x64):
+def test_solve_equals_a_fit_with_the_chosen_window_and_penalty(pairs, x64):
     statistics = fold_statistics(*pairs)
     scores = model_selection.cross_validate(statistics, SIDES, PENALTIES)
     whole = window_statistics.merge(window_statistics.merge(*statistics[:2]), statistics[2])
@@ -190,7 +190,7 @@ def test_fit_chooses_and_solves(pairs, x64):
 
 
 def test_fit_tunes_one_window(x64):
-    """Of targets that are the pixel itself, and so of the smaller window."""
+    """The target is the pixel itself, so that the smaller window wins."""
     inputs = np.random.default_rng(0).random((23, HEIGHT, WIDTH, 1))
     windows = masks.square(1), masks.window([(0, -1), (0, 0)])
     empty = window_statistics.init(windows[1], HEIGHT, WIDTH, dtype=inputs.dtype)
@@ -202,7 +202,7 @@ def test_fit_tunes_one_window(x64):
     assert window == windows[0]
     assert params.weights.shape == (1, 1, 1, HEIGHT, WIDTH)
     assert selection.tuned.factors.shape == (1,)
-    # Compiled, it is not known which window will be chosen: the weights have the places of the largest.
+    # Under jit the choice is unknown, so the weights have the places of the largest window.
     found = jax.jit(lambda folds: fit(folds, windows)[::2])(statistics)
     factors = found[1].tuned.factors
     assert factors[0] == 1
@@ -231,7 +231,7 @@ def test_gradients_with_respect_to_penalties(pairs, x64):
         np.testing.assert_allclose(gradient[place], slope, rtol=1e-5)
 
 
-def test_folds_are_of_people():
+def test_folds_keep_people_together():
     subjects = [f"person {n % 11}" for n in range(30)]
     folds = model_selection.fold_of(subjects, num_folds=4)
     by_person = {
@@ -248,9 +248,9 @@ def test_folds_are_of_people():
     assert set(model_selection.fold_of(subjects)) == set(range(5))
 
 
-def test_there_are_as_many_folds_as_people_can_be_left_out():
+def test_there_are_at_most_as_many_folds_as_people():
     folds_of_pairs = partial(model_selection.folds_of_pairs, "here")
-    # Without subjects every pair is another person's.
+    # Without subjects every pair is another person.
     assert set(folds_of_pairs(7, None, 5)) == set(range(5))
     assert sorted(folds_of_pairs(3, None, 5)) == [0, 1, 2]
     assert set(folds_of_pairs(4, "aabb", 5)) == {0, 1}
@@ -266,7 +266,7 @@ def test_there_are_as_many_folds_as_people_can_be_left_out():
 @pytest.mark.parametrize("penalize_bias", [True, False])
 @pytest.mark.parametrize("num", [8, 12, 30])
 @pytest.mark.parametrize("penalty", [1e-10, 1e-3, 2.0])
-def test_leave_one_out_is_refitting(x64, num, penalty, penalize_bias):
+def test_leave_one_out_equals_refitting(x64, num, penalty, penalize_bias):
     """With fewer examples than inputs, about as many, and more."""
     rng = np.random.default_rng(num)
     inputs, targets = rng.random((num, 30)), rng.random((num, 30))
@@ -278,19 +278,19 @@ def test_leave_one_out_is_refitting(x64, num, penalty, penalize_bias):
         rest = np.arange(num) != left
         params = masked_ridge.fit(inputs[rest], targets[rest], mask, penalty, penalize_bias=penalize_bias)
         expected = targets[left] - np.asarray(masked_ridge.predict(params, inputs[left : left + 1], mask))[0]
-        # A smaller system is worse conditioned, and refitting is no more exact.
+        # At a small penalty the system is ill-conditioned, and refitting is no more exact.
         np.testing.assert_allclose(missed[left], expected, atol=1e-5 if penalty < 1e-6 else 1e-9)
 
 
 def left_out(num: int, mask: masks.Mask) -> tuple[np.ndarray, np.ndarray]:
-    """Float64 inputs and targets of as many examples."""
+    """Float64 inputs and targets of `num` examples."""
     rng = np.random.default_rng(num)
     return rng.random((num, 30)), rng.random((num, len(mask.indices)))
 
 
 @pytest.mark.parametrize("num", [8, 30])
-def test_leave_one_out_of_each_output(x64, num):
-    """A penalty each, as many outputs as there are, some at a time; the bias is penalised, as published."""
+def test_leave_one_out_takes_a_penalty_for_each_output(x64, num):
+    """In batches, too. The bias is penalised, as published."""
     mask = masks.Mask(*(part[:17] for part in masks.square_mask(6, 5, 3)))
     inputs, targets = left_out(num, mask)
     penalties = np.linspace(0.1, 5, 17)
@@ -303,7 +303,7 @@ def test_leave_one_out_of_each_output(x64, num):
     )
 
 
-def test_leave_one_out_computes_as_its_arguments(x64):
+def test_leave_one_out_keeps_the_precision_of_its_arguments(x64):
     mask = masks.square_mask(6, 5, 3)
     inputs, targets = left_out(12, mask)
     single = model_selection.leave_one_out(inputs.astype(np.float32), targets.astype(np.float32), mask, 1.0)
@@ -357,7 +357,7 @@ def test_clear_errors(pairs):
         model_selection.choose(scores._replace(penalties=jnp.ones((1, HEIGHT, WIDTH))))
 
 
-def test_one_of_the_penalties_is_for_all_pixels():
+def test_penalties_to_choose_from_are_scalars():
     with pytest.raises(InputError, match=r'here: .* penalty must be a scalar or "auto", not \(9, 7\)'):
         model_selection.candidates("here", "auto", np.ones((HEIGHT, WIDTH)), HEIGHT, WIDTH)
     windows, penalties = model_selection.candidates("here", "auto", 0.5, 5, WIDTH)
@@ -371,7 +371,7 @@ def test_one_of_the_penalties_is_for_all_pixels():
 
 @pytest.fixture(scope="module")
 def noisy() -> list:
-    """Folds whose targets are the pixel on the left, but on the right half nothing that can be known."""
+    """Folds whose targets are the pixel on the left in the left half, and noise in the right half."""
     rng = np.random.default_rng(3)
     inputs = rng.random((60, HEIGHT, 8, 1)).astype(np.float32)
     targets = np.roll(inputs, 1, axis=2)
@@ -388,24 +388,24 @@ def test_tuned_penalties_lower_the_error(noisy, per_offset):
     step = int(tuned.num_steps)
     assert step == np.argmin(tuned.stopping_errors)
     assert float(tuned.stopping_errors[step]) < float(tuned.stopping_errors[0])
-    # Where nothing can be known, weights only fit the noise.
+    # In the right half, weights only fit the noise.
     assert float(jnp.median(tuned.penalty[:, 5:])) > 2 * float(jnp.median(tuned.penalty[:, 1:3]))
     if per_offset:
         left, middle = 3, 4
         assert float(tuned.factors[left]) < float(tuned.factors[middle])
     else:
         assert tuned.factors is None
-    # The errors are those of the cross-validation, and of these penalties.
-    begun = model_selection.mean_errors(model_selection.cross_validate(noisy, [3], [1.0]))
+    # The errors equal those of cross-validation at these penalties.
+    before = model_selection.mean_errors(model_selection.cross_validate(noisy, [3], [1.0]))
     shares = float(3 * tuned.errors[0] + tuned.stopping_errors[0]) / 4
-    assert shares == pytest.approx(float(begun.mean()), rel=1e-4)
+    assert shares == pytest.approx(float(before.mean()), rel=1e-4)
     if not per_offset:
         again = model_selection.cross_validate(noisy, [3], tuned.penalty[None]).errors[-1].mean()
         assert float(again) == pytest.approx(float(tuned.stopping_errors[step]), rel=1e-4)
 
 
 def test_tuning_descends_by_adam():
-    """One logarithm for all, of targets so small that Adam's epsilon would be larger than their squares."""
+    """One logarithm for all pixels. The targets' squares are below Adam's epsilon."""
     rng = np.random.default_rng(3)
     inputs = rng.random((40, HEIGHT, 8, 1)).astype(np.float32)
     targets = 1e-5 * (np.roll(inputs, 1, axis=2) + rng.standard_normal(inputs.shape).astype(np.float32))
@@ -429,14 +429,14 @@ def test_tuning_descends_by_adam():
     tuned = model_selection.tune(folds, window, 1.0, **options, num_steps=5)
     np.testing.assert_allclose(tuned.errors, errors, rtol=1e-4)
     assert errors[-1] < errors[0] * (1 - 1e-3), "nothing was to be gained"
-    # Without being told, it tries as many steps, and offsets have factors.
+    # By default it takes 60 steps, and offsets have factors.
     usual = model_selection.tune(folds, window, 1.0)
     assert usual.errors.shape == (61,)
     assert usual.factors.shape == (2,)
 
 
-def test_tuning_stops_where_others_do_not_gain(noisy):
-    """The last fold is of another kind: what helps the others does it harm."""
+def test_tuning_stops_at_the_least_stopping_error(noisy):
+    """The last fold has opposite targets, so that tuning on the others increases its error."""
     other = noisy[3]
     swapped = other._replace(target_sum=jax.tree.map(jnp.negative, other.target_sum))
     tuned = model_selection.tune([*noisy[:3], swapped], 3, 1.0, per_offset=False, num_steps=40, smoothing=0.5)

@@ -1,10 +1,10 @@
-"""The notebook, run from top to bottom, and whether what is committed is what comes out.
+"""Runs the notebook from top to bottom, and compares its outputs with the committed ones.
 
-After a change to it or to what it shows, run it and save it with its new outputs, from the project's folder:
+After a change to it or to its results, run it and save it with its new outputs, from the project's folder:
 
     .venv/bin/python -m tests.test_notebook
 
-`jupyter execute --inplace` does so too, but writes times and versions into it.
+`jupyter execute --inplace` does so too, but adds times and versions.
 """
 
 import copy
@@ -49,7 +49,7 @@ def read() -> nbformat.NotebookNode:
 
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook with new outputs, run in its own folder as Jupyter does."""
+    """Runs the notebook in its own folder, as Jupyter does, and returns it with new outputs."""
     client = nbclient.NotebookClient(
         notebook,
         timeout=600,
@@ -67,7 +67,7 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def shown(cell: nbformat.NotebookNode) -> list[str]:
-    """What a cell shows: its text without the numbers, and of a figure its kind and its size in dots."""
+    """The outputs of a cell: texts without numbers; the kind and the size in dots of figures."""
     return [
         re.sub(r"[-+\d.,e]*\d *", "#", output.text)
         if output.output_type == "stream"
@@ -77,14 +77,14 @@ def shown(cell: nbformat.NotebookNode) -> list[str]:
 
 
 def with_field(cell: nbformat.NotebookNode, name: str, value: str) -> nbformat.NotebookNode:
-    """A code cell with another string in one of its form fields."""
+    """A copy of a code cell with another string in one form field."""
     source, count = re.subn(rf'^{name} = ".*?"', f"{name} = {value!r}", cell.source, flags=re.MULTILINE)
     assert count == 1, name
     return nbformat.v4.new_code_cell(source)
 
 
 @pytest.mark.long
-def test_runs_and_shows_what_is_committed(tmp_path):
+def test_outputs_equal_the_committed_ones(tmp_path):
     committed = read()
     notebook = copy.deepcopy(committed)
     cells = {cell.id: cell for cell in code_cells(committed)}
@@ -100,14 +100,14 @@ def test_runs_and_shows_what_is_committed(tmp_path):
     ]
     executed = code_cells(execute(notebook))
 
-    # The cells as they are committed, one after the other, came to the outputs that are committed.
+    # The committed cells ran in order, and gave the committed outputs.
     report, with_files = (json.loads(executed[index].outputs[-1].text) for index in (len(cells), -1))
     assert report["history"][:-1] == [cell.source for cell in cells.values()]
     assert [cell.execution_count for cell in executed] == list(range(1, len(executed) + 1))
     for cell, again in zip(cells.values(), executed[: len(cells)], strict=True):
         assert shown(again) == shown(cell), cell.id
 
-    # What the text says.
+    # The claims of the text.
     errors = report["errors"]
     assert errors["masked ridge"] < 0.8 * min(errors["copy input"], errors["mean change"], errors["l2 ridge"])
     assert errors["l2 ridge"] > errors["mean change"]
@@ -121,12 +121,12 @@ def test_runs_and_shows_what_is_committed(tmp_path):
     assert report["difference"] < 1e-4
     assert report["parameters"] == 120_588
 
-    # Files of one's own give the same, with folders of other names in a folder of the zip file.
+    # A user's zip file with other folder names gives the same.
     assert with_files["own_error"] == pytest.approx(report["own_error"], rel=1e-6)
     assert with_files["face"] == [64, 64, 3]
 
 
-def test_what_is_committed_can_be_read_where_it_lies():
+def test_committed_outputs_are_complete_and_small():
     cells = code_cells(read())
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
@@ -143,7 +143,7 @@ def test_what_is_committed_can_be_read_where_it_lies():
     assert PATH.stat().st_size < 1_500_000
 
 
-def test_nothing_in_it_belongs_to_one_machine():
+def test_the_notebook_names_no_machine():
     notebook = read()
     text = "\n".join(
         cell.source + "\n".join(shown(cell) if "outputs" in cell else []) for cell in notebook.cells
@@ -157,8 +157,8 @@ def test_nothing_in_it_belongs_to_one_machine():
         assert not cell.metadata
 
 
-def test_needs_the_package_only():
-    """Who opens it in Colab has no scripts, and none of their packages."""
+def test_the_notebook_needs_the_package_only():
+    """Colab has neither the scripts nor their packages."""
     text = "\n".join(cell.source for cell in code_cells(read()))
     imported = set(re.findall(r"^ *(?:import|from) (\w+)", text, re.MULTILINE))
     assert imported - {"google", "jax", "matplotlib", "mlr_jax", "numpy", "skimage"} == {

@@ -10,11 +10,11 @@ from mlr_jax.checks import InputError
 from mlr_jax.datasets import london
 
 
-def test_are_small():
+def test_pretrained_models_are_small():
     assert sum(pretrained.path(name).stat().st_size for name in pretrained.NAMES) < 3e6
 
 
-def test_are_installed_with_the_package():
+def test_pretrained_models_are_installed_with_the_package():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]["mlr_jax.pretrained"]
     for name in pretrained.NAMES:
@@ -22,7 +22,7 @@ def test_are_installed_with_the_package():
 
 
 @pytest.mark.parametrize("name", pretrained.NAMES)
-def test_say_what_they_are(name):
+def test_metadata_describes_the_model(name):
     model, template, metadata = pretrained.load(name)
     assert template == FaceTemplate()
     assert metadata["dataset"] == "london"
@@ -32,16 +32,16 @@ def test_say_what_they_are(name):
 
 
 @pytest.mark.parametrize("name", pretrained.NAMES)
-def test_any_face_keeps_its_features(name, rng):
-    """What a model does is no more than an expression, whatever it sees."""
+def test_any_input_changes_by_an_expression_only(name, rng):
+    """Even noise stays near its range."""
     faces = rng.uniform(0.2, 0.8, (3, 128, 128, 3)).astype(np.float32)
     result = np.asarray(warped_ridge.synthesize(pretrained.load(name).model, faces))
     assert result.min() > -0.5
     assert result.max() < 1.5
 
 
-def test_they_change_the_faces_they_were_made_from(london_dir):
-    """And are the models of the pictures as they are aligned today."""
+def test_pretrained_models_reduce_the_error_on_their_training_faces(london_dir):
+    """Also checks that the present alignment suits the models."""
     for name, source, target in (("smile", "neutral", "happy"), ("unsmile", "happy", "neutral")):
         opened = london.stream(london_dir, image_size=128, source=source, target=target)
         pairs = [opened.read(index) for index in range(6)]
@@ -51,6 +51,6 @@ def test_they_change_the_faces_they_were_made_from(london_dir):
         assert error < 0.75 * unchanged
 
 
-def test_an_unknown_name():
+def test_an_unknown_name_is_rejected():
     with pytest.raises(InputError, match="no pretrained model 'frown'; there are smile, unsmile"):
         pretrained.load("frown")

@@ -1,8 +1,8 @@
-"""Hostile input: whatever the pictures, masks and penalties, a fit is right, or says where it is not.
+"""Hostile input: for any pictures, masks and penalties, a fit is right, or says where it is not.
 
-Shapes are few, since each is compiled; what is in them is hypothesis' to find. The bound is on the objective:
-in its precision a solution may differ from the exact one where hardly anything tells them apart, but what it
-minimises must be as small, up to a part of what no regression at all would leave.
+Shapes are few, since each is compiled; hypothesis finds the values. The bound is on the objective: rounding
+may change a solution where the objective hardly changes, but the objective must be near its minimum, up to a
+fraction of its value without any weights.
 """
 
 import warnings
@@ -19,7 +19,7 @@ from mlr_jax import checks, masked_ridge, masks, synthesis, window_dual, windows
 HEIGHT, WIDTH = 3, 4
 NUM_PIXELS = HEIGHT * WIDTH
 MAX_INPUTS = 4
-# One example, fewer than a window has entries, and more.
+# One example, fewer examples than a window has entries, and more.
 NUMS = (1, 3, 12)
 WINDOWS = {
     "pixel": windows.square(1),
@@ -27,7 +27,7 @@ WINDOWS = {
     "off the middle": windows.from_offsets([(0, 1), (1, -1)]),
 }
 
-# Excess of the objective over its minimum, in parts of its value without any weights.
+# Excess of the objective over its minimum, as a fraction of its value without any weights.
 EXCESS = {np.float32: 0.05, np.float64: 1e-6}
 
 
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
 @st.composite
 def problems(draw, dtype=np.float32) -> Problem:
-    """Pictures `(num, pixels)`, of which some pixels are constant, equal, nearly so, black, tiny or huge."""
+    """Pictures `(num, pixels)`; some pixels are constant, equal, nearly so, black, tiny or huge."""
     num = draw(st.sampled_from(NUMS))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     inputs, targets = rng.random((2, num, NUM_PIXELS))
@@ -64,14 +64,14 @@ def problems(draw, dtype=np.float32) -> Problem:
 
 @st.composite
 def sparse_masks(draw) -> masks.Mask:
-    """Any inputs for any output, padding anywhere; rows may be empty."""
+    """Any inputs for each output, padding anywhere; rows may be empty."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     indices = np.stack([rng.permutation(NUM_PIXELS)[:MAX_INPUTS] for _ in range(NUM_PIXELS)])
     valid = rng.random(indices.shape) < draw(st.sampled_from([0.0, 0.3, 0.8, 1.0]))
     return masks.Mask(indices.astype(np.int32), valid)
 
 
-def assert_solved_or_said(
+def assert_solved_or_reported(
     problem: Problem,
     mask: masks.Mask,
     weights: np.ndarray,
@@ -80,9 +80,9 @@ def assert_solved_or_said(
     *,
     is_sliding: bool = False,
 ) -> None:
-    """Each pixel has nearly the least objective, or is said not to be solved and predicts the mean.
+    """Each pixel has nearly the least objective, or is reported as unsolved and predicts the mean.
 
-    Kernels that slide are as exact as the largest numbers that they slide over let them.
+    The precision of sliding kernels depends on the largest numbers of the picture.
     """
     inputs, targets = (each.astype(np.float64) for each in problem[:2])
     assert np.isfinite(weights).all()
@@ -106,12 +106,12 @@ def assert_solved_or_said(
         if problem.penalize_bias:
             design, ours = np.column_stack([design, np.ones(num)]), np.append(ours, float(bias[i]))
         else:
-            # The best bias for these weights; how good the one that was found is, is asked below.
+            # The best bias for these weights; the objective is checked below.
             expected = target.mean() - design.mean(axis=0) @ ours
             scale = np.abs(target).max() + np.abs(design).max(initial=0) * np.abs(ours).sum()
             assert abs(bias[i] - expected) <= 100 * rounding * scale + np.finfo(dtype).tiny
             design, target = design - design.mean(axis=0), target - target.mean()
-        # Noise of centring in the problem's precision is no part of its solution.
+        # Allow for the rounding of centring in the problem's precision.
         noise = rounding * np.abs(inputs).max(initial=0) * np.sqrt(num)
         none = np.sum(target**2)
         left = np.sum((target - design @ ours) ** 2) + penalty * np.sum(ours**2)
@@ -121,20 +121,20 @@ def assert_solved_or_said(
 
 
 def smallest(design: np.ndarray, target: np.ndarray, penalty: float) -> float:
-    """The least value of the objective, by singular values: it needs no system."""
+    """The least value of the objective, from singular values instead of a linear system."""
     if design.shape[1] == 0:
         return float(np.sum(target**2))
     left, values, _ = np.linalg.svd(design, full_matrices=False)
     along = left.T @ target
     shrunk = penalty / np.maximum(values**2 + penalty, np.finfo(np.float64).tiny)
-    # Where the design is nothing but rounding, its directions are any.
+    # Directions with singular values at the level of rounding are arbitrary.
     shrunk[values <= 1e-14 * values[0]] = 1
-    # ||t||^2 - sum along^2 (1 - shrunk), without its cancellation where nothing is left.
+    # ||t||^2 - sum along^2 (1 - shrunk), without cancellation where the residual is 0.
     return float(np.sum((target - left @ along) ** 2) + np.sum(along**2 * shrunk))
 
 
 def is_hard(design: np.ndarray, penalty: float, dtype: type) -> bool:
-    """Whether the penalty is lost beside the inputs, or these are too large or small for their squares."""
+    """Whether rounding swallows the penalty, or the inputs' squares overflow or underflow."""
     size = np.append(design, 1)
     largest = np.sum(size**2)
     limits = np.finfo(dtype)
@@ -146,7 +146,7 @@ def is_hard(design: np.ndarray, penalty: float, dtype: type) -> bool:
 
 
 def fitted(fit, *args, **options) -> tuple[np.ndarray, ...]:
-    """Weights, bias and status, without the warning that some pixels are not solved."""
+    """Weights, bias and status, without the warning about unsolved pixels."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", checks.UnsolvedWarning)
         params = fit(*args, **options)
@@ -154,24 +154,24 @@ def fitted(fit, *args, **options) -> tuple[np.ndarray, ...]:
 
 
 @hypothesis.given(problems(), sparse_masks())
-def test_any_mask(problem, mask):
+def test_any_mask_is_solved_or_reported(problem, mask):
     options = {"penalize_bias": problem.penalize_bias}
     found = fitted(masked_ridge.fit, *problem[:2], mask, problem.penalty, **options)
-    assert_solved_or_said(problem, mask, *found)
+    assert_solved_or_reported(problem, mask, *found)
 
 
 @hypothesis.given(problems(np.float64), sparse_masks())
-def test_any_mask_in_float64(problem, mask):
+def test_any_mask_is_solved_or_reported_in_float64(problem, mask):
     with jax.enable_x64(True):
         options = {"penalize_bias": problem.penalize_bias}
         found = fitted(masked_ridge.fit, *problem[:2], mask, problem.penalty, **options)
-    assert_solved_or_said(problem, mask, *found)
+    assert_solved_or_reported(problem, mask, *found)
 
 
 @pytest.mark.parametrize("solver", get_args(synthesis.Solver))
 @pytest.mark.parametrize("name", WINDOWS)
 @hypothesis.given(problem=problems())
-def test_any_pictures(name, solver, problem):
+def test_any_pictures_are_solved_or_reported(name, solver, problem):
     window = WINDOWS[name]
     if solver == "dual" and not window_dual.is_slidable(window):
         pytest.skip("it slides over rectangles")
@@ -181,4 +181,4 @@ def test_any_pictures(name, solver, problem):
     mask = masks.as_mask(window, HEIGHT, WIDTH)
     weights = weights[0, :, 0].reshape(-1, NUM_PIXELS).T
     found = weights, bias[0].ravel(), solved[0].ravel()
-    assert_solved_or_said(problem, mask, *found, is_sliding=solver == "dual")
+    assert_solved_or_reported(problem, mask, *found, is_sliding=solver == "dual")

@@ -1,4 +1,4 @@
-"""README and the pages that it leads to: its code runs, and what they name exists."""
+"""The README's code runs, and the files that README and its linked pages name exist."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ PAGES = [
 
 
 @pytest.mark.long
-def test_library_use():
+def test_the_code_of_the_readme_runs():
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -24,14 +24,14 @@ def test_library_use():
     assert abs(names["smiling"] - names["test"].expressive).mean() < before
 
 
-def test_is_read_in_a_minute():
+def test_the_readme_is_short():
     lines = README.splitlines()
     assert len(lines) < 110
     assert [line for line in lines if len(line) > 110] == []
 
 
 @pytest.mark.parametrize(("text", "folder"), PAGES)
-def test_files_exist(text, folder):
+def test_named_files_exist(text, folder):
     folders = "docs|tests|experiments|mlr_jax|tools|findings"
     for name in re.findall(rf"(?<![\w/])(?:{folders})/[\w/]+\.\w+|\w+\.sh\b", text):
         assert (ROOT / name).is_file() or (folder / name).is_file(), name
@@ -42,19 +42,19 @@ def test_readme_names_files():
 
 
 @pytest.mark.parametrize(("text", "folder"), PAGES)
-def test_links_lead_somewhere(text, folder):
+def test_linked_files_exist(text, folder):
     links = re.findall(r"\]\(([^)\s:#]+)(?:#[^)]*)?\)", text)
     assert [link for link in links if not (folder / link).exists()] == []
 
 
 @pytest.mark.parametrize(("text", "folder"), PAGES)
-def test_commands_are_of_scripts_that_exist(text, folder):
+def test_scripts_of_commands_exist(text, folder):
     modules = re.findall(r"python -m (experiments\.\w+)", text)
     assert [each for each in modules if not (ROOT / f"{each.replace('.', '/')}.py").is_file()] == []
 
 
-def test_errors_on_real_people_are_those_of_the_results():
-    """In README and docs/claims.md, whose other numbers are rounded or are ratios of those of the results."""
+def test_errors_on_real_people_are_in_the_results():
+    """Checks README and docs/claims.md. Their other numbers are rounded, or ratios of results."""
     results = (ROOT / "docs" / "results" / "README.md").read_text()
     claims = (ROOT / "docs" / "claims.md").read_text()
     quoted = re.findall(r"\b\d\.\d{2}\b", README + claims[: claims.index("## (e)")])

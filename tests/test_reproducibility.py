@@ -1,4 +1,4 @@
-"""The same seed gives the same bits, in every process of a machine; on another device nearly the same."""
+"""A seed gives the same bits in every process of a machine, and nearly the same on another device."""
 
 import hashlib
 import os
@@ -13,12 +13,12 @@ import pytest
 from mlr_jax import synthesis
 from mlr_jax.datasets import synthetic
 
-# What another device may differ by, of the greatest entry: rounding, in another order.
+# The relative difference on another device, which rounds in another order.
 TOLERANCE = 1e-3
 
 
 def learned() -> list[np.ndarray]:
-    """Drawn faces, what is learned from them by both solvers, and what becomes of a face."""
+    """Drawn faces, models by both solvers, and the predictions of two faces."""
     pairs = synthetic.load(image_size=16, channels=1, num_subjects=12)
     found = list(pairs[:2])
     for solver in ("primal", "dual"):
@@ -31,8 +31,8 @@ def digest() -> str:
     return hashlib.sha256(b"".join(each.tobytes() for each in learned())).hexdigest()
 
 
-def test_the_same_bits_in_another_process():
-    """Whatever order sets have there, and whatever else was computed here before."""
+def test_another_process_gives_the_same_bits():
+    """Neither the order of sets nor earlier computations matter."""
     done = subprocess.run(
         [sys.executable, "-c", f"from {__name__} import digest; print(digest())"],
         cwd=Path(__file__).parents[1],
@@ -45,7 +45,7 @@ def test_the_same_bits_in_another_process():
 
 
 @pytest.mark.skipif(jax.default_backend() == "cpu", reason="there is no other device than the CPU")
-def test_nearly_the_same_on_the_cpu():
+def test_the_cpu_gives_nearly_the_same():
     found = learned()
     with jax.default_device(jax.devices("cpu")[0]):
         expected = learned()

@@ -16,7 +16,7 @@ def image(rng):
 
 
 @pytest.mark.parametrize("kernel", ["linear", "cubic"])
-def test_whole_points_are_pixels(image, kernel):
+def test_whole_points_give_pixels(image, kernel):
     points = jnp.stack(jnp.meshgrid(jnp.arange(WIDTH), jnp.arange(HEIGHT)), axis=-1).astype(jnp.float32)
     np.testing.assert_array_equal(resampling.sample(image, points, kernel=kernel), image)
 
@@ -43,14 +43,14 @@ def test_linear_equals_scipy(image, rng):
 
 
 @pytest.mark.parametrize("kernel", ["linear", "cubic"])
-def test_beyond_the_border_it_is_repeated(image, kernel):
+def test_points_outside_read_the_border(image, kernel):
     points = jnp.array([[-5.0, 2.0], [20.0, 2.0], [3.0, -9.0], [3.0, 30.0]])
     expected = jnp.stack([image[2, 0], image[2, -1], image[0, 3], image[-1, 3]])
     np.testing.assert_allclose(resampling.sample(image, points, kernel=kernel), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("kernel", ["linear", "cubic"])
-def test_is_differentiable(rng, x64, kernel):
+def test_sample_is_differentiable(rng, x64, kernel):
     image = jnp.asarray(rng.random((5, 5, 1)))
     points = jnp.array([[1.3, 2.4], [3.6, 0.7], [-0.4, 4.3]])
 
@@ -60,6 +60,6 @@ def test_is_differentiable(rng, x64, kernel):
     test_util.check_grads(sample, (image, points), order=1, modes=["rev", "fwd"], eps=1e-6)
 
 
-def test_an_unknown_kernel(image):
+def test_an_unknown_kernel_is_rejected(image):
     with pytest.raises(InputError, match="kernel must be one of linear, cubic, not 'lanczos'"):
         resampling.sample(image, jnp.zeros((1, 2)), kernel="lanczos")

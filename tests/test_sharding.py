@@ -20,14 +20,14 @@ MESH = Mesh(np.array(jax.devices()[:1]), ("i",))
 
 
 def environment(flags: str) -> dict[str, str]:
-    """Of a process with a JAX of its own: how many devices there are is settled when it starts."""
+    """Variables for a new process, since JAX fixes its number of devices at the start."""
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return outer | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{outer.get('XLA_FLAGS', '')} {flags}"}
 
 
 @pytest.mark.long
 def test_on_eight_devices():
-    # Little is computed, so that it does not pay to optimise it.
+    # The tests compute little, so that optimisation does not pay.
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/eight_devices.py"],
@@ -57,7 +57,7 @@ def test_on_two_processes():
 
 
 def test_sums_over_devices_keep_their_digits():
-    """Those of 1e8, beside which float32 has none for what is less than 4."""
+    """The spacing of float32 numbers near 1e8 is 8."""
     high = np.random.default_rng(0).standard_normal((9, 7), np.float32) * np.float32([[1e8]] + 8 * [[1e-2]])
     low = high * np.float32(1e-8)
     add_up = jax.vmap(lambda *sums: _statistics.psum(sums, "i", 9), axis_name="i")
@@ -79,7 +79,7 @@ def fit(**change):
     return sharding.fit(**(arguments | change))
 
 
-def test_one_device_is_a_mesh_too():
+def test_one_device_is_a_mesh():
     expected = synthesis.fit(PICTURES, 1 - PICTURES, window=WINDOW)
     for axes in ({"rows": "i"}, {"rows": None, "pairs": "i"}, {"rows": None}):
         found = fit(expressive=1 - PICTURES, **axes)
@@ -87,7 +87,7 @@ def test_one_device_is_a_mesh_too():
         np.testing.assert_allclose(found.bias, expected.bias, rtol=0, atol=1e-5)
 
 
-def test_one_process_has_nothing_to_join():
+def test_join_on_one_process_changes_nothing():
     empty = window_statistics.init(WINDOW, 5, 6)
     assert sharding.join(empty) is empty
 
@@ -113,7 +113,7 @@ def test_clear_errors_of_fit(change, words):
         fit(**change)
 
 
-def test_fit_wants_a_mesh_a_window_and_floating_point():
+def test_fit_needs_a_mesh_a_window_and_floating_point():
     with pytest.raises(TypeError, match=r"mesh must be a jax\.sharding\.Mesh, not a tuple"):
         fit(mesh=(1,))
     with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a Mask"):
@@ -139,7 +139,7 @@ def test_clear_errors_of_synthesize(change, words):
         sharding.synthesize(model, **arguments)
 
 
-def test_synthesize_wants_a_window_without_views():
+def test_synthesize_needs_a_window_without_views():
     model = synthesis.ExpressionModel(np.ones((1, 1, 1, 5, 6)), np.ones((1, 5, 6)), WINDOW)
     arguments = {"images": PICTURES, "mesh": MESH, "rows": "i"}
     with pytest.raises(TypeError, match=r"model must be of a windows\.Window, not a Mask"):

@@ -1,4 +1,4 @@
-"""Every way to solve a window against every other, and against a loop in float64, on random problems."""
+"""Compares all solvers of a window with each other and with a loop in float64, on random problems."""
 
 from typing import NamedTuple, get_args
 
@@ -22,12 +22,12 @@ class Problem(NamedTuple):
 
 
 def random_problem(seed: int) -> Problem:
-    """Sizes, windows, numbers of pairs, penalties and channels by chance, the odd ones among them."""
+    """Random sizes, windows, numbers of pairs, penalties and channels, including unusual ones."""
     rng = np.random.default_rng(seed)
     height, width = rng.integers(3, 10, 2)
     num, num_channels = rng.integers(1, 30), rng.integers(1, 3)
     if rng.random() < 0.5:
-        # Any rectangle, its middle need not be in it.
+        # Any rectangle, with or without the pixel itself.
         (top, left), (rows, columns) = rng.integers(-2, 1, 2), rng.integers(1, 4, 2)
         offsets = [(y, x) for y in range(top, top + rows) for x in range(left, left + columns)]
     else:
@@ -102,7 +102,7 @@ def test_all_solvers_agree_with_a_loop(seed, x64):
     np.testing.assert_allclose(model.weights, weights, rtol=0, atol=1e-9 * scale)
 
 
-def test_the_random_problems_are_of_all_kinds():
+def test_random_problems_are_of_all_kinds():
     problems = [random_problem(seed) for seed in range(8)]
     assert {each.channels for each in problems} == set(get_args(synthesis.Channels))
     assert {each.penalize_bias for each in problems} == {True, False}
@@ -116,7 +116,7 @@ def test_the_random_problems_are_of_all_kinds():
     assert {size > len(each.inputs) for size, each in counts} == {True, False}
 
 
-def test_the_solver_is_chosen_by_numbers_and_shape():
+def test_numbers_and_shape_choose_the_solver():
     assert synthesis.choose_solver(masks.square(3), 9) == "primal"
     assert synthesis.choose_solver(masks.square(3), 26, in_channels=3) == "dual"
     assert synthesis.choose_solver(masks.disk(2), 5) == "gather"
@@ -130,7 +130,7 @@ def test_the_solver_is_chosen_by_numbers_and_shape():
         (masks.square_mask(5, 5, 3), "primal", "a mask can only be solved by 'gather', not 'primal'"),
     ],
 )
-def test_solvers_that_do_not_suit(window, solver, words):
+def test_unsuitable_solvers_are_rejected(window, solver, words):
     faces = np.ones((4, 5, 5, 1), np.float32)
     with pytest.raises(InputError, match=words):
         synthesis.fit(faces, faces, window=window, solver=solver)

@@ -65,7 +65,7 @@ def test_shared_weights_learn_from_all_channels(faces, x64):
     for channel in range(CHANNELS):
         expected = oracle.masked_predict(weights, bias, mask, flat(neutral[..., channel]))
         np.testing.assert_allclose(flat(result[..., channel]), expected, atol=1e-10)
-    # What it learned serves any number of channels.
+    # Shared weights apply to any number of channels.
     grey = synthesis.synthesize(model, neutral[..., :1])
     np.testing.assert_allclose(grey[..., 0], result[..., 0], atol=1e-12)
 
@@ -91,7 +91,7 @@ def test_modes_agree_on_grey_pictures(faces):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_intensity(faces, mode):
+def test_intensity_interpolates_and_extrapolates(faces, mode):
     neutral = faces[0].astype(np.float32)
     out_channels, in_channels = {"independent": (3, 1), "shared": (1, 1), "joint": (3, 3)}[mode]
     rng = np.random.default_rng(1)
@@ -125,7 +125,7 @@ def test_any_mask_and_a_penalty_for_each_pixel(faces, x64):
     ("mode", "window"), [("independent", masks.disk(1)), ("shared", masks.disk(1)), ("joint", 3)]
 )
 def test_composes_with_jit_and_grad(faces, mode, window, unoptimized):
-    """By sums, and, the joint ones, by sliding kernels."""
+    """Joint channels use sliding kernels, others sums."""
     neutral, expressive = (jnp.asarray(each, jnp.float32) for each in faces)
 
     def error(penalty, images):
@@ -162,13 +162,13 @@ def test_the_model_is_a_pytree_of_arrays(faces):
         ({"neutral": np.full((NUM, HEIGHT, WIDTH, CHANNELS), np.nan)}, "neutral holds .* NaN"),
     ],
 )
-def test_fit_errors(faces, change, words):
+def test_clear_errors_of_fit(faces, change, words):
     arguments = {"neutral": faces[0], "expressive": faces[1]} | change
     with pytest.raises(InputError, match=words):
         synthesis.fit(**arguments)
 
 
-def test_window_is_a_size_or_a_mask(faces):
+def test_window_must_be_a_size_a_window_or_a_mask(faces):
     for window in (3.0, np.ones((30, 30), bool)):
         with pytest.raises(
             TypeError, match=r"window, unless it is a windows.Window or masks.Mask, must be a whole number"
@@ -176,7 +176,7 @@ def test_window_is_a_size_or_a_mask(faces):
             synthesis.fit(*faces, window=window)
 
 
-def test_synthesize_errors(faces):
+def test_clear_errors_of_synthesize(faces):
     model = synthesis.fit(*faces)
     with pytest.raises(InputError, match="for pictures of 6 x 5, not 5 x 5; resize them"):
         synthesis.synthesize(model, faces[0][:, :5])
@@ -203,7 +203,7 @@ def test_synthesize_errors(faces):
     ],
 )
 def test_a_window_equals_its_mask(faces, window, mode, x64):
-    """Whichever way it is solved: by sums, by sliding kernels, or pixel by pixel."""
+    """For all solvers: by sums, by sliding kernels, or pixel by pixel."""
     mask = masks.offset_mask(HEIGHT, WIDTH, window.offsets)
     one = synthesis.fit(*faces, window=window, channels=mode)
     other = synthesis.fit(*faces, window=mask, channels=mode)
@@ -213,8 +213,8 @@ def test_a_window_equals_its_mask(faces, window, mode, x64):
     np.testing.assert_allclose(first, second, atol=1e-10)
 
 
-def stream(faces, size, *, penalty=0.4, penalize_bias=True, **options):
-    """The model of pairs that come in parts of a size."""
+def fit_parts(faces, size, *, penalty=0.4, penalize_bias=True, **options):
+    """The model of pairs in parts of `size`."""
     statistics = synthesis.init_statistics(*(each[:size] for each in faces), **options)
     for start in range(0, NUM, size):
         statistics = synthesis.update(statistics, *(each[start : start + size] for each in faces))
@@ -225,26 +225,26 @@ def stream(faces, size, *, penalty=0.4, penalize_bias=True, **options):
 def test_pairs_in_parts_give_the_same_model(faces, mode, x64):
     options = {"window": masks.disk(1), "channels": mode}
     whole = synthesis.fit(*faces, **options)
-    parts = stream(faces, 4, **options)
+    parts = fit_parts(faces, 4, **options)
     assert parts.window == whole.window
     chex.assert_trees_all_close(parts, whole, atol=1e-10)
 
 
 def test_pairs_in_parts_with_more_inputs_than_pairs(faces, x64):
-    """`fit` takes another way then; the last part is shorter."""
+    """`fit` uses another solver then; the last part is shorter."""
     options = {"window": masks.disk(2), "penalty": 1.3, "penalize_bias": False}
-    chex.assert_trees_all_close(stream(faces, 7, **options), synthesis.fit(*faces, **options), atol=1e-10)
+    chex.assert_trees_all_close(fit_parts(faces, 7, **options), synthesis.fit(*faces, **options), atol=1e-10)
 
 
 def test_pairs_in_parts_in_single_precision(faces):
     single = [each.astype(np.float32) for each in faces]
-    parts = stream(single, 4)
+    parts = fit_parts(single, 4)
     assert parts.weights.dtype == jnp.float32
     chex.assert_trees_all_close(parts, synthesis.fit(*single), rtol=1e-5, atol=1e-5)
 
 
 def programs(records) -> list[str]:
-    """What was compiled, by what `jax.log_compiles` says."""
+    """The compilations that `jax.log_compiles` reports."""
     return [record.message for record in records if record.message.startswith("Finished XLA compilation")]
 
 
@@ -253,7 +253,7 @@ def programs(records) -> list[str]:
     [({"window": 3}, 1), ({"window": 7, "solver": "dual"}, 1), ({"window": "auto", "penalty": "auto"}, 5)],
 )
 def test_a_first_fit_compiles_few_programs_and_a_second_none(options, most, rng, caplog, unoptimized):
-    """Whatever the values; from NumPy's arrays, as files give them."""
+    """With any values in NumPy arrays, as files give them."""
     jax.clear_caches()
     pictures = [rng.random((2, 6, 9, 7, 1), dtype=np.float32) for _ in range(2)]
     with jax.log_compiles():
@@ -296,7 +296,7 @@ def test_statistics_compile_once_for_each_number_of_pairs(faces):
         (lambda f, s: synthesis.solve(synthesis.update(s, *f), penalty=-1), "penalty must be 0 or more"),
     ],
 )
-def test_statistics_errors(faces, act, words):
+def test_clear_errors_of_statistics(faces, act, words):
     with pytest.raises(InputError, match=words):
         act(faces, synthesis.init_statistics(*faces))
 
@@ -308,7 +308,7 @@ def test_a_mask_has_no_statistics(faces):
 
 @pytest.fixture(scope="module")
 def people() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Pairs in colour of 12 people, two of each; the expression is the pixel on the left, and noise."""
+    """Two colour pairs of each of 12 people; the target is the pixel on the left, plus noise."""
     rng = np.random.default_rng(5)
     neutral = rng.random((24, 8, 7, 3)).astype(np.float32)
     expressive = np.roll(neutral, 1, axis=2) + 0.05 * rng.standard_normal(neutral.shape).astype(np.float32)
@@ -321,31 +321,31 @@ def test_chooses_window_and_penalty(people):
     model = synthesis.fit(neutral, expressive, window="auto", penalty="auto", **options)
     selection = model.selection
     assert selection.scores.errors.shape == (3, 4, 12, 8, 7)
-    # The folds are of people.
+    # Folds keep people together.
     fold_of = model_selection.fold_of(subjects, num_folds=3)
     empty = synthesis.init_statistics(neutral, expressive, window=7)
     folds = [synthesis.update(empty, neutral[fold_of == f], expressive[fold_of == f]) for f in range(3)]
     scores = model_selection.cross_validate(folds, model_selection.WINDOWS, model_selection.PENALTIES)
     np.testing.assert_allclose(selection.scores.errors, scores.errors, rtol=1e-4)
-    # A window of 3 sees the pixel on the left, and nothing else is worth seeing.
+    # A window of 3 sees the pixel on the left, and no other pixel helps.
     assert model.window == masks.square(3)
     best = np.unravel_index(np.argmin(model_selection.mean_errors(scores).mean((2, 3))), (4, 12))
     assert float(selection.penalty) == float(scores.penalties[best[1]])
     plain = synthesis.fit(neutral, expressive, window=3, penalty=float(selection.penalty))
     np.testing.assert_allclose(model.weights, plain.weights, atol=1e-4)
     assert plain.selection is None
-    # One of the two may be given.
+    # Either one may be given.
     given = synthesis.fit(neutral, expressive, window=5, penalty="auto", **options)
     assert given.window == masks.square(5)
     assert given.selection.scores.errors.shape == (3, 1, 12, 8, 7)
-    # `choose` is what `fit` calls, and shares its programs.
+    # `fit` calls `choose`, and shares its programs.
     same = synthesis.choose(neutral, expressive, windows=5, **options)
     np.testing.assert_array_equal(same.weights, given.weights)
     with pytest.raises(InputError, match=r"^synthesis\.choose: there must be one window at least"):
         synthesis.choose(neutral, expressive, windows=[])
 
 
-def test_every_pixel_chooses(people):
+def test_every_pixel_chooses_window_and_penalty(people):
     neutral, expressive, _ = people
     model = synthesis.fit(neutral, expressive, window="auto", penalty="auto", per_pixel=True)
     assert model.selection.window_index.shape == model.selection.penalty.shape == (8, 7)
@@ -356,7 +356,7 @@ def test_every_pixel_chooses(people):
 
 
 @pytest.mark.parametrize("channels", ["joint"])
-def test_tuned_penalties(people, channels):
+def test_fit_solves_with_the_tuned_penalties(people, channels):
     neutral, expressive, _ = people
     model = synthesis.fit(neutral, expressive, penalty="tuned", channels=channels)
     tuned = model.selection.tuned
@@ -369,7 +369,7 @@ def test_tuned_penalties(people, channels):
 
 @pytest.mark.parametrize("penalty", ["auto", "tuned"])
 def test_chooses_among_given_windows(people, penalty):
-    """Also where a window is not known before all is computed."""
+    """Also under jit, where the window is unknown."""
     neutral, expressive, _ = people
     windows = [masks.square(1), masks.window([(0, -1), (0, 0)])]
     fit = partial(synthesis.fit, window=windows, penalty=penalty, num_folds=3)
@@ -389,15 +389,15 @@ def test_chooses_among_given_windows(people, penalty):
         assert single.window == windows[0]
 
 
-def test_mirrored_pairs(people):
+def test_mirror_adds_mirrored_pairs(people):
     neutral, expressive, subjects = people
     twice = [np.concatenate([each, each[:, :, ::-1]]) for each in (neutral, expressive)]
     mirrored = synthesis.fit(neutral, expressive, mirror=True)
     np.testing.assert_array_equal(mirrored.weights, synthesis.fit(*twice).weights)
-    # A face and its mirror image are mirror images afterwards.
+    # A face and its mirror image give mirror images.
     faces, others = (synthesis.synthesize(mirrored, each) for each in (neutral, neutral[:, :, ::-1]))
     np.testing.assert_allclose(faces, others[:, :, ::-1], atol=1e-5)
-    # Both are in the fold of their person.
+    # Both are in the same fold.
     options = {"penalty": "auto", "num_folds": 3}
     found = synthesis.fit(neutral, expressive, mirror=True, subjects=subjects, **options)
     expected = synthesis.fit(*twice, subjects=subjects * 2, **options)
@@ -405,8 +405,8 @@ def test_mirrored_pairs(people):
 
 
 @pytest.mark.parametrize("channels", ["independent", "shared", "joint"])
-def test_windows_that_look_at_copies(people, channels):
-    """All ways to fit and to predict agree: sums, streamed, and gathered pixel by pixel."""
+def test_all_solvers_agree_on_windows_with_views(people, channels):
+    """By sums, streamed, and gathered pixel by pixel."""
     neutral, expressive, _ = people
     window = masks.mirrored(masks.foveated(dilation=2, blur=1.0))
     model = synthesis.fit(neutral, expressive, window=window, channels=channels, solver="primal")
@@ -441,6 +441,6 @@ def test_windows_that_look_at_copies(people, channels):
         ({"per_pixel": True}, "per_pixel and subjects are for what is"),
     ],
 )
-def test_clear_errors_of_what_is_chosen(people, options, message):
+def test_clear_errors_about_choosing(people, options, message):
     with pytest.raises(InputError, match=message):
         synthesis.fit(*people[:2], **options)

@@ -15,7 +15,7 @@ OPTIONS = {"window": 3, "penalty": 0.1, "field_window": 5}
 
 @pytest.fixture(scope="module")
 def scene():
-    """Faces whose middle moves down by a different amount in each, and becomes brighter."""
+    """Faces whose middle becomes brighter and moves down, each by another amount."""
     rng = np.random.default_rng(0)
     noise = ndimage.gaussian_filter(rng.standard_normal((30, SIZE, SIZE, 1)), (0, 1.5, 1.5, 0))
     faces = (0.5 + 0.12 * noise / noise.std()).clip(0.05, 0.8).astype(np.float32).repeat(3, axis=-1)
@@ -33,13 +33,13 @@ def model(scene):
     return warped_ridge.fit(faces[:24], expressive[:24], fields=fields[:24], **OPTIONS)
 
 
-def test_moves_what_moves(scene, model):
+def test_predicts_the_displacement_fields(scene, model):
     faces, expressive, fields = scene
     found = warped_ridge.predict_fields(model.field, model.field_window, faces[24:]).fields
     inner = slice(6, -6)
     error = abs(np.asarray(found) - fields[24:])[:, inner, inner].mean()
     assert error < 0.35 * abs(fields[24:])[:, inner, inner].mean()
-    # Sharper than mixing alone, and no farther from the truth.
+    # Sharper than a masked ridge alone, and no farther from the truth.
     published = synthesis.fit(faces[:24], expressive[:24], window=3, penalty=0.1)
     plain = synthesis.synthesize(published, faces[24:])
     warped = warped_ridge.synthesize(model, faces[24:])
@@ -48,20 +48,20 @@ def test_moves_what_moves(scene, model):
     assert (metrics.laplacian_variance(warped) > metrics.laplacian_variance(plain)).all()
 
 
-def test_draws_what_was_not_there(scene, model):
-    """Brightness that no pixel of the face has, as teeth behind closed lips."""
+def test_predicts_changes_of_brightness(scene, model):
+    """Such as teeth behind closed lips, which no displacement gives."""
     faces = scene[0]
     changes = warped_ridge.parts(model, faces[24:]).changes
     middle = slice(12, 20)
     np.testing.assert_allclose(np.asarray(changes)[:, middle, middle].mean(), 0.1, atol=0.03)
 
 
-def test_intensity(scene, model):
+def test_intensity_scales_field_and_change(scene, model):
     faces = scene[0][24:]
     np.testing.assert_array_equal(warped_ridge.synthesize(model, faces, intensity=0.0), faces)
     whole, half = (warped_ridge.parts(model, faces, intensity=amount) for amount in (1.0, 0.5))
     np.testing.assert_allclose(half.fields, 0.5 * whole.fields, atol=1e-6)
-    # What brightens half way is there, where the face has come to by then.
+    # Half of the change, at the place that half of the field reaches.
     carried = 0.5 * displacement.warp(whole.changes, -0.5 * whole.fields, kernel="linear")
     np.testing.assert_allclose(half.changes, carried, atol=1e-6)
     each = warped_ridge.synthesize(model, faces, intensity=np.linspace(0, 2, len(faces)).astype(np.float32))
@@ -69,8 +69,8 @@ def test_intensity(scene, model):
     assert abs(each[-1] - faces[-1]).mean() > 1.5 * abs(each[3] - faces[3]).mean()
 
 
-def test_what_folds_is_repaired_and_said(scene, model):
-    """The smile of this scene may be exaggerated, until pixels would change places."""
+def test_folded_fields_are_repaired_and_counted(scene, model):
+    """At high intensities the field folds: pixels would change places."""
     faces = scene[0][24:]
     calm, wild = (warped_ridge.parts(model, faces, intensity=amount) for amount in (1.0, 40.0))
     np.testing.assert_array_equal(calm.num_folded, 0)
@@ -95,8 +95,8 @@ def test_smoothing(scene, model):
         warped_ridge.synthesize(model, faces, smoothing=-1.0)
 
 
-def test_colours_do_not_fade(scene):
-    """Weights that all channels share, and a penalty, pull colours together; the tint does not let them."""
+def test_the_tint_keeps_colours_from_fading(scene):
+    """Shared weights and a penalty pull colours together; the tint prevents it."""
     faces, expressive, fields = scene
     tinted = (
         (each * np.array([0.9, 0.7, 0.5], np.float32)).astype(np.float32) for each in (faces, expressive)
@@ -113,7 +113,7 @@ def test_colours_do_not_fade(scene):
         warped_ridge.synthesize(model, before[..., :1])
 
 
-def test_the_border_stays(scene, model):
+def test_the_border_does_not_move(scene, model):
     fields = np.asarray(warped_ridge.parts(model, scene[0]).fields)
     for border in (fields[:, 0], fields[:, -1], fields[:, :, 0], fields[:, :, -1]):
         assert (border == 0).all()
@@ -128,7 +128,7 @@ def test_a_large_penalty_leaves_the_mean_field(scene):
     np.testing.assert_allclose(found, found[:1].repeat(30, axis=0), atol=1e-4)
     inner = slice(6, -6)
     np.testing.assert_allclose(found[0, inner, inner], fields[:24].mean(axis=0)[inner, inner], atol=0.05)
-    # With mirror images, a common move to one side is none.
+    # Mirror images cancel a common move to one side.
     aside = fields[..., ::-1]
     for mirrored, expected in ((False, aside[:24].mean(axis=0)), (True, 0 * aside[0])):
         model = warped_ridge.fit(faces[:24], expressive[:24], fields=aside[:24], **options, mirrored=mirrored)
@@ -136,7 +136,7 @@ def test_a_large_penalty_leaves_the_mean_field(scene):
         np.testing.assert_allclose(found[0, inner, inner], expected[inner, inner], atol=0.05)
 
 
-def test_finds_fields_by_itself(scene):
+def test_fit_registers_pairs_without_given_fields(scene):
     faces, expressive, _ = scene
     model = warped_ridge.fit(faces[:24], expressive[:24], **OPTIONS)
     given = warped_ridge.fit(
@@ -147,7 +147,7 @@ def test_finds_fields_by_itself(scene):
 
 
 def test_both_solvers_of_the_field_agree(scene):
-    """A window of 49 places has fewer inputs than 48 pairs with their mirror images, one of 81 has more."""
+    """Windows with fewer and with more inputs than there are pairs."""
     faces, _, fields = scene
     small = jnp.asarray(faces[:24])
     for side in (5, 7):
@@ -179,13 +179,13 @@ def test_jit_and_grad(scene, model):
     assert abs(gradients[1]) > 0
 
 
-def test_comes_back_from_its_file(tmp_path, scene, model):
+def test_a_saved_model_loads_the_same(tmp_path, scene, model):
     path = tmp_path / "model.npz"
     model_file.save(path, model, metadata={"a": 1})
     again = model_file.load(path).model
     assert isinstance(again, warped_ridge.WarpedModel)
     assert again.field_window == model.field_window
-    # What could be solved is not written.
+    # Files do not hold `solved`.
     model = model._replace(field=model.field._replace(solved=None), change=model.change._replace(solved=None))
     for one, other in zip(jax.tree.leaves(again), jax.tree.leaves(model), strict=True):
         np.testing.assert_array_equal(one, other)

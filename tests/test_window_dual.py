@@ -72,7 +72,7 @@ def test_float32_does_not_drift_along_a_row():
     assert_exact(params, inputs, targets, window, 0.1, True, 1e-5)
 
 
-def test_bands_of_rows_change_nothing(monkeypatch, x64):
+def test_bands_of_rows_do_not_change_the_result(monkeypatch, x64):
     inputs, targets = pictures(NUM, 13, WIDTH, 1)
     whole = window_dual.fit(inputs, targets, windows.square(5), 0.4)
     dual.fit.clear_cache()
@@ -84,7 +84,7 @@ def test_bands_of_rows_change_nothing(monkeypatch, x64):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
-def test_many_examples_are_solved_one_system_after_the_other(monkeypatch, x64):
+def test_solving_one_system_at_a_time_does_not_change_the_result(monkeypatch, x64):
     inputs, targets = pictures(NUM, HEIGHT, WIDTH, 2)
     expected = window_dual.fit(inputs, targets, windows.square(3), 0.4)
     dual.fit.clear_cache()
@@ -103,11 +103,11 @@ def test_no_penalty_interpolates(penalize_bias, x64):
 
 
 def test_a_constant_pixel_is_predicted_by_the_mean():
-    """Centred it is but rounding, with coefficients of millions; the bias must suit the weights."""
+    """Centred, it is rounding only, with coefficients of millions; the bias must cancel the weights."""
     inputs, targets = (each.astype(np.float32) for each in np.random.default_rng(0).random((2, 12, 3, 4, 1)))
     inputs[:, 0, 0] = 0.7
     fit = jax.jit(lambda *pictures: window_dual.fit(*pictures, windows.square(1), 1e-8))
-    # With all optimisations: without vectors it came out right.
+    # With all optimisations: only vectorised code failed.
     params = fit.lower(inputs, targets).compile({"xla_backend_optimization_level": 3})(inputs, targets)
     assert params.solved[0, 0, 0]
     predicted = 0.7 * params.weights[0, 0, 0, 0, 0] + params.bias[0, 0, 0]
@@ -143,7 +143,7 @@ def test_gradients_equal_finite_differences(x64):
         (windows.disk(2), False),
     ],
 )
-def test_which_windows_slide(window, slides):
+def test_only_rectangular_windows_are_slidable(window, slides):
     assert window_dual.is_slidable(window) == slides
 
 

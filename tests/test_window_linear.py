@@ -24,7 +24,7 @@ CHANNELS = [(1, 1), (2, 1), (1, 3), (2, 3)]
 def problem(
     rng: np.random.Generator, window: windows.Window, channels: tuple[int, int]
 ) -> tuple[window_linear.WindowLinear, np.ndarray]:
-    """A map and pictures, float64; its weights outside the picture are not 0, and must not count."""
+    """A float64 map and pictures; the weights outside the picture are not 0, and must not count."""
     in_channels, out_channels = channels
     weights = rng.standard_normal((out_channels, len(window.offsets), in_channels, HEIGHT, WIDTH))
     params = window_linear.WindowLinear(weights, rng.standard_normal((out_channels, HEIGHT, WIDTH)))
@@ -34,7 +34,7 @@ def problem(
 def expected_pictures(
     params: window_linear.WindowLinear, images: np.ndarray, window: windows.Window
 ) -> np.ndarray:
-    """The oracle's, channel by channel."""
+    """The oracle's predictions, channel by channel."""
     mask = masks.Mask(*seen(window))
     mask = masks.across_channels(mask, images.shape[-1])
     planes = [
@@ -68,7 +68,7 @@ def test_equals_a_loop_over_pixels(name, channels, rng, x64):
 
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("name", WINDOWS)
-def test_large_windows_go_offset_by_offset(name, channels, rng, x64, monkeypatch):
+def test_large_windows_give_the_same_offset_by_offset(name, channels, rng, x64, monkeypatch):
     window = WINDOWS[name]
     params, images = problem(rng, window, channels)
     expected = window_linear.predict(params, images, window)
@@ -80,7 +80,7 @@ def test_large_windows_go_offset_by_offset(name, channels, rng, x64, monkeypatch
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
 
 
-def test_float32(rng):
+def test_float32_equals_a_loop_over_pixels(rng):
     window = WINDOWS["square"]
     params, images = problem(rng, window, (2, 3))
     single = jax.tree.map(lambda leaf: leaf.astype(np.float32), params)
@@ -103,7 +103,7 @@ def test_jit_and_vmap(rng):
         np.testing.assert_allclose(result, alone, atol=1e-6)
 
 
-def test_gradients(rng, x64):
+def test_gradients_equal_finite_differences(rng, x64):
     window = WINDOWS["off the middle"]
     params, images = jax.tree.map(jnp.asarray, problem(rng, window, (2, 1)))
 
@@ -143,13 +143,13 @@ def test_clear_errors(shape, words, rng):
         window_linear.predict(params, np.ones(shape, np.float32), WINDOWS["square"])
 
 
-def test_another_window_is_refused(rng):
+def test_another_window_is_rejected(rng):
     params, images = problem(rng, WINDOWS["square"], (1, 1))
     with pytest.raises(InputError, match="has 9 offsets, but the window 1; use the window that it was"):
         window_linear.predict(params, images, WINDOWS["pixel"])
 
 
-def test_eight_bit_pictures_are_refused(rng):
+def test_eight_bit_pictures_are_rejected(rng):
     params, images = problem(rng, WINDOWS["square"], (1, 1))
     with pytest.raises(TypeError, match=r"images must hold floating-point numbers, not uint8.*/ 255"):
         window_linear.predict(params, images.astype(np.uint8), WINDOWS["square"])

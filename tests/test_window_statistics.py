@@ -23,7 +23,7 @@ WINDOWS = {
     "large": windows.square(5),
 }
 BLOCK = 4  # Of the fixture small_blocks.
-# Several blocks, the last of which is not full.
+# Several blocks, of which the last is not full.
 NUM = 37
 PENALTIES = (0.01, 0.4, 30.0)
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("small_blocks")
 def problem(
     num: int, height: int, width: int, in_channels: int = 1, out_channels: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures, (num, height, width, channels), float64."""
+    """Float64 pictures `(num, height, width, channels)`."""
     rng = np.random.default_rng(num)
     shape = num, height, width
     inputs, noise = (
@@ -62,7 +62,7 @@ def expected_map(
     penalty: float | np.ndarray,
     penalize_bias: bool = True,
 ) -> window_linear.WindowLinear:
-    """The oracle's answer, in the order of a window's map."""
+    """The oracle's solution, in the order of a window's map."""
     num, height, width, in_channels = inputs.shape
     mask = masks.across_channels(masks.offset_mask(height, width, window.offsets), in_channels)
     penalty = penalty if np.ndim(penalty) == 0 else np.reshape(penalty, -1)
@@ -84,7 +84,7 @@ def expected_map(
 
 
 def assert_close(params, expected, tolerance: float) -> None:
-    """All was solved, and is within `tolerance`, of which there is more where weights are large."""
+    """All pixels are solved, within `tolerance` times the largest value, if that is above 1."""
     assert np.all(params.solved == 1)
     for one, other in zip(params[:2], expected[:2], strict=True):
         scale = max(1.0, float(np.abs(other).max()))
@@ -153,7 +153,7 @@ def test_no_penalty_is_least_squares(x64):
 
 
 @pytest.mark.parametrize("num", [1, BLOCK - 1, BLOCK, BLOCK + 1])
-def test_any_number_of_pairs(num, x64):
+def test_any_number_of_pairs_is_solved(num, x64):
     pairs, window = problem(num, *SIZES["odd"]), WINDOWS["cross"]
     params = window_statistics.solve(make(window, *pairs, dtype=jnp.float64), window, 0.4)
     assert_close(params, expected_map(window, *pairs, 0.4), 1e-10)
@@ -188,7 +188,7 @@ def test_weights_come_in_the_order_of_the_window(name, x64):
 
 @pytest.fixture(params=[(np.float64, 1e-9), (np.float32, 2e-5)], ids=["float64", "float32"])
 def precision(request):
-    """A type of numbers, and how near sums are in it."""
+    """A dtype, and the tolerance of sums in it."""
     if request.param[0] == np.float64:
         request.getfixturevalue("x64")
     return request.param
@@ -200,7 +200,7 @@ def test_pairs_may_come_in_any_split_and_order(precision):
     window = WINDOWS["cross"]
     whole = make(window, inputs, targets, dtype=dtype)
     assert whole.products.high.dtype == dtype
-    # Few sizes, each of which is compiled: of one pair, and of less and more than the last block leaves room.
+    # Few sizes, since each is compiled: one pair, and parts that fit or exceed the rest of the last block.
     for cuts in ([20], [1, 18, 19, 36]):
         parts = list(zip(np.split(inputs, cuts), np.split(targets, cuts), strict=True))
         streamed = window_statistics.init(window, *SIZES["odd"], dtype=dtype)
@@ -218,7 +218,7 @@ def test_pairs_may_come_in_any_split_and_order(precision):
     )
 
 
-def test_a_fold_is_taken_back(precision):
+def test_a_fold_can_be_subtracted(precision):
     dtype, tolerance = precision
     inputs, targets = (each.astype(dtype) for each in problem(NUM, *SIZES["odd"]))
     window = WINDOWS["cross"]
@@ -233,7 +233,7 @@ def test_a_fold_is_taken_back(precision):
     )
 
 
-def test_statistics_are_those_of_the_pairs(x64):
+def test_statistics_are_sums_over_the_pairs(x64):
     inputs, targets = problem(NUM, *SIZES["odd"])
     statistics = make(windows.square(1), inputs, targets, dtype=jnp.float64, target_centre=0.25)
     assert float(statistics.num_pairs) == NUM
@@ -257,7 +257,7 @@ def test_the_centre_does_not_change_the_result(name, x64):
 
 
 def test_both_parts_of_a_sum_count(x64):
-    """Usually one is nearly nothing, and a mistake with it would be seen among millions of pairs only."""
+    """Usually `low` is tiny, and only millions of pairs would show a mistake with it."""
     pairs = problem(NUM, *SIZES["odd"])
     statistics = make(windows.square(3), *pairs, dtype=jnp.float64)
     names = ("input_sum", "target_sum", "products")
@@ -267,7 +267,7 @@ def test_both_parts_of_a_sum_count(x64):
     assert_close(params, expected_map(windows.square(3), *pairs, 0.4), 1e-9)
 
 
-def test_pictures_are_thought_to_be_grey_on_average():
+def test_the_default_centre_is_grey():
     statistics = window_statistics.init(windows.square(3), 8, 6, in_channels=2, out_channels=3)
     assert statistics.input_centre.shape == (2, 8, 6)
     assert statistics.target_centre.shape == (3, 8, 6)
@@ -275,7 +275,7 @@ def test_pictures_are_thought_to_be_grey_on_average():
         np.testing.assert_array_equal(centre, 0.5)
 
 
-def test_a_near_centre_leaves_digits_for_what_varies():
+def test_a_near_centre_keeps_the_digits_of_the_variation():
     inputs, targets = ((1000 + each).astype(np.float32) for each in problem(NUM, *SIZES["odd"]))
     expected = expected_map(WINDOWS["square"], inputs, targets, 0.4, penalize_bias=False)
     statistics = make(WINDOWS["square"], inputs, targets, input_centre=1000, target_centre=1000)
@@ -284,7 +284,7 @@ def test_a_near_centre_leaves_digits_for_what_varies():
 
 
 def test_a_million_pairs_keep_their_digits():
-    """One by one: in plain float32, thirty thousand additions leave some four digits."""
+    """Plain float32 keeps about four digits after thirty thousand additions."""
     pairs = [each.astype(np.float32) for each in problem(NUM, *SIZES["odd"])]
     window, copies = WINDOWS["square"], 30_000
     single = make(window, *pairs)
@@ -312,7 +312,7 @@ def test_doubled_statistics_have_the_same_solution(name):
 
 
 def test_a_few_pairs_are_not_lost_among_millions():
-    """In plain float32, nothing below some 0.01 is left of what is added to a million."""
+    """Plain float32 sums of a million drop whatever is below about 0.01."""
     huge = make(WINDOWS["square"], *(each.astype(np.float32) for each in problem(NUM, *SIZES["odd"])))
     few = [each.astype(np.float32) for each in problem(4, *SIZES["odd"])]
     small = make(WINDOWS["square"], *few)
@@ -329,7 +329,7 @@ def test_a_few_pairs_are_not_lost_among_millions():
 
 @pytest.fixture
 def compiled_anew():
-    """For constants that are read while tracing."""
+    """For tests that change constants, which are read while tracing."""
     functions = accumulation.update, primal.solve
     for function in functions:
         function.clear_cache()
@@ -338,7 +338,7 @@ def compiled_anew():
         function.clear_cache()
 
 
-def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
+def test_strips_of_rows_do_not_change_the_result(monkeypatch, compiled_anew, x64):
     height, width, window = 31, 3, WINDOWS["cross"]
     pairs = problem(23, height, width)
     expected = make(window, *pairs, dtype=jnp.float64)
@@ -354,8 +354,8 @@ def test_strips_of_rows_change_nothing(monkeypatch, compiled_anew, x64):
     assert_close(window_statistics.solve(statistics, window, 0.4), whole, 1e-12)
 
 
-def test_strips_stay_in_the_cache():
-    """With the rows around them, of which the window's height needs so many."""
+def test_strips_fit_the_cache():
+    """Together with their halo, which has the height of the window."""
     for window in (windows.from_offsets([(0, 0), (3, 0), (0, 1)]), windows.from_offsets([(0, 0), (0, 1)])):
         rows, halo = accumulation.plan(window, 1000)
         assert halo == max(dy for dy, _ in window.offsets)
@@ -363,10 +363,10 @@ def test_strips_stay_in_the_cache():
 
 
 def test_gradients_pass_through_strips(monkeypatch, compiled_anew, unoptimized):
-    """The rows around a strip are computed for nothing, but must not become NaN: gradients would, too."""
+    """The halo of a strip is not used, but NaN in it would make gradients NaN."""
     window, height, width = WINDOWS["cross"], 30, 3
     rng = np.random.default_rng(0)
-    # Pictures of one brightness each: as collinear as can be, and many.
+    # Many pictures of one brightness each, which are collinear.
     inputs = np.broadcast_to(rng.random((200, 1, 1, 1), np.float32), (200, height, width, 1))
     statistics = make(window, inputs, inputs)
 
@@ -380,7 +380,7 @@ def test_gradients_pass_through_strips(monkeypatch, compiled_anew, unoptimized):
     assert float(jax.jit(jax.grad(measure))(0.4)) == pytest.approx(expected, rel=1e-3)
 
 
-def test_new_statistics_can_be_given_away():
+def test_new_statistics_can_be_donated():
     inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"]))
     empty = window_statistics.init(WINDOWS["pixel"], *SIZES["small"])
     update = jax.jit(window_statistics.update, donate_argnums=0)
@@ -388,8 +388,8 @@ def test_new_statistics_can_be_given_away():
 
 
 @pytest.mark.parametrize("many_unknowns", [0, 100])
-def test_systems_are_solved_some_at_a_time(many_unknowns, monkeypatch, compiled_anew, x64):
-    """Fewer where they have more unknowns; the last of them fill up with rows below the picture."""
+def test_systems_are_solved_in_batches(many_unknowns, monkeypatch, compiled_anew, x64):
+    """Fewer at once where they have more unknowns; rows below the picture fill the last batch."""
     pairs = problem(NUM, *SIZES["odd"])
     window = WINDOWS["disk"]
     monkeypatch.setattr(ridge, "_MANY_UNKNOWNS", many_unknowns)
@@ -402,7 +402,7 @@ def test_systems_are_solved_some_at_a_time(many_unknowns, monkeypatch, compiled_
 
 @pytest.mark.parametrize("name", ["cross", "disk"])
 def test_jit_and_vmap(name, unoptimized):
-    """Of systems of one panel, and of more."""
+    """For systems of one panel, and of several."""
     inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"], 2, 2))
     window = WINDOWS[name]
     empty = window_statistics.init(window, *SIZES["small"])
@@ -434,7 +434,7 @@ def test_gradients_equal_finite_differences(penalize_bias, x64):
         return jnp.sum((window_linear.predict(params, test_inputs, window) - test_targets) ** 2)
 
     arguments = (*map(jnp.asarray, problem(3, height, width)), jnp.full((height, width), 0.4, float))
-    # One program for both, which takes long to compile.
+    # One program returns both, since it takes long to compile.
     error_and_gradients = jax.jit(jax.value_and_grad(held_out_error, argnums=(0, 1, 2)))
     _, gradients = error_and_gradients(*arguments)
     rng, step = np.random.default_rng(2), 1e-5
@@ -457,7 +457,7 @@ def test_new_values_do_not_recompile(unoptimized):
     functions = accumulation.update, primal.solve, linear.predict
 
     def fit(inputs, penalty, **options):
-        # Windows that are equal, but not the same object.
+        # Equal windows, but not the same object.
         statistics = make(windows.disk(1), inputs, targets, **options)
         statistics = window_statistics.update(statistics, inputs, targets)
         params = window_statistics.solve(statistics, windows.disk(1), penalty)
@@ -475,7 +475,7 @@ def test_new_values_do_not_recompile(unoptimized):
         solve(make(window, inputs * penalty, targets), window, penalty)
 
 
-def test_arguments_are_left_alone():
+def test_arguments_are_not_changed():
     inputs, targets = (each.astype(np.float32) for each in problem(4, *SIZES["small"]))
     copies = inputs.copy(), targets.copy()
     statistics = make(WINDOWS["cross"], inputs, targets)
@@ -514,7 +514,7 @@ def test_clear_errors_of_init(change, words):
         window_statistics.init(**arguments)
 
 
-def test_init_wants_a_window_and_whole_numbers():
+def test_init_needs_a_window_and_whole_numbers():
     with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a Mask"):
         window_statistics.init(masks.square_mask(5, 6, 3), 5, 6)
     with pytest.raises(TypeError, match="in_channels must be a whole number"):
@@ -542,7 +542,7 @@ def test_clear_errors_of_update(change, words):
         window_statistics.update(empty, **({"inputs": PICTURES, "targets": PICTURES} | change))
 
 
-def test_eight_bit_pictures_are_refused():
+def test_eight_bit_pictures_are_rejected():
     empty = window_statistics.init(windows.disk(1), 5, 6)
     with pytest.raises(TypeError, match=r"targets must hold floating-point numbers, not uint8.*/ 255"):
         window_statistics.update(empty, PICTURES, PICTURES.astype(np.uint8))
@@ -585,8 +585,8 @@ def test_clear_errors_of_solve(change, words):
 
 
 @pytest.mark.parametrize(("name", "penalize_bias"), [("cross", True), ("disk", False)])
-def test_pixels_that_cannot_be_solved_fall_back(name, penalize_bias):
-    """By both solvers; derivatives, too, stay numbers, and those of all other pixels as they are."""
+def test_unsolved_pixels_predict_the_mean(name, penalize_bias):
+    """Derivatives stay finite, and those of all other pixels do not change."""
     window = WINDOWS[name]
     statistics = make(window, PICTURES / 2, PICTURES)
     with pytest.warns(UnsolvedWarning, match=r"of 30 of 30 pixels, .*row 0, column 0, cannot be solved"):
@@ -613,7 +613,7 @@ def test_pixels_that_cannot_be_solved_fall_back(name, penalize_bias):
     np.testing.assert_array_equal(params.weights[..., others], expected.weights[..., others])
     np.testing.assert_array_equal(params.weights[..., 2, 3], 0)
     np.testing.assert_allclose(params.bias[:, 2, 3], means[:, 2, 3], atol=1e-6)
-    # Under jit nothing warns, and the result says the same.
+    # Under jit nothing warns, but `solved` is the same.
     jitted = jax.jit(solve)(penalty)
     np.testing.assert_array_equal(jitted.solved, params.solved)
 
@@ -627,7 +627,7 @@ def test_pixels_that_cannot_be_solved_fall_back(name, penalize_bias):
     np.testing.assert_allclose(slopes[others], plain[others], rtol=1e-4, atol=1e-6)
 
 
-def test_no_pairs_have_no_solution():
+def test_statistics_without_pairs_are_rejected():
     empty = window_statistics.init(windows.disk(1), 5, 6)
     with pytest.raises(InputError, match="hold no pairs"):
         window_statistics.solve(empty, windows.disk(1), 0.4)
@@ -636,7 +636,7 @@ def test_no_pairs_have_no_solution():
         window_statistics.solve(window_statistics.subtract(full, full), windows.disk(1), 0.4)
 
 
-def test_solve_wants_a_window():
+def test_solve_needs_a_window():
     statistics = make(windows.disk(1), PICTURES, PICTURES)
     with pytest.raises(TypeError, match=r"window must be a windows\.Window, not a int"):
         window_statistics.solve(statistics, 3, 0.4)
@@ -649,21 +649,21 @@ VIEWED = {
 }
 
 
-def looked(inputs: np.ndarray, window: windows.Window) -> np.ndarray:
+def views_of(inputs: np.ndarray, window: windows.Window) -> np.ndarray:
     return np.asarray(window_linear.look(jnp.asarray(inputs), window))
 
 
 def as_examples(inputs: np.ndarray, window: windows.Window) -> np.ndarray:
-    """What the mask of a window with views sees: all pixels of each view, with their channels together."""
-    seen = looked(inputs, window)
+    """The inputs of the mask of a window: the pixels of each view, each with its channels."""
+    seen = views_of(inputs, window)
     num_views = len(window.distinct_views)
     return np.moveaxis(seen.reshape(*inputs.shape, num_views), -1, 1).reshape(len(inputs), -1)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("name", VIEWED)
-def test_windows_with_views(name, channels, x64):
-    """As a loop over pixels solves them, from a mask over the pixels of all views."""
+def test_windows_with_views_equal_a_loop_over_pixels(name, channels, x64):
+    """With a mask over the pixels of all views."""
     window = VIEWED[name]
     inputs, targets = problem(NUM, *SIZES["odd"], channels)
     seen = window_linear.look(jnp.asarray(inputs), window)
@@ -681,14 +681,14 @@ def test_windows_with_views(name, channels, x64):
     )
 
 
-def test_an_error_is_that_of_a_map_of_the_same_size(rng):
+def test_squared_error_rejects_maps_of_other_windows(rng):
     statistics = make(windows.square(3), *rng.random((2, 4, 5, 6, 1), np.float32))
     params = window_statistics.solve(statistics, windows.square(3), 0.4)
     with pytest.raises(InputError, match=r"weights must be \(1, 1, 1, 5, 6\), not \(1, 9, 1, 5, 6\)"):
         window_statistics.squared_error(statistics, params, windows.square(1))
 
 
-def test_what_a_window_looks_at():
+def test_look_gives_the_views_of_a_window():
     images = np.random.default_rng(0).random((2, 6, 5, 2)).astype(np.float32)
     window = windows.mirrored(windows.foveated(dilation=2, blur=1.0))
     seen = np.asarray(window_linear.look(jnp.asarray(images), window)).reshape(2, 6, 5, 2, 3)
@@ -699,13 +699,13 @@ def test_what_a_window_looks_at():
     np.testing.assert_array_equal(window_linear.look(jnp.asarray(images), windows.square(3)), images)
 
 
-def test_smaller_windows_from_the_statistics_of_a_joined_one(x64):
-    """Each looks at other views than all together."""
+def test_statistics_of_a_joined_window_serve_its_parts(x64):
+    """Each part has fewer views than the joined window."""
     joined = windows.join(*VIEWED.values(), windows.square(5))
     inputs, targets = problem(NUM, *SIZES["odd"], 2)
-    statistics = make(joined, looked(inputs, joined), targets, dtype=jnp.float64)
+    statistics = make(joined, views_of(inputs, joined), targets, dtype=jnp.float64)
     for window in (*VIEWED.values(), windows.square(5), windows.square(1)):
-        alone = make(window, looked(inputs, window), targets, dtype=jnp.float64)
+        alone = make(window, views_of(inputs, window), targets, dtype=jnp.float64)
         found, expected = (window_statistics.solve(each, window, 0.4) for each in (statistics, alone))
         np.testing.assert_allclose(found.weights, expected.weights, atol=1e-10)
         np.testing.assert_allclose(found.bias, expected.bias, atol=1e-10)
@@ -714,8 +714,8 @@ def test_smaller_windows_from_the_statistics_of_a_joined_one(x64):
 
 
 @pytest.mark.parametrize("side", [3, 5])
-def test_factors_of_the_penalty(side, x64):
-    """Offset k with the penalty f_k lambda: a ridge regression on inputs that are divided by sqrt(f_k)."""
+def test_factors_scale_the_penalties_of_offsets(side, x64):
+    """The penalty f_k lambda of offset k equals a ridge regression on inputs divided by sqrt(f_k)."""
     inputs, targets = problem(NUM, *SIZES["odd"])
     window = windows.square(side)
     factors = np.random.default_rng(1).uniform(0.1, 5, side**2)

@@ -1,4 +1,4 @@
-"""Checks that need two processes, in each of which `test_sharding` runs this.
+"""Checks that need two processes; `test_sharding` runs this module in each.
 
 python -m tests.two_processes COORDINATOR_ADDRESS PROCESS_ID
 """
@@ -28,12 +28,12 @@ def check_join(index: int) -> None:
     for one, other in zip(jax.tree.leaves(joined), jax.tree.leaves(expected), strict=True):
         assert one.is_fully_addressable
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
-    # It is like any other: more may come.
+    # Joined statistics accept more pairs.
     window_statistics.update(joined, own, own)
 
     others = [
         window_statistics.init(WINDOW, 4, 5, input_centre=0.4),
-        # As many lag images, of another distance.
+        # As many lag images, at another distance.
         window_statistics.init(windows.from_offsets([(0, 0), (1, index)]), 4, 5),
         window_statistics.init(WINDOW, 5, 4),
     ]
@@ -57,7 +57,7 @@ def check_global_arrays(index: int) -> None:
     for found, everywhere in ((model.weights, expected.weights), (model.bias, expected.bias)):
         own_rows = everywhere[..., 2 * index : 2 * index + 2, :]
         np.testing.assert_allclose(found.addressable_data(0), own_rows, rtol=0, atol=1e-5)
-    # NumPy arrays that are the same on all processes do as well.
+    # The same NumPy arrays on all processes are accepted, too.
     same = fit(PICTURES, 1 - PICTURES**2)
     np.testing.assert_array_equal(same.weights.addressable_data(0), model.weights.addressable_data(0))
 
@@ -65,7 +65,7 @@ def check_global_arrays(index: int) -> None:
     statistics = sharding.update(statistics, pictures, pictures, mesh=mesh, rows="i")
     with pytest.raises(InputError, match="lie on the devices of several processes"):
         sharding.join(statistics)
-    # Whoever has the bad pixel, all must hear of it.
+    # All processes must report the bad pixel of one.
     with pytest.raises(InputError, match="neutral holds values that are NaN"):
         fit(whole(own * (np.nan if index == 1 else 1)), pictures)
     with pytest.warns(UnsolvedWarning, match="the systems of some pixels cannot be solved"):

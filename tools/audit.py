@@ -14,7 +14,7 @@ COMMAND = ("pip_audit", "--requirement", PINS, "--no-deps", "--disable-pip", "--
 
 
 def main() -> None:
-    """Prints what the service knows; exits with status 1 if it knows a vulnerability."""
+    """Prints the service's answer; exits with status 1 if it knows a vulnerability."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", *COMMAND, "--progress-spinner=off"],

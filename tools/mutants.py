@@ -1,4 +1,4 @@
-"""Changes the mathematics in one place at a time, and finds the changes that no test notices.
+"""Changes the mathematics in one place at a time, and finds the changes that pass all tests.
 
     bash test.sh --mutants
     bash test.sh --mutants --modules masks --num_workers 1
@@ -7,8 +7,8 @@ cosmic-ray makes the mutants of each module: another operator, another number, a
 change at each place, except in annotations. The tests of the module run on each mutant in a copy of the
 project below build/mutants, the most specific tests first, until one fails. tools/mutants.csv has a row for
 each mutant with its outcome, killed or survived; the last column, written by hand, gives the reason why a
-survivor does no harm. A mutant that the table has is not tried again as long as its line of code is there, so
-that the same command continues after an interruption. --again tries survivors without a reason once more. The
+survivor does no harm. Mutants in the table whose line of code still exists are not tried again, so that the
+same command continues after an interruption. --again tries survivors without a reason once more. The
 whole run takes some hours.
 """
 
@@ -55,39 +55,39 @@ TESTS = {
     "model_selection/choosing": (
         "mlr_jax/model_selection/choosing.py",
         f"{_SELECTION}::test_the_least_error_and_ties_to_the_larger_penalty",
-        f"{_SELECTION}::test_one_standard_error",
+        f"{_SELECTION}::test_the_one_standard_error_rule",
         f"{_SELECTION}::test_pixels_choose_with_their_neighbours",
-        f"{_SELECTION}::test_solves_what_was_chosen",
+        f"{_SELECTION}::test_solve_equals_a_fit_with_the_chosen_window_and_penalty",
         f"{_SELECTION}::test_fit_chooses_and_solves",
         f"{_SELECTION}::test_fit_tunes_one_window",
-        f"{_SELECTION}::test_one_of_the_penalties_is_for_all_pixels",
-        f"{_SYNTHESIS}::test_clear_errors_of_what_is_chosen",
+        f"{_SELECTION}::test_penalties_to_choose_from_are_scalars",
+        f"{_SYNTHESIS}::test_clear_errors_about_choosing",
         f"{_SYNTHESIS}::test_chooses_among_given_windows",
-        f"{_SYNTHESIS}::test_every_pixel_chooses",
+        f"{_SYNTHESIS}::test_every_pixel_chooses_window_and_penalty",
     ),
     "model_selection/hat_matrix": (
         "mlr_jax/model_selection/hat_matrix.py",
         f"{_SELECTION}::test_clear_errors_of_leave_one_out",
-        f"{_SELECTION}::test_leave_one_out_is_refitting",
-        f"{_SELECTION}::test_leave_one_out_of_each_output",
-        f"{_SELECTION}::test_leave_one_out_computes_as_its_arguments",
+        f"{_SELECTION}::test_leave_one_out_equals_refitting",
+        f"{_SELECTION}::test_leave_one_out_takes_a_penalty_for_each_output",
+        f"{_SELECTION}::test_leave_one_out_keeps_the_precision_of_its_arguments",
     ),
     "model_selection/held_out": (
         "mlr_jax/model_selection/held_out.py",
-        f"{_SELECTION}::test_folds_are_of_people",
-        f"{_SELECTION}::test_there_are_as_many_folds_as_people_can_be_left_out",
+        f"{_SELECTION}::test_folds_keep_people_together",
+        f"{_SELECTION}::test_there_are_at_most_as_many_folds_as_people",
         f"{_SELECTION}::test_clear_errors",
-        f"{_SELECTION}::test_groups_are_averaged",
+        f"{_SELECTION}::test_errors_of_channels_are_averaged",
         _SELECTION,
     ),
     "model_selection/tuning": (
         "mlr_jax/model_selection/tuning.py",
         f"{_SELECTION}::test_tuned_penalties_lower_the_error",
         f"{_SELECTION}::test_tuning_descends_by_adam",
-        f"{_SELECTION}::test_tuning_stops_where_others_do_not_gain",
+        f"{_SELECTION}::test_tuning_stops_at_the_least_stopping_error",
     ),
 }
-# An operator is replaced by those easily confused with it, not by all that cosmic-ray offers.
+# Replaces an operator only by those that are easily confused with it.
 OTHERS = {
     *("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "FloorDiv_Mul", "Mod_FloorDiv", "Pow_Mul"),
     *("BitAnd_BitOr", "BitOr_BitAnd", "BitXor_BitOr", "LShift_RShift", "RShift_LShift"),
@@ -125,7 +125,7 @@ class Mutant(NamedTuple):
 
 
 def main() -> None:
-    """Tries the mutants that the table does not have, and writes it after each."""
+    """Tries the mutants that are not in the table, and writes the table after each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=list(TESTS))
     parser.add_argument("--num_workers", type=int, default=os.cpu_count())
@@ -162,7 +162,7 @@ def main() -> None:
 
 
 def mutants(module: str) -> list[Mutant]:
-    """The mutants of a module: one at each place for each kind of change."""
+    """The mutants of a module, one for each place and kind of change."""
     path = source_of(module)
     source = path.read_text()
     with tempfile.TemporaryDirectory() as folder:
@@ -176,7 +176,7 @@ def mutants(module: str) -> list[Mutant]:
     for change in changes:
         kind, _, others = change.operator_name.partition("_")
         is_excluded = is_in(change.start_pos, annotations) or bool(others and others not in OTHERS)
-        # The star in a list of arguments is not an operator.
+        # The star of an argument is not an operator.
         is_excluded |= kind.endswith("BinaryOperator") and not is_in(change.start_pos, operations)
         if not is_excluded:
             chosen.setdefault((kind, change.start_pos), change)
@@ -246,7 +246,7 @@ def move_into_a_copy() -> None:
     for name in listed.stdout.splitlines():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    # Paths of mutants and tests are relative. Mutants share the programs that they leave unchanged.
+    # Paths of mutants and tests are relative. Mutants share a cache of compiled programs.
     os.chdir(folder)
     os.environ |= {
         "PYTHONPATH": str(folder),
@@ -256,7 +256,7 @@ def move_into_a_copy() -> None:
 
 
 def tried(module: str, change: MutationSpec) -> str:
-    """Killed or survived."""
+    """Returns `killed` or `survived`."""
     check_passes(module)
     result = mutate_and_test([change], shlex.join(command(module)), _TIMEOUT_SECONDS)
     return (result.test_outcome or result.worker_outcome).value
@@ -286,7 +286,7 @@ def as_row(mutant: Mutant, outcome: str, why: str) -> dict[str, object]:
 
 
 def read_table() -> dict[tuple[object, ...], dict[str, object]]:
-    """The rows by a key that stays the same when lines are added before a mutant."""
+    """The rows by their keys, which do not depend on the numbers of lines."""
     if not TABLE.exists():
         return {}
     rows: dict[tuple[object, ...], dict[str, object]] = {}

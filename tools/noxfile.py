@@ -4,7 +4,7 @@
     bash test.sh --matrix --list
     bash test.sh --matrix -s "matrix-3.12(oldest)" -- tests/test_masks.py
 
-nox makes each environment anew below build/matrix, by uv and from wheels alone, with the dependencies that
+nox makes each environment again below build/matrix, by uv and from wheels alone, with the dependencies that
 pyproject.toml names and those of its extras `experiments` and `tests`. A session writes its result into
 docs/versions.csv, in place of the row of the same Python and packages; a session of some tests only, named
 after `--`, writes into build/matrix/versions.csv instead. Interpreters must be on PATH. Long tests, and those
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "matrix"
 TABLE = ROOT / "docs" / "versions.csv"
 PYTHONS = ("3.11", "3.12", "3.13")
-# What uv calls them.
+# uv's names of the resolutions.
 RESOLUTIONS = {"oldest": "lowest-direct", "newest": "highest"}
 PACKAGES = ("jax", "jaxlib", "numpy", "dm-pix", "imageio", "optax", "pillow")
 HEADER = ("python", "end", *PACKAGES, "passed", "failed", "skipped", "seconds", "date")
@@ -45,7 +45,7 @@ nox.options.download_python = "never"
 @nox.session(python=PYTHONS, venv_backend="uv")
 @nox.parametrize("end", [nox.param(end, id=end) for end in RESOLUTIONS])
 def matrix(session: nox.Session, end: str) -> None:
-    """Runs the library's tests and writes what came of them into the table."""
+    """Runs the library's tests and writes the numbers of outcomes into the table."""
     # nox starts in the folder of this file.
     session.chdir(ROOT)
     project = nox.project.load_toml("pyproject.toml")["project"]

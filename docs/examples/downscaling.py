@@ -1,24 +1,24 @@
-"""Not about faces: a coarse weather forecast, refined to a grid on which every pixel has its own terrain.
+"""Without faces: refines a coarse weather forecast to a grid where every pixel has its own terrain.
 
     python docs/examples/downscaling.py
 
-The forecast has three quantities on 8 x 8 cells, temperature and the two components of the wind, and knows
-no mountains. What is to be found is the temperature on a grid of 64 x 64. It is lower where the ground is
-high, and where air rises over a slope: what a wind does depends on the slope under each pixel. This script
-simulates the weather. A part of it varies faster than any forecast on these cells can tell.
+The forecast has three quantities on 8 x 8 cells, temperature and the two components of the wind, without
+mountains. The target is the temperature on a grid of 64 x 64. It is lower where the ground is high, and where
+air rises over a slope, so that the effect of the wind depends on the slope under each pixel. This script
+simulates the weather. A part of it varies within cells, and no forecast on them can predict it.
 
-A mask says which cells a pixel may see. Four ways are compared on days that none of them has seen. Each
-ridge regression takes the penalty of five that is best on other days.
+A mask says which cells a pixel may see. The script compares four methods on held-out days. Each ridge
+regression takes the best of five penalties on other days.
 
     interpolation     of the forecast's temperature, corrected by the mean error of every pixel
-    one for all       one ridge regression for all pixels, which is told heights and slopes
+    one for all       one ridge regression for all pixels, with heights and slopes as inputs
     all cells         a ridge regression for each pixel, on all cells (l2)
     masked            a ridge regression for each pixel, on the nine cells around it
 
-The one for all pixels gains little on interpolation: wind times slope is not linear in what it is told.
-With weights of its own, each pixel's effect of the wind is linear, and no terrain need be known. The masked
-one comes closest to the noise, with an eighth of the parameters of the one on all cells. Its price: it holds
-for this terrain only.
+The one for all pixels gains little on interpolation: wind times slope is not linear in its inputs. At a
+single pixel the effect of the wind is linear, and its weights need no terrain. The masked regression comes
+closest to the noise, with an eighth of the parameters of the one on all cells. But it holds for this terrain
+only.
 
 Takes half a minute at most.
 """
@@ -45,7 +45,7 @@ class Weather(NamedTuple):
 
     Attributes:
       forecast: `(days, cells, cells, 3)`, temperature and wind.
-      truth: `(days, pixels, pixels)`, the temperature that was.
+      truth: `(days, pixels, pixels)`, the actual temperature.
       ground: `(pixels, pixels, 3)`, height and its slopes.
     """
 
@@ -70,7 +70,7 @@ def simulate(key: jax.Array, num_days: int) -> Weather:
     slope_y, slope_x = jnp.gradient(height)
     temperature, wind_x, wind_y = (smooth_fields(each, num_days, 10.0) for each in keys[2:5])
     rising = wind_x * slope_x[None] + wind_y * slope_y[None]
-    # Rain makes up for some of the cooling: not quite linear in the wind.
+    # Rain offsets some of the cooling, which makes it slightly nonlinear in the wind.
     cooling = 1.5 * rising - 0.3 * jnp.maximum(rising, 0) + 0.5 * height[None]
     truth = temperature - cooling + NOISE * smooth_fields(keys[5], num_days, 1.5)
     large_scale = jnp.stack([temperature, wind_x, wind_y], axis=-1)
@@ -79,7 +79,7 @@ def simulate(key: jax.Array, num_days: int) -> Weather:
 
 
 def cells_around() -> masks.Mask:
-    """Each of the 64 x 64 pixels sees its own cell and the eight next to it, with all that they forecast."""
+    """Each of the 64 x 64 pixels sees all quantities of its own cell and the eight cells around it."""
     own = np.arange(SIZE) // CELL
     near = np.abs(own[:, None] - np.arange(NUM_CELLS)) <= 1
     return masks.across_channels(masks.from_dense(np.kron(near, near)), 3)
@@ -101,18 +101,18 @@ def best_of_penalties(
     inputs: dict[str, jax.Array],
     targets: dict[str, jax.Array],
 ) -> jax.Array:
-    """The test days' prediction by the regression that is best on the days to choose by."""
+    """Predicts the test days by the regression with the least error on the days to choose by."""
 
     def error(params: Any) -> float:
         return float(jnp.mean((predict(params, inputs["choose"]) - targets["choose"]) ** 2))
 
-    # A new penalty does not compile anew.
+    # Other penalties do not recompile.
     candidates = (fit(inputs["fit"], targets["fit"], penalty) for penalty in PENALTIES)
     return predict(min(candidates, key=error), inputs["test"])
 
 
 def compare(weather: Weather) -> dict[str, tuple[jax.Array, int]]:
-    """Each way's predictions `(test days, pixels)` of the test days, and its number of parameters."""
+    """Each method's predictions `(test days, pixels)` and its number of parameters."""
     forecast = {part: flatten(weather.forecast[days]) for part, days in DAYS.items()}
     truth = {part: flatten(weather.truth[days]) for part, days in DAYS.items()}
     coarse = interpolate(weather.forecast)
@@ -120,8 +120,8 @@ def compare(weather: Weather) -> dict[str, tuple[jax.Array, int]]:
 
     mean_error = (truth["fit"] - temperature["fit"]).mean(axis=0)
     ground = jnp.broadcast_to(weather.ground, (len(coarse), SIZE, SIZE, 3))
-    told = jnp.concatenate([coarse, ground], axis=-1)
-    pixels = {part: told[days].reshape(-1, 6) for part, days in DAYS.items()}
+    features = jnp.concatenate([coarse, ground], axis=-1)
+    pixels = {part: features[days].reshape(-1, 6) for part, days in DAYS.items()}
     one_for_all = best_of_penalties(
         l2_ridge.fit, l2_ridge.predict, pixels, {part: each.reshape(-1, 1) for part, each in truth.items()}
     )
@@ -145,7 +145,7 @@ def compare(weather: Weather) -> dict[str, tuple[jax.Array, int]]:
 
 
 def main() -> None:
-    """Prints each way's mean squared error."""
+    """Prints each method's mean squared error."""
     weather = simulate(jax.random.key(0), 300)
     truth = flatten(weather.truth[DAYS["test"]])
     print(f"Variance of the noise: {NOISE**2:.4f}")

@@ -1,12 +1,12 @@
-"""Six expressions and eight penalties at once, by `vmap`.
+"""Fits six expressions with eight penalties at once, by `vmap`.
 
     python docs/examples/many_expressions.py
 
-A person's neutral face is the same whatever expression follows, so the six fits share their inputs: the outer
-`vmap` runs over the targets, the inner one over the penalties. What depends on neither is computed once. The
-best penalty is chosen on people who took no part in the fit, and reported on others.
+A person's neutral face is the same for all expressions, so the six fits share their inputs: the outer `vmap`
+runs over the targets, the inner one over the penalties. JAX computes once what depends on neither. The script
+chooses the best penalty on people outside the fit, and reports its error on others.
 
-Takes half a minute at most. The error is below that of the unchanged input for each of the six.
+Takes half a minute at most. For each of the six, the error is below that of the unchanged input.
 """
 
 import jax

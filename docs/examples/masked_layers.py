@@ -1,14 +1,14 @@
-"""Masked regression as a layer of a larger model, which is trained by gradient.
+"""Masked regression as a layer of a larger model, trained by gradient.
 
     python docs/examples/masked_layers.py
 
 Two masked layers with a nonlinearity between them, from neutral to smiling faces. The first predicts the
-smile. The second sees, around every pixel, the face, what the first one brightens, and what it darkens. Each
-starts at the exact solution of its own ridge problem. Then both are trained together, by Adam, for the
-objective that they share, which has no closed form.
+smile. The second sees, around every pixel, the face, and where the first layer brightens and darkens it. Each
+starts at the exact solution of its own ridge problem. Then Adam trains both together for their common
+objective, which has no closed form.
 
-Takes half a minute at most. The training lowers the objective by more than a third, and the error on people
-whom the model has not seen by 5 %.
+Takes half a minute at most. The training lowers the objective by more than a third, and the error on held-out
+people by 5 %.
 """
 
 from typing import NamedTuple
@@ -31,19 +31,19 @@ FACE_AND_CHANGE = masks.across_channels(FACE, 3)
 
 
 class TwoLayers(NamedTuple):
-    """A pytree of arrays, which is all that `jax.grad` and optax ask for.
+    """A pytree of arrays, as `jax.grad` and optax need.
 
     Attributes:
       first: from the face to a first prediction of the smile, over the mask `FACE`.
-      second: from what `look` returns to the smile, over the mask `FACE_AND_CHANGE`.
+      second: from `add_changes` to the smile, over the mask `FACE_AND_CHANGE`.
     """
 
     first: MaskedLinear
     second: MaskedLinear
 
 
-def look(faces: jax.Array, smiles: jax.Array) -> jax.Array:
-    """The nonlinearity: the faces, and what changes up and down, as three channels of each pixel."""
+def add_changes(faces: jax.Array, smiles: jax.Array) -> jax.Array:
+    """The nonlinearity: the face, its increase and its decrease, as three channels of each pixel."""
     change = smiles - faces
     channels = jnp.stack([faces, jax.nn.relu(change), jax.nn.relu(-change)], axis=-1)
     return channels.reshape(len(faces), -1)
@@ -52,13 +52,13 @@ def look(faces: jax.Array, smiles: jax.Array) -> jax.Array:
 def predict(layers: TwoLayers, faces: jax.Array) -> jax.Array:
     """The smiles of flattened faces `(num, pixels)`."""
     smiles = masked_ridge.predict(layers.first, faces, FACE)
-    return masked_ridge.predict(layers.second, look(faces, smiles), FACE_AND_CHANGE)
+    return masked_ridge.predict(layers.second, add_changes(faces, smiles), FACE_AND_CHANGE)
 
 
 def fit_in_turn(faces: jax.Array, smiles: jax.Array) -> TwoLayers:
-    """Both layers in closed form: the second one takes the first as it is."""
+    """Both layers in closed form; the second is fitted on the output of the first."""
     first = masked_ridge.fit(faces, smiles, FACE, PENALTY)
-    seen = look(faces, masked_ridge.predict(first, faces, FACE))
+    seen = add_changes(faces, masked_ridge.predict(first, faces, FACE))
     return TwoLayers(first, masked_ridge.fit(seen, smiles, FACE_AND_CHANGE, PENALTY))
 
 

@@ -22,7 +22,7 @@ def public_names(package: str) -> Iterator[tuple[str, bool]]:
     """All public modules, functions, classes and constants of a package.
 
     Yields:
-      The full name, and whether it may have a docstring: a constant's is known to autodoc alone.
+      The full name, and whether it may have a docstring: only autodoc knows those of constants.
     """
     spec = importlib.util.find_spec(package)
     assert spec is not None, package
@@ -39,14 +39,14 @@ def public_names(package: str) -> Iterator[tuple[str, bool]]:
             for name in _defined(statement):
                 if not name.startswith("_"):
                     yield f"{module}.{name}", _may_have_docstring(statement)
-                # A door lists what private modules define; theirs is the docstring.
+                # A public module may list names of private modules, which have the docstrings.
                 if name == "__all__" and isinstance(statement, ast.Assign):
                     names = {f"{module}.{each}" for each in ast.literal_eval(statement.value)}
                     yield from ((each, True) for each in sorted(names - set(modules)))
 
 
 def _defined(statement: ast.stmt) -> list[str]:
-    """The names that a statement defines; what it imports is defined elsewhere."""
+    """The names that a statement defines, without imports."""
     match statement:
         case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             return [name]
@@ -58,7 +58,7 @@ def _defined(statement: ast.stmt) -> list[str]:
 
 
 def _may_have_docstring(statement: ast.stmt) -> bool:
-    """Read from the source, since Python writes a docstring for every NamedTuple that has none."""
+    """Reads the source, since Python writes docstrings for NamedTuples without one."""
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return ast.get_docstring(statement) is not None
     return True
@@ -67,7 +67,7 @@ def _may_have_docstring(statement: ast.stmt) -> bool:
 def _check(app: Sphinx, env: BuildEnvironment) -> None:
     documented = env.domains.python_domain.objects
     for name, may_have_docstring in public_names(app.config.documented_package):
-        # A package may list what is documented where its own modules define it.
+        # A package may list names that the pages of its modules document.
         package, _, last = name.rpartition(".")
         is_inside = any(each.startswith(f"{package}.") and each.endswith(f".{last}") for each in documented)
         if not may_have_docstring or not (name in documented or is_inside):
@@ -79,7 +79,7 @@ def _check(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """The package to check is `documented_package` in conf.py."""
+    """Checks the package `documented_package` of conf.py."""
     app.add_config_value("documented_package", None, "env", str)
     app.connect("env-check-consistency", _check)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

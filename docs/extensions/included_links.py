@@ -1,6 +1,6 @@
-"""Links in Markdown files that pages include, such as README.md: they are relative to that file's own place.
+"""Adapts links of Markdown files that pages include, such as README.md, whose links are relative to the file.
 
-A link to a file that another page includes becomes a link to that page; any other, one to the file.
+A link to a file that another page includes becomes a link to that page; other links lead to the file.
 """
 
 import os
@@ -36,6 +36,6 @@ def _relocate(app: Sphinx, path: Path, parent: str, content: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Sphinx sends what is included here before it is parsed."""
+    """Sphinx calls `_relocate` with every included text before it parses it."""
     app.connect("include-read", _relocate)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers show by themselves: pages need no script from elsewhere."""
+"""Writes formulas as MathML, which browsers show without scripts."""
 
 from typing import Any
 
@@ -16,6 +16,6 @@ def _visit(translator: HTML5Translator, node: nodes.Element) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """To be chosen by `html_math_renderer`."""
+    """Adds the renderer, which `html_math_renderer` chooses."""
     app.add_html_math_renderer("mathml", (_visit, None), (_visit, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

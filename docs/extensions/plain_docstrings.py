@@ -1,9 +1,9 @@
-"""Docstrings for Sphinx, which takes them for reStructuredText. Ours are plain text.
+"""Converts plain docstrings to the reStructuredText that Sphinx expects.
 
-In plain text, a name or a shape stands between backticks, a formula is an indented block, and `|` or `*` mean
-themselves. This is turned into reStructuredText before Napoleon reads the sections.
+In plain text, a name or a shape stands between backticks, a formula is an indented block, and `|` and `*` are
+ordinary characters. The conversion comes before Napoleon reads the sections.
 
-The fields of a NamedTuple stay in its docstring, as a list of their own.
+The fields of a NamedTuple stay in its docstring, as a separate list.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from jax.typing import ArrayLike, DTypeLike
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
-# Types that Python knows only by what they stand for, which is long.
+# Aliases of types, which Python shows by their long definitions.
 _LONG_TYPES = {
     stringify_annotation(ArrayLike, "smart"): "ArrayLike",
     stringify_annotation(DTypeLike, "smart"): "DTypeLike",
@@ -27,7 +27,7 @@ def convert(text: str, *, not_names: frozenset[str] = frozenset()) -> str:
 
     Args:
       text: of the docstring, not indented.
-      not_names: what is between backticks but refers to nothing outside, such as the arguments.
+      not_names: names between backticks that get no link, such as arguments.
     """
     paragraphs = re.split(r"\n{2,}", text.strip("\n"))
     return "\n\n".join(_convert_paragraph(each, not_names) for each in paragraphs) + "\n"
@@ -35,16 +35,16 @@ def convert(text: str, *, not_names: frozenset[str] = frozenset()) -> str:
 
 def _convert_paragraph(text: str, not_names: frozenset[str]) -> str:
     if text.startswith("    "):
-        # Sections indent by two: this is a formula, a table or code.
+        # Sections indent by two, so this is a formula, a table or code.
         return "::\n\n" + text
     if text.startswith(">>>"):
         return text
     head, colon, _ = text.partition(":")
     if head in ("Returns", "Yields") and colon:
-        # Napoleon takes what is before a colon for a type; here the type is in the signature.
+        # Napoleon takes text before a colon for a type; here the type is in the signature.
         text = re.sub(r"\n( +)", r"\n\1: ", text, count=1)
     if head == "Attributes" and colon:
-        # What Napoleon would make of these repeats the types.
+        # Napoleon's own section of attributes repeats the types.
         text = text.replace("Attributes:", "Fields:", 1)
     # Every other part is between backticks.
     parts = re.split(r"`([^`]+)`", text)
@@ -54,17 +54,17 @@ def _convert_paragraph(text: str, not_names: frozenset[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Prose, in which only *emphasis* is markup."""
+    """Escapes prose, whose only markup is *emphasis*."""
     pieces = re.split(r"((?<!\w)\*\w[\w\s-]*\w\*(?!\w))", text)
     pieces[::2] = [re.sub(r"[*|\\]|_(?!\w)", r"\\\g<0>", piece) for piece in pieces[::2]]
     return "".join(pieces)
 
 
 def _link(text: str, not_names: frozenset[str]) -> str:
-    """A reference where there is something of this name; otherwise it only looks like code."""
+    """A reference, which looks like code where nothing has this name."""
     if not _NAME.fullmatch(text) or text in not_names:
         return f"``{text}``"
-    # With a dot before it, a name is looked for in all modules, and shown without.
+    # Sphinx looks for a name with a leading dot in all modules, and shows it without the dot.
     return f":py:obj:`.{text}`" if "." in text else f":py:obj:`{text}`"
 
 
@@ -91,12 +91,12 @@ def _shorten_types(
 
 
 def _skip_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """A NamedTuple's fields are in its docstring already."""
+    """Skips the fields of NamedTuples, which are in the docstring."""
     return True if what == "class" and inspect.isdatadescriptor(obj) else None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Comes before Napoleon, whose priority is the default of 500."""
+    """Runs before Napoleon, whose priority is the default of 500."""
     app.connect("autodoc-process-docstring", _process, priority=400)
     app.connect("autodoc-process-signature", _shorten_types)
     app.connect("autodoc-skip-member", _skip_field)

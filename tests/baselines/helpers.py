@@ -1,4 +1,4 @@
-"""What the tests of several baselines share."""
+"""Helpers that the tests of several baselines share."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,7 +21,7 @@ def dense_weights(params: SparseLinear, num_inputs: int) -> np.ndarray:
 def check_gradients(function: Callable[..., jax.Array], arguments: Sequence, *, rel: float = 1e-6) -> None:
     """Compares the gradient in every argument with a finite difference along a random direction."""
     arguments = tuple(jnp.asarray(each) for each in arguments)
-    # The values too, so that there is one compilation.
+    # One compilation returns the values, too.
     evaluate = jax.jit(jax.value_and_grad(function, argnums=tuple(range(len(arguments)))))
     rng = np.random.default_rng(2)
     for i, gradient in enumerate(evaluate(*arguments)[1]):

@@ -25,7 +25,7 @@ INF, NAN = np.inf, np.nan
     ],
 )
 @pytest.mark.parametrize("transform", [lambda function: function, jax.jit])
-def test_first_of_the_largest_and_smallest(transform, values, largest, smallest):
+def test_ties_go_to_the_first(transform, values, largest, smallest):
     with jax.debug_nans(False):
         values = jnp.array(values)
         assert int(transform(_argmax.argmax)(values)) == largest
@@ -34,19 +34,19 @@ def test_first_of_the_largest_and_smallest(transform, values, largest, smallest)
 
 def test_agrees_with_numpy(rng):
     for _ in range(20):
-        # Few values, so that there are ties.
+        # Few distinct values, for ties.
         values = rng.integers(-20, 20, 64).astype(np.float32)
         assert int(_argmax.argmax(jnp.asarray(values))) == np.argmax(values)
         assert int(_argmax.argmin(jnp.asarray(values))) == np.argmin(values)
 
 
-def test_whole_numbers():
+def test_integers_are_accepted():
     values = jnp.array([0, 1, 1, 0])
     assert int(_argmax.argmax(values)) == 1
     assert int(_argmax.argmin(values)) == 0
 
 
-def test_vmap_and_dtype(rng):
+def test_vmap_and_dtypes(rng):
     values = rng.integers(-3, 3, (10, 7)).astype(np.float32)
     found = jax.vmap(_argmax.argmax)(jnp.asarray(values))
     np.testing.assert_array_equal(found, np.argmax(values, axis=1))

@@ -18,11 +18,11 @@ def test_predict(function, rng, x64):
     np.testing.assert_allclose(function(linear, inputs), expected, rtol=1e-12)
 
 
-def test_predict_refuses_another_number_of_inputs(rng):
+def test_predict_rejects_another_number_of_inputs(rng):
     with pytest.raises(InputError, match="the map is for 6 inputs, not 5"):
         factored_linear.predict(params(rng), rng.random((5, 5)))
 
 
-def test_predict_refuses_eight_bit_pictures(rng):
+def test_predict_rejects_eight_bit_pictures(rng):
     with pytest.raises(TypeError, match="inputs must hold floating-point numbers, not uint8"):
         factored_linear.predict(params(rng), np.ones((5, 6), np.uint8))

@@ -1,7 +1,7 @@
-"""Hostile pictures: a baseline's predictions are finite, or it says why not.
+"""Hostile pictures: a baseline predicts finite values, or says why it cannot.
 
-They are no worse than the mean where its penalty is not lost in the rounding of the inputs' squares; where it
-is lost, that they are finite is all that is promised.
+Predictions are no worse than the mean unless the rounding of the inputs' squares swallows the penalty; then
+they are finite only.
 """
 
 import warnings
@@ -35,11 +35,11 @@ METHODS = {
 def test_finite_and_no_worse_than_the_mean(name, problem):
     inputs, targets, penalty, _ = problem
     if name in ("l0_omp", "masked_lsrf") and len(inputs) == min(NUMS):
-        return  # They need more than one example, and say so.
+        return  # These reject a single example.
     if name in ("reduced_rank", "pca_ridge", "l1_lasso") and penalty == 0:
-        return  # So do they ask for a penalty.
+        return  # These reject the penalty 0.
     try:
-        # A singular system is found out by its NaN.
+        # Baselines detect a singular system by its NaN.
         with warnings.catch_warnings(), jax.debug_nans(False):
             warnings.simplefilter("ignore", checks.UnsolvedWarning)
             predicted = np.asarray(METHODS[name](inputs, targets, penalty), np.float64)
@@ -49,7 +49,7 @@ def test_finite_and_no_worse_than_the_mean(name, problem):
         raise
     assert np.isfinite(predicted).all()
     if not is_hard(inputs, penalty, np.float32):
-        # What all pixels share may serve some at the cost of others.
+        # A shared factor may help some pixels at the cost of others.
         assert_no_worse_than_the_mean(problem, predicted, is_shared=name in ("reduced_rank", "pca_ridge"))
 
 

@@ -11,7 +11,7 @@ from mlr_jax.baselines import kernel_ridge, l2_ridge
 from mlr_jax.checks import InputError
 from tests.baselines.helpers import check_gradients
 
-# Ours, and scikit-learn's options for it.
+# Our kernels, with scikit-learn's options for each.
 KERNELS = {
     "linear": (kernel_ridge.linear(), {}),
     "rbf": (kernel_ridge.rbf(0.3), {"gamma": 0.3}),
@@ -63,7 +63,7 @@ def test_the_linear_kernel_is_ridge_regression(shape, rng, x64):
     np.testing.assert_allclose(kernel_ridge.predict(params, others), expected, atol=1e-9)
 
 
-def test_a_constant_in_the_targets_goes_to_the_intercept(x64):
+def test_the_intercept_takes_up_a_constant_in_the_targets(x64):
     inputs, targets, others = problem()
     params = kernel_ridge.fit(inputs, targets, KERNELS["rbf"][0], 0.1)
     shifted = kernel_ridge.fit(inputs, targets + 100, KERNELS["rbf"][0], 0.1)
@@ -76,7 +76,7 @@ def laplacian(x: jax.Array, z: jax.Array) -> jax.Array:
     return jnp.exp(-jnp.sum(jnp.abs(x[:, None] - z[None]), axis=2))
 
 
-def test_any_function_is_a_kernel(x64):
+def test_any_function_may_be_the_kernel(x64):
     inputs, targets, others = problem()
     expected = KernelRidge(alpha=0.1, kernel="laplacian", gamma=1).fit(inputs, targets)
     params = kernel_ridge.fit(inputs, targets, laplacian, 0.1, fit_intercept=False)
@@ -100,7 +100,7 @@ def test_new_numbers_do_not_recompile():
     assert run(inputs, kernel_ridge.polynomial(3, 0.3), 0.1) > other
 
 
-def test_an_integer_gamma_is_a_number_like_any(x64):
+def test_gamma_may_be_an_integer(x64):
     inputs, targets, others = problem()
     for kernel in (kernel_ridge.rbf, lambda gamma: kernel_ridge.polynomial(2, gamma, offset=gamma)):
         whole, real = (kernel_ridge.fit(inputs, targets, kernel(gamma), 0.1) for gamma in (2, 2.0))
@@ -151,8 +151,8 @@ def test_params_pass_through_jit():
     )
 
 
-def test_inputs_may_be_far_from_0():
-    """The squares of 1e3 would leave 3 of the 7 digits of float32 to their differences."""
+def test_large_means_of_inputs_lose_no_digits():
+    """The squares of 1e3 would leave their differences 3 of the 7 digits of float32."""
     inputs, targets, others = (each.astype(np.float32) for each in problem())
     far, far_others = inputs + np.float32(1e3), others + np.float32(1e3)
     params = kernel_ridge.fit(far, targets, kernel_ridge.rbf(0.3), 0.1)
@@ -183,16 +183,16 @@ def test_small_penalties_in_float32():
     )
 
 
-def test_an_example_is_as_near_to_itself_as_can_be():
+def test_rbf_kernels_do_not_exceed_1():
     inputs = np.float32(100) * problem()[0].astype(np.float32)
     gram = np.asarray(kernel_ridge.rbf(1.0)(inputs, inputs))
     assert (gram <= 1).all()
 
 
-def test_huge_examples_that_are_all_equal_are_refused():
-    """Their kernel, centred, is 0, and solved; the coefficients times it are more than float32 holds."""
+def test_huge_equal_examples_are_rejected():
+    """Their centred kernel is 0, and solvable; its product with the coefficients overflows float32."""
     targets = 1e15 * problem()[1].astype(np.float32)
-    # How it comes out, as infinite or NaN, is the compiler's.
+    # The compiler decides whether the result is infinite or NaN.
     with jax.debug_nans(False), pytest.raises(InputError, match="singular in float32; raise the penalty"):
         kernel_ridge.fit(np.full((12, 6), 8e14, np.float32), targets, kernel_ridge.linear(), 1.0)
 
@@ -231,17 +231,17 @@ def test_clear_errors_of_kernels(make, words):
         make()
 
 
-def test_a_degree_is_whole():
+def test_the_degree_must_be_whole():
     with pytest.raises(TypeError, match=r"degree must be a whole number, not 2\.5"):
         kernel_ridge.polynomial(2.5, 1.0)
 
 
-def test_eight_bit_pictures_are_refused():
+def test_eight_bit_pictures_are_rejected():
     with pytest.raises(TypeError, match="inputs must hold floating-point numbers, not uint8"):
         kernel_ridge.fit(np.zeros((12, 6), np.uint8), problem()[1], kernel_ridge.linear(), 0.1)
 
 
-def test_predict_refuses_another_number_of_inputs():
+def test_predict_rejects_another_number_of_inputs():
     inputs, targets, others = problem()
     params = kernel_ridge.fit(inputs, targets, kernel_ridge.rbf(0.3), 0.1)
     with pytest.raises(InputError, match="the regression is for 6 inputs, not 5"):

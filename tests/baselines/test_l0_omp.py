@@ -18,7 +18,7 @@ NUM_NONZEROS = (1, 3, 6)
 
 
 def problem(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of different variances, so that scaling them changes what is taken."""
+    """Inputs of different variances, so that scaling changes which ones OMP selects."""
     num_examples, num_inputs = SHAPES[name]
     rng = np.random.default_rng(num_inputs)
     inputs = rng.random((num_examples, num_inputs)) * rng.uniform(0.2, 2, num_inputs) + 1
@@ -54,13 +54,13 @@ def test_agrees_with_scikit_learn(name, standardize, x64):
             np.testing.assert_allclose(rest.mean(axis=0), 0, atol=1e-12)
 
 
-def test_standardising_matters(x64):
+def test_standardising_changes_the_selection(x64):
     inputs, targets = problem("dual")
     given, scaled = (l0_omp.fit(inputs, targets, num_nonzeros=3, standardize=each) for each in (False, True))
     assert (np.asarray(given.mask.indices) != np.asarray(scaled.mask.indices)).any()
 
 
-def test_float32_is_right_too():
+def test_float32_agrees_with_scikit_learn():
     inputs, targets = problem("dual")
     params = l0_omp.fit(inputs.astype(np.float32), targets.astype(np.float32), num_nonzeros=6)
     assert params.linear.weights.dtype == np.float32
@@ -69,7 +69,7 @@ def test_float32_is_right_too():
     np.testing.assert_allclose(dense_weights(params, 30), expected.T, rtol=1e-4, atol=1e-4)
 
 
-def test_a_path_is_separate_fits(x64):
+def test_a_path_equals_separate_fits(x64):
     inputs, targets = problem("dual")
     path = l0_omp.fit_path(inputs, targets, num_nonzeros=NUM_NONZEROS)
     assert path.mask.indices.shape == (3, 5, 6)
@@ -83,14 +83,14 @@ def test_a_path_is_separate_fits(x64):
         np.testing.assert_allclose(at_number.linear.bias, alone.linear.bias, rtol=1e-9)
 
 
-def test_a_path_may_go_up_and_down():
+def test_a_path_takes_numbers_in_any_order():
     inputs, targets = problem("dual")
     path = l0_omp.fit_path(inputs, targets, num_nonzeros=(3, 1, 3))
     assert path.mask.valid.sum(axis=2).tolist() == [[3] * 5, [1] * 5, [3] * 5]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_ends_where_the_target_is_represented(dtype):
+def test_stops_at_an_exact_fit(dtype):
     inputs = orthogonal_inputs().astype(dtype)
     targets = np.stack([3 * inputs[:, 4] - inputs[:, 1] + 7, inputs[:, 2]], axis=1)
     with jax.enable_x64(dtype == np.float64):
@@ -103,9 +103,9 @@ def test_ends_where_the_target_is_represented(dtype):
     np.testing.assert_allclose(params.linear.bias, [7, 0], atol=1e-5)
 
 
-# Fails for 0.1: ROUNDED MEANS. Less their mean, 12 times 0.1 are not quite 0, and what is left is pursued.
+# Fails for 0.1: ROUNDED MEANS. Centred, 12 values of 0.1 are not quite 0, and OMP pursues the rest.
 @pytest.mark.parametrize("value", [0.0, 0.5, 0.1])
-def test_a_constant_target_takes_nothing(value):
+def test_a_constant_target_selects_no_input(value):
     inputs, _ = problem("dual")
     params = l0_omp.fit(inputs.astype(np.float32), np.full((12, 2), value, np.float32), num_nonzeros=3)
     assert not params.mask.valid.any()
@@ -113,11 +113,11 @@ def test_a_constant_target_takes_nothing(value):
     np.testing.assert_allclose(params.linear.bias, value, rtol=1e-6)
 
 
-def test_copies_are_not_taken_twice():
+def test_copies_are_not_selected_twice():
     inputs, targets = (each.astype(np.float32) for each in problem("primal"))
     copies = np.hstack([inputs[:, :4], -inputs[:, :4], 2 * inputs[:, :4]])
     params = l0_omp.fit(copies, targets, num_nonzeros=6)
-    # The largest of the copies, then the end.
+    # OMP selects the largest of the copies, then stops.
     assert params.mask.valid.tolist() == [[True] * 4 + [False] * 2] * 5
     assert np.sort(params.mask.indices[:, :4], axis=1).tolist() == [[8, 9, 10, 11]] * 5
     expected = LinearRegression().fit(copies[:, 8:], targets)
@@ -125,7 +125,7 @@ def test_copies_are_not_taken_twice():
     assert (np.asarray(params.linear.weights)[:, 4:] == 0).all()
 
 
-def test_constant_inputs_are_not_taken(x64):
+def test_constant_inputs_are_not_selected(x64):
     inputs, targets = problem("dual")
     inputs[:, 3:] = 0.25
     params = l0_omp.fit(inputs, targets, num_nonzeros=6, standardize=True)
@@ -134,7 +134,7 @@ def test_constant_inputs_are_not_taken(x64):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_batches_change_nothing(batch_size, x64):
+def test_batches_do_not_change_the_result(batch_size, x64):
     inputs, targets = problem("dual")
     whole = l0_omp.fit(inputs, targets, num_nonzeros=3)
     batches = l0_omp.fit(inputs, targets, num_nonzeros=3, batch_size=batch_size)

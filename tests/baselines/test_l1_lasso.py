@@ -15,19 +15,19 @@ from tests.baselines.helpers import check_gradients, dense_weights
 
 # Fewer examples than inputs, and more.
 SHAPES = {"dual": (12, 30), "primal": (40, 8)}
-# Of the alpha at which the last weight becomes 0.
+# Fractions of the alpha at which the last weight becomes 0.
 FRACTIONS = (0.5, 0.1, 0.01)
 
 
 @pytest.fixture
 def x64():
-    """Optimised, unlike elsewhere: whether a weight is zero hangs on last digits, and steps are many."""
+    """Optimised, unlike elsewhere: last digits decide whether a weight is zero, and steps are many."""
     with jax.enable_x64(True):
         yield
 
 
 def problem(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of different variances, targets of a few of them and noise."""
+    """Inputs of different variances; targets that depend on a few of them, plus noise."""
     num_examples, num_inputs = SHAPES[name]
     rng = np.random.default_rng(num_inputs)
     inputs = rng.random((num_examples, num_inputs)) * rng.uniform(0.5, 2, num_inputs) + 1
@@ -36,7 +36,7 @@ def problem(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def largest_alpha(inputs: np.ndarray, targets: np.ndarray) -> float:
-    """Where all weights of all outputs are 0, and no lower."""
+    """The smallest alpha at which all weights of all outputs are 0."""
     products = (inputs - inputs.mean(axis=0)).T @ (targets - targets.mean(axis=0))
     return float(np.abs(products).max() / len(inputs))
 
@@ -84,7 +84,7 @@ def test_agrees_with_scikit_learn(name, standardize, x64):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_is_optimal(name, x64):
-    """Every slope is alpha against the sign of its weight, and no more than alpha where the weight is 0."""
+    """Every slope is alpha against the sign of its weight, and at most alpha where the weight is 0."""
     inputs, targets = problem(name)
     for fraction in FRACTIONS:
         alpha = fraction * largest_alpha(inputs, targets)
@@ -115,7 +115,7 @@ def test_no_penalty_is_least_squares(x64):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_gap_is_that_of_the_weights(name, x64):
+def test_the_gap_belongs_to_the_weights(name, x64):
     inputs, targets = problem(name)
     for fraction, tolerance in itertools.product(FRACTIONS, (1e-2, 1e-4, 1e-9)):
         alpha = fraction * largest_alpha(inputs, targets)
@@ -125,7 +125,7 @@ def test_the_gap_is_that_of_the_weights(name, x64):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_gap_is_that_of_the_weights_in_float32(name):
+def test_the_gap_belongs_to_the_weights_in_float32(name):
     inputs, targets = (each.astype(np.float32) for each in problem(name))
     for fraction, tolerance in itertools.product(FRACTIONS, (1e-2, 1e-4, 1e-5)):
         alpha = np.float32(fraction * largest_alpha(inputs, targets))
@@ -137,7 +137,7 @@ def test_the_gap_is_that_of_the_weights_in_float32(name):
 
 @pytest.mark.parametrize("fraction", [0.01, 1e-3, 1e-4])
 def test_float32_reaches_small_gaps(fraction):
-    """At a tiny alpha with as many examples as inputs it need not, but then says so."""
+    """At a tiny alpha with as many examples as inputs it may not, but then reports the gap."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         inputs = oracle.smooth_faces(rng, 30, 5, 6).astype(np.float32)
@@ -150,7 +150,7 @@ def test_float32_reaches_small_gaps(fraction):
             assert gap.max() < 2e-5
 
 
-def test_a_path_is_separate_fits(x64):
+def test_a_path_equals_separate_fits(x64):
     inputs, targets = problem("dual")
     alphas = np.array(FRACTIONS) * largest_alpha(inputs, targets)
     path = l1_lasso.fit_path(inputs, targets, alphas, tolerance=1e-12)
@@ -176,7 +176,7 @@ def test_a_path_stops_early_at_every_alpha(x64):
 
 
 def test_iterations_are_counted(x64):
-    """With orthogonal inputs each enters once, and the walk ends on the way to the next."""
+    """Of orthogonal inputs each enters once; the walk ends between two of them."""
     rng = np.random.default_rng(0)
     orthogonal = np.linalg.qr(np.column_stack([np.ones(8), rng.standard_normal((8, 3))]))[0][:, 1:]
     inputs, targets = np.sqrt(8) * orthogonal, np.sqrt(8) * orthogonal @ [[4.0], [2.0], [1.0]]
@@ -195,7 +195,7 @@ def test_iterations_are_limited(x64):
         np.testing.assert_allclose(params.gap, relative_gap(inputs, targets, params, alpha), atol=1e-12)
 
 
-def nasty_problems() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def degenerate_problems() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(0)
     base, targets = rng.standard_normal((12, 12)), rng.standard_normal((12, 8))
     faces = oracle.smooth_faces(rng, 30, 5, 6)
@@ -219,9 +219,9 @@ def nasty_problems() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-@pytest.mark.parametrize("name", nasty_problems())
-def test_nasty_problems(name, x64):
-    inputs, targets = nasty_problems()[name]
+@pytest.mark.parametrize("name", degenerate_problems())
+def test_degenerate_problems(name, x64):
+    inputs, targets = degenerate_problems()[name]
     for fraction in (0.5, 0.01, 0.001):
         alpha = fraction * max(largest_alpha(inputs, targets), 1e-3)
         params = l1_lasso.fit(inputs, targets, alpha, tolerance=1e-10)
@@ -243,8 +243,8 @@ def test_constant_inputs_are_left_out(constant, x64):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("values", [[0.0, 1.0], [-1.0, 1.0], [0.0, 1.0, 2.0]])
-def test_inputs_of_few_values(values, dtype):
-    """Many reach the level together."""
+def test_inputs_with_few_distinct_values(values, dtype):
+    """Many inputs reach the level together."""
     tolerance = 1e-10 if dtype == np.float64 else 1e-4
     for seed in range(16):
         rng = np.random.default_rng(seed)
@@ -256,8 +256,8 @@ def test_inputs_of_few_values(values, dtype):
             assert relative_gap(inputs, targets, params, alpha).max() < 1.5 * tolerance
 
 
-def test_a_tie(x64):
-    """Two inputs reach the level together, and the sign of one forbids where its weight would then go."""
+def test_a_tie_between_two_inputs(x64):
+    """Two inputs reach the level together, and the weight of one would then take the wrong sign."""
     inputs = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 2], [2, 2, 1]], np.float64)
     targets = np.array([[0], [1], [1], [2]], np.float64)
     expected = Lasso(alpha=0.01, tol=1e-12, max_iter=100_000).fit(inputs, targets)
@@ -266,7 +266,7 @@ def test_a_tie(x64):
 
 
 def test_many_ties_in_float32():
-    """Where rounding decides which way the weights of a tie go, it must not do so for ever."""
+    """Where rounding decides how the weights of a tie move, the walk must still end."""
     inputs = np.eye(30, dtype=np.float32)
     targets = np.eye(30, dtype=np.float32) + np.arange(30, dtype=np.float32)[:, None] % 2
     for fraction in (0.1, 0.001):
@@ -278,7 +278,7 @@ def test_many_ties_in_float32():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_inputs_that_are_nearly_combinations_of_others(seed, x64):
-    """As the pixels of a smooth background are: a walk that minds tiny differences goes in circles."""
+    """Such as the pixels of a smooth background: a walk that follows tiny differences runs in circles."""
     rng = np.random.default_rng(seed)
     place = np.linspace(0, 1, 200)
     waves = np.stack([np.cos(np.pi * k * place) for k in range(6)])
@@ -291,12 +291,12 @@ def test_inputs_that_are_nearly_combinations_of_others(seed, x64):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_batches_change_nothing(batch_size, x64):
+def test_batches_do_not_change_the_result(batch_size, x64):
     inputs, targets = problem("dual")
     alphas = np.array(FRACTIONS) * largest_alpha(inputs, targets)
     whole = l1_lasso.fit_path(inputs, targets, alphas)
     batches = l1_lasso.fit_path(inputs, targets, alphas, batch_size=batch_size)
-    # But which weights are 0: one that is, but for rounding, need not be in another program.
+    # Except which weights are 0: another program may round a weight of 0 differently.
     (mask, linear), (mask_of_batches, linear_of_batches) = whole.map, batches.map
     chex.assert_trees_all_equal(mask.indices, mask_of_batches.indices)
     close = functools.partial(chex.assert_trees_all_close, rtol=1e-9, atol=1e-12)
@@ -304,7 +304,7 @@ def test_batches_change_nothing(batch_size, x64):
 
 
 def test_outputs_of_different_difficulty(x64):
-    """Lanes become free at different times, and the answers must not be mixed up."""
+    """Lanes become free at different times, and must not mix up the solutions."""
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((12, 12))
     targets = rng.standard_normal((12, 64)) * 10 ** rng.uniform(-3, 3, 64)
@@ -320,7 +320,7 @@ def test_outputs_of_different_difficulty(x64):
         chex.assert_trees_all_close(ours, expected, rtol=1e-8, atol=1e-9)
 
 
-def test_units_do_not_matter(x64):
+def test_scaling_inputs_targets_and_alpha_scales_the_weights(x64):
     inputs, targets = problem("dual")
     alpha = 0.1 * largest_alpha(inputs, targets)
     params = l1_lasso.fit(inputs, targets, alpha)
@@ -356,7 +356,7 @@ def test_gradients_equal_finite_differences(x64):
     check_gradients(held_out_error, (alphas, inputs, targets))
 
 
-def test_a_second_derivative_is_refused(x64):
+def test_second_derivatives_are_rejected(x64):
     inputs, targets = problem("dual")
 
     def size(alpha):

@@ -43,7 +43,7 @@ def test_leave_one_out_is_exact(name, x64):
         assert float(error) == pytest.approx(np.mean((left_out - targets) ** 2), rel=1e-8)
 
 
-def test_composes(x64):
+def test_composes_with_jit_and_grad(x64):
     inputs, targets = (jnp.asarray(each) for each in problem("dual"))
 
     @jax.jit

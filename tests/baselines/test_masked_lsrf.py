@@ -24,7 +24,7 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
     return inputs, 0.7 * inputs + 0.3 * oracle.smooth_faces(rng, 20, HEIGHT, WIDTH)
 
 
-def test_a_neighbourhood_of_everything_is_matching_pursuit(x64):
+def test_a_mask_of_all_inputs_gives_matching_pursuit(x64):
     inputs, targets = problem()
     inputs = inputs * np.linspace(0.1, 3, NUM_PIXELS)
     everything = masks.from_dense(np.ones((NUM_PIXELS, NUM_PIXELS), bool))
@@ -36,7 +36,7 @@ def test_a_neighbourhood_of_everything_is_matching_pursuit(x64):
 
 @pytest.mark.parametrize("num_nonzeros", [2, 6])
 def test_chosen_inputs_are_distinct_neighbours(num_nonzeros, x64):
-    """The corners see 4 inputs only, so that of 6 entries 2 stay empty."""
+    """Corners see 4 inputs only, so that 2 of their 6 entries stay empty."""
     params = masked_lsrf.fit(*problem(), NEIGHBOURHOOD, 0.1, num_nonzeros=num_nonzeros)
     for i in range(NUM_PIXELS):
         chosen = np.asarray(params.mask.indices[i])[params.mask.valid[i]].tolist()
@@ -45,7 +45,7 @@ def test_chosen_inputs_are_distinct_neighbours(num_nonzeros, x64):
         assert set(chosen) <= set(allowed)
 
 
-def test_an_output_without_neighbours_has_a_bias(x64):
+def test_an_output_without_neighbours_has_a_bias_only(x64):
     inputs, targets = problem()
     near = np.array(NEIGHBOURHOOD.valid)
     near[7] = False
@@ -78,7 +78,7 @@ def test_one_penalty_for_each_output(x64):
 
 
 def test_recovers_a_shift(x64):
-    """Every output is the pixel below, which the last row does not see."""
+    """Every output is the pixel below, except in the last row, which does not see one."""
     inputs, _ = problem()
     targets = np.roll(inputs, -WIDTH, axis=1)
     params = masked_lsrf.fit(inputs, targets, NEIGHBOURHOOD, 1e-6, num_nonzeros=2)
@@ -96,10 +96,10 @@ def test_the_scale_of_an_input_does_not_matter(x64):
     np.testing.assert_array_equal(params.mask.indices, scaled.mask.indices)
 
 
-# Fails for 0.1: ROUNDED MEANS. Less their mean, 20 times 0.1 are not quite 0, and one is taken.
+# Fails for 0.1: ROUNDED MEANS. Centred, 20 values of 0.1 are not quite 0, and one is selected.
 @pytest.mark.parametrize("value", [0.0, 0.5, 0.1])
-def test_constant_inputs_are_not_taken(value):
-    """A background, as pictures have it."""
+def test_constant_inputs_are_not_selected(value):
+    """Such as the background of a picture."""
     inputs, targets = (each.astype(np.float32) for each in problem())
     inputs[:, : 3 * WIDTH] = value
     params = masked_lsrf.fit(inputs, targets, NEIGHBOURHOOD, 0.1, num_nonzeros=2)
@@ -119,7 +119,7 @@ def test_masked_ridge_runs_it(x64):
     np.testing.assert_allclose(prediction, expected, atol=1e-12)
 
 
-def test_inputs_need_not_be_as_many_as_outputs():
+def test_inputs_and_outputs_may_differ_in_number():
     """One grey output pixel sees all channels of its neighbours."""
     rng = np.random.default_rng(1)
     inputs = rng.random((20, 3 * NUM_PIXELS))
@@ -129,7 +129,7 @@ def test_inputs_need_not_be_as_many_as_outputs():
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
-def test_batches_change_nothing(batch_size, x64):
+def test_batches_do_not_change_the_result(batch_size, x64):
     whole = masked_lsrf.fit(*problem(), NEIGHBOURHOOD, 0.1, num_nonzeros=2)
     batches = masked_lsrf.fit(*problem(), NEIGHBOURHOOD, 0.1, num_nonzeros=2, batch_size=batch_size)
     chex.assert_trees_all_close(whole, batches, rtol=1e-9)
@@ -177,6 +177,6 @@ def test_num_nonzeros_must_be_whole():
         masked_lsrf.fit(*problem(), NEIGHBOURHOOD, 0.1, num_nonzeros=2.0)
 
 
-def test_a_mask_is_a_mask():
+def test_mask_must_be_a_mask():
     with pytest.raises(TypeError, match=r"mask must be a masks\.Mask, not a tuple"):
         masked_lsrf.fit(*problem(), tuple(NEIGHBOURHOOD), 0.1, num_nonzeros=2)

@@ -43,7 +43,7 @@ def test_full_rank_is_ridge_regression(name, penalty, x64):
 @pytest.mark.parametrize("penalty", [0.1, 10.0])
 @pytest.mark.parametrize("name", SHAPES)
 def test_is_the_projection_of_ridge_regression(name, penalty, rank, x64):
-    """Least squares on [X; sqrt(lambda) I], projected on what spans most of its fitted values."""
+    """Least squares on [X; sqrt(lambda) I], projected on the leading directions of its fitted values."""
     inputs, targets = problem(name)
     num_inputs = inputs.shape[1]
     rows, centred = inputs - inputs.mean(axis=0), targets - targets.mean(axis=0)
@@ -58,7 +58,7 @@ def test_is_the_projection_of_ridge_regression(name, penalty, rank, x64):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_nothing_near_is_better(name, rng, x64):
+def test_no_nearby_solution_is_better(name, rng, x64):
     inputs, targets = problem(name)
     params = reduced_rank.fit(inputs, targets, 10.0, rank=2)
 
@@ -75,7 +75,7 @@ def test_nothing_near_is_better(name, rng, x64):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_rank_is_as_asked(name, x64):
+def test_the_solution_has_the_given_rank(name, x64):
     inputs, targets = problem(name)
     for rank in (1, 3):
         assert np.linalg.matrix_rank(matrix(reduced_rank.fit(inputs, targets, 0.1, rank=rank))) == rank
@@ -115,9 +115,9 @@ def test_float32(name):
     np.testing.assert_allclose(matrix(params), expected, atol=1e-4)
 
 
-# The centred inputs have a singular value that is 0 but for rounding, and these but one or none.
+# Centring leaves a singular value that is 0 up to rounding; constant inputs have at most one other.
 @pytest.mark.parametrize("inputs", [problem("dual")[0], np.full((12, 30), 0.1), np.ones((12, 30))])
-def test_more_rank_than_the_inputs_have(inputs, x64):
+def test_the_rank_may_exceed_that_of_the_inputs(inputs, x64):
     targets = np.random.default_rng(0).random((12, 14))
     expected = l2_ridge.fit(inputs, targets, 0.1)
     params = reduced_rank.fit(inputs, targets, 0.1, rank=12)
@@ -127,7 +127,7 @@ def test_more_rank_than_the_inputs_have(inputs, x64):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1])
-def test_more_rank_than_the_targets_have(value):
+def test_the_rank_may_exceed_that_of_the_targets(value):
     inputs, _ = problem("dual")
     targets = np.full((12, 5), value)
     for params in (
@@ -208,11 +208,11 @@ def test_clear_errors_of_ranks(function, ranks, words):
         getattr(reduced_rank, function)(*problem("dual"), 0.1, **ranks)
 
 
-def test_a_rank_is_whole():
+def test_the_rank_must_be_whole():
     with pytest.raises(TypeError, match=r"rank must be a whole number, not 2\.0"):
         reduced_rank.fit(*problem("dual"), 0.1, rank=2.0)
 
 
-def test_eight_bit_pictures_are_refused():
+def test_eight_bit_pictures_are_rejected():
     with pytest.raises(TypeError, match="inputs must hold floating-point numbers, not uint8"):
         reduced_rank.fit(np.zeros((12, 30), np.uint8), problem("dual")[1], 0.1, rank=2)

@@ -18,17 +18,17 @@ def test_predict():
     assert sparse_linear.predict(PARAMS, inputs).tolist() == [[4.0, 5.0], [3.0, 5.0]]
 
 
-def test_predict_refuses_another_number_of_inputs():
+def test_predict_rejects_another_number_of_inputs():
     with pytest.raises(InputError, match="mask points at input 3, but there are 3 inputs"):
         sparse_linear.predict(PARAMS, np.ones((2, 3)))
 
 
-def test_predict_refuses_eight_bit_pictures():
+def test_predict_rejects_eight_bit_pictures():
     with pytest.raises(TypeError, match="inputs must hold floating-point numbers, not uint8"):
         sparse_linear.predict(PARAMS, np.ones((2, 4), np.uint8))
 
 
-def test_the_scale_is_the_standard_deviation(rng, x64):
+def test_inputs_are_scaled_by_their_standard_deviations(rng, x64):
     inputs = rng.random((12, 5)) * [1, 2, 3, 1e-3, 1e6]
     scale = sparse_linear.input_scale(jnp.asarray(inputs), standardize=True)
     np.testing.assert_allclose(scale, inputs.std(axis=0), rtol=1e-12)
@@ -39,7 +39,7 @@ def test_nothing_is_scaled_unless_asked(rng):
     assert scale.tolist() == [1.0] * 5
 
 
-# The mean of numbers that are all 0.1 is rounded, so that they have a variance of 1e-16.
+# Rounding of the mean gives inputs that are all 0.1 a variance of 1e-16.
 @pytest.mark.parametrize("value", [0.0, 0.5, 255.0, 0.1])
 def test_constant_inputs_are_not_scaled(value, rng):
     inputs = rng.random((12, 4), dtype=np.float32)
@@ -50,7 +50,7 @@ def test_constant_inputs_are_not_scaled(value, rng):
 
 
 def test_inputs_that_vary_little_are_scaled(rng, x64):
-    """However little: only those that do not vary at all are left as they are."""
+    """Only constant inputs keep their scale."""
     inputs = 0.5 + 1e-6 * rng.standard_normal((12, 1))
     scale = sparse_linear.input_scale(jnp.asarray(inputs), standardize=True)
     np.testing.assert_allclose(scale, inputs.std(axis=0), rtol=1e-6)

@@ -1,15 +1,15 @@
-"""Pictures that say who they are by their grey, with bright dots on the landmarks."""
+"""Pictures whose grey level tells their number, with bright dots on the landmarks."""
 
 import numpy as np
 
 from mlr_jax import images
 
 SIDE = 160
-SIZE = 64  # of the aligned face, in which the template's eyes and mouth are where `check_aligned` looks
+SIZE = 64  # Of the aligned face, in pixels.
 
 
 def landmarks(distance: float, *, tilt: float = 0, mouth: float = 1) -> np.ndarray:
-    """Eyes of that distance, and a mouth that many distances below them."""
+    """Eyes `distance` pixels apart, and a mouth `mouth` distances below them."""
     left = np.array([45.0, 50.0])
     right = left + np.array([distance, tilt])
     middle = (left + right) / 2 + mouth * np.array([-tilt, distance])
@@ -28,7 +28,7 @@ def draw(path, number: int, points: np.ndarray | None = None) -> None:
 
 
 def numbers(pictures: np.ndarray) -> list[int]:
-    """Which pictures these are."""
+    """The numbers of these pictures."""
     grey = np.median(pictures.reshape(len(pictures), -1), axis=1)
     found = (grey * 255 - 20) / 4
     np.testing.assert_allclose(found, np.round(found), atol=0.1)
@@ -36,7 +36,7 @@ def numbers(pictures: np.ndarray) -> list[int]:
 
 
 def check_aligned(picture: np.ndarray, *, mouth: float = 1) -> None:
-    """The dots are where the template says, the mouth `mouth` resting distances below the eyes."""
+    """Checks that the dots lie on the template; the mouth is `mouth` resting distances below the eyes."""
     for x, y in ((0.305, 0.36), (0.695, 0.36), (0.5, 0.36 + 0.42 * mouth)):
         column, row = round(x * SIZE - 0.5), round(y * SIZE - 0.5)
         patch = picture[row - 5 : row + 6, column - 5 : column + 6, 0]

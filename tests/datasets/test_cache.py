@@ -8,7 +8,7 @@ from mlr_jax.datasets.pairs import Pairs
 
 @pytest.fixture
 def compute(rng):
-    """Makes pairs, and counts how often."""
+    """Makes pairs, and counts its calls."""
     calls = []
 
     def run() -> Pairs:
@@ -33,13 +33,13 @@ def test_computes_once_for_each_key(tmp_path, compute):
     assert len(list(folder.iterdir())) == 2, "no unfinished file may stay"
 
 
-def test_without_a_folder_nothing_is_kept(tmp_path, compute):
+def test_without_a_folder_pairs_are_computed_every_time(tmp_path, compute):
     cache.load_or_compute(None, {}, compute)
     cache.load_or_compute(None, {}, compute)
     assert len(compute.calls) == 2
 
 
-def test_a_broken_file_is_made_anew(tmp_path, compute, caplog):
+def test_a_broken_file_is_replaced(tmp_path, compute, caplog):
     cache.load_or_compute(tmp_path, {}, compute)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
@@ -50,14 +50,14 @@ def test_a_broken_file_is_made_anew(tmp_path, compute, caplog):
     assert len(compute.calls) == 2
 
 
-def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path, compute, caplog):
+def test_an_unwritable_folder_gives_a_warning(tmp_path, compute, caplog):
     (tmp_path / "file").write_text("in the way")
     pairs = cache.load_or_compute(tmp_path / "file", {}, compute)
     assert pairs.subjects == ("ann", "bob")
     assert "cannot keep the decoded pictures" in caplog.text
 
 
-def test_fingerprint_follows_the_file(tmp_path):
+def test_the_fingerprint_changes_with_the_file(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(b"one")
     before = cache.fingerprint([path])

@@ -27,13 +27,13 @@ NAMES = [f"{sequence}/{frame}" for sequence in SEQUENCES for frame in FRAMES]
 
 
 def shape(sequence: str, frame: int) -> np.ndarray:
-    """Landmarks: sequences differ in size, tilt and proportions, and the peak's mouth is higher."""
+    """Landmarks: sequences differ in size, tilt and proportions; at the peak the mouth is higher."""
     n = list(SEQUENCES).index(sequence)
     return drawn.landmarks(50 + 3 * n, tilt=2 * n, mouth=(1 + 0.03 * n) * (0.9 if frame == 11 else 1))
 
 
 def write_landmarks(path, points) -> None:
-    """All 68: those of an eye have their mean in its middle; the others are anywhere."""
+    """Writes 68 landmarks: those of an eye have their mean in its middle; the others lie anywhere."""
     every = np.random.default_rng(0).uniform(0, drawn.SIDE, (68, 2))
     around = np.array([[-10, 15], [2, 0], [2, 0], [-2, 0], [-2, 0], [10, -15]])
     every[36:42], every[42:48] = points[0] + around, points[1] + around
@@ -57,7 +57,7 @@ def root(tmp_path):
         emotion.parent.mkdir(parents=True)
         if label is not None:
             emotion.write_text(f"   {label:.7e}\n")
-    # What a Mac leaves behind.
+    # Files that macOS leaves behind.
     (folder / "Emotion" / ".DS_Store").write_text("x")
     (folder / "Emotion/S005/001/._S005_001_00000011_emotion.txt").write_text("x")
     (folder / "cohn-kanade-images/S005/001/.DS_Store").write_text("x")
@@ -72,7 +72,7 @@ def pairs_of(loaded) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_first_frames_go_with_last_ones(root):
+def test_first_frames_are_paired_with_last_frames(root):
     loaded = ck_plus.load(root, channels=1)
     assert loaded.neutral.shape == (3, 64, 64, 1)
     assert loaded.neutral.dtype == np.float32
@@ -93,7 +93,7 @@ def test_first_frames_go_with_last_ones(root):
     np.testing.assert_array_equal(source.read(2)[1], loaded.expressive[2])
 
 
-def test_one_expression_to_another(root):
+def test_any_expression_may_be_the_source(root):
     loaded = ck_plus.load(root, channels=1, source="surprised", target="happy")
     assert pairs_of(loaded) == [
         ("S005", "S005/003/11", "S005/001/11"),
@@ -113,12 +113,12 @@ def test_one_expression_to_another(root):
     ("number", "name"),
     list(enumerate(("angry", "contemptuous", "disgusted", "afraid", "happy", "sad", "surprised"), start=1)),
 )
-def test_labels(root, number, name):
+def test_labels_name_expressions(root, number, name):
     (root / "Emotion/S011/002/S011_002_00000011_emotion.txt").write_text(f"   {number}.0000000e+00\n")
     assert "S011" in ck_plus.stream(root, target=name).subjects
 
 
-def test_the_cache_follows_pictures_labels_and_landmarks(root):
+def test_the_cache_key_changes_with_pictures_labels_and_landmarks(root):
     keys = [ck_plus.stream(root).key]
     emotion = root / "Emotion/S010/004/S010_004_00000011_emotion.txt"
     emotion.write_text("6")
@@ -179,7 +179,7 @@ def test_clear_errors(root, break_it, words):
         ck_plus.stream(root, image_size=16).read(1)
 
 
-def test_through_the_command_line(root, tmp_path):
+def test_runs_from_the_command_line(root, tmp_path):
     command = [sys.executable, "-m", "experiments.compare_baselines", "--dataset=ck_plus"]
     flags = ["--image_size=16", "--channels=1", "--select=fixed", "--methods=copy_input"]
     test_list = tmp_path / "test.txt"

@@ -41,7 +41,7 @@ def test_size_and_channels(root):
     assert abs(whole.neutral.mean() - pairs.neutral.mean()) < 0.02
 
 
-def test_layout_of_the_published_code(root):
+def test_loads_the_layout_of_the_published_code(root):
     (root / "neutral").rename(root / "trainA")
     (root / "happy").rename(root / "trainB")
     pairs = folder.load(root, image_size=None)
@@ -60,7 +60,7 @@ def test_file_endings_may_differ(root):
     assert folder.load(root).subjects == NAMES
 
 
-def test_caches(root, tmp_path):
+def test_keeps_decoded_pictures(root, tmp_path):
     first = folder.load(root, cache_dir=tmp_path / "cache")
     (kept,) = (tmp_path / "cache").iterdir()
     np.testing.assert_array_equal(folder.load(root, cache_dir=tmp_path / "cache").neutral, first.neutral)
@@ -119,7 +119,7 @@ def test_clear_errors(root, break_it, words):
         folder.load(root)
 
 
-def test_no_such_folder(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(InputError, match=r"there is no folder .*nowhere$"):
         folder.load(tmp_path / "nowhere")
     with pytest.raises(InputError, match="image_size must be 1 or more, not 0"):

@@ -8,7 +8,7 @@ from mlr_jax.checks import InputError
 from mlr_jax.datasets import jaffe, landmarks
 from tests.datasets import drawn
 
-# In another order than that of their running numbers; KL has no sad picture, and KM no neutral one.
+# Not in the order of their running numbers; KL has no sad picture, and KM no neutral one.
 FILES = (
     "KA.HA10.28.tiff",
     "KA.HA2.30.tiff",
@@ -57,7 +57,7 @@ def pairs_of(loaded) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_shots_are_paired_in_order(root):
+def test_pictures_are_paired_in_the_order_of_their_numbers(root):
     loaded = jaffe.load(root, channels=1)
     assert loaded.neutral.shape == (3, 64, 64, 1)
     assert loaded.neutral.dtype == np.float32
@@ -69,7 +69,7 @@ def test_shots_are_paired_in_order(root):
     assert pairs_of(other) == [("KA", "HA2", "SA1"), ("KM", "HA1", "SA2")]
 
 
-def test_other_kinds_of_pictures(root):
+def test_reads_png_tif_and_jpg(root):
     loaded = jaffe.load(root, image_size=32)
     for suffix, file in (("png", FILES[0]), ("TIF", FILES[2]), ("jpg", FILES[4])):
         images.write((root / file).with_suffix(f".{suffix}"), images.read(root / file))
@@ -85,14 +85,14 @@ def test_landmarks_align(root, table):
     assert pairs_of(loaded) == [("KA", "NE1", "HA2"), ("KA", "NE2", "HA1"), ("KL", "NE2", "HA1")]
     for picture in loaded.neutral:
         drawn.check_aligned(picture)
-    # As far below the eyes as beside the source's mouth.
+    # The distance from the eyes to the mouth, relative to that of the source.
     for picture, mouth in zip(loaded.expressive, (1 / 0.9, 1, 0.9), strict=True):
         drawn.check_aligned(picture, mouth=mouth)
     for n, (neutral, _) in enumerate(map(jaffe.stream(root, channels=1).read, (0, 1, 2))):
         np.testing.assert_array_equal(neutral, loaded.neutral[n])
 
 
-def test_the_cache_follows_pictures_and_landmarks(root, table, tmp_path):
+def test_the_cache_key_changes_with_pictures_and_landmarks(root, table, tmp_path):
     options = {"image_size": 16, "channels": 1}
     keys = [jaffe.stream(root, **options).key]
     table.write_text(table.read_text().replace("45.0", "46.0"))
@@ -148,7 +148,7 @@ def test_clear_errors_about_landmarks(root, table, old, new, words):
         jaffe.stream(root, image_size=16).read(0)
 
 
-def test_options(root):
+def test_clear_errors_about_options(root):
     with pytest.raises(InputError, match=r"there is no folder .*nowhere; data_dir must be"):
         jaffe.load(root / "nowhere")
     with pytest.raises(InputError, match=r"has no expression 'bored' for source; it has neutral, happy, sad"):

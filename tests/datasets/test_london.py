@@ -22,7 +22,7 @@ def _draw(path, left_eye, right_eye, mouth) -> None:
 
 @pytest.fixture
 def root(tmp_path):
-    """The published layout: dots for faces, of different sizes, tilts and proportions."""
+    """The published layout with dots for faces, of different sizes, tilts and proportions."""
     rows = []
     for folder, code in (("neutral_front", "03"), ("smiling_front", "08")):
         (tmp_path / folder).mkdir()
@@ -48,7 +48,7 @@ def root(tmp_path):
 
 
 def test_points_of_a_mesh_are_aligned_with_the_faces(root):
-    """The mouth's middle, given as a point in every picture, comes to where the mouth is seen."""
+    """The mouth's middle, given as a point of every picture, moves to the mouth of the aligned face."""
     table = landmarks.read_landmarks(root / "landmarks5.csv")
     points = np.array([[corners[2:].mean(axis=0), corners[0]] for corners in table.values()])
     np.savez(root / "points.npz", files=list(table), points=points)
@@ -65,7 +65,7 @@ def test_points_of_a_mesh_are_aligned_with_the_faces(root):
             np.testing.assert_allclose(eye, expected, atol=0.01)
 
 
-def test_wrong_points(root):
+def test_clear_errors_about_points(root):
     opened = london.stream(root)
     file = root / "points.npz"
     with pytest.raises(InputError, match=r"cannot read .*points.npz as arrays `files` and `points`"):
@@ -97,7 +97,7 @@ def test_landmarks_coincide_across_people(root):
     for pictures, mouth in (
         (there.neutral, 1),
         (there.expressive, 0.9),
-        (back.neutral, 1),  # As whoever has the smile alone aligns it.
+        (back.neutral, 1),  # Alignment of the smile alone gives the same.
         (back.expressive, 1 / 0.9),
     ):
         for picture in pictures[..., 0]:
@@ -114,7 +114,7 @@ def test_colour(root):
     np.testing.assert_allclose(images.to_channels(colour.neutral, 1), grey.neutral, atol=1e-5)
 
 
-def test_caches(root, tmp_path):
+def test_keeps_decoded_pictures(root, tmp_path):
     first = london.load(root, image_size=16, cache_dir=tmp_path / "cache")
     seen = []
 
@@ -193,14 +193,14 @@ def test_clear_errors(root, break_it, words):
         london.load(root, image_size=16)
 
 
-def test_a_table_saved_by_a_spreadsheet(root):
+def test_reads_a_table_saved_by_a_spreadsheet(root):
     expected = london.load(root, image_size=16)
     path = root / "landmarks5.csv"
     path.write_text(path.read_text().replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
     np.testing.assert_array_equal(london.load(root, image_size=16).neutral, expected.neutral)
 
 
-def test_expressions(root):
+def test_clear_errors_about_options(root):
     with pytest.raises(InputError, match="image_size must be 1 or more, not 0"):
         london.load(root, image_size=0)
     with pytest.raises(InputError, match="has no expression 'sad' for target; it has neutral, happy"):
@@ -213,17 +213,17 @@ def test_real_faces_are_aligned(london_dir):
     pairs = london.load(london_dir, channels=1)
     assert len(pairs.subjects) >= 82
     assert pairs.neutral.shape[1:] == (64, 64, 1)
-    # Aligned faces have dark irises where the template puts them, and lips darker than the chin.
+    # Aligned faces have dark irises on the template's eyes, and lips darker than the chin.
     mean = pairs.neutral.mean(axis=0)[..., 0]
     eyes = mean[21:25, 17:22].mean(), mean[21:25, 42:47].mean()
     cheeks = mean[36:40, 14:20].mean(), mean[36:40, 44:50].mean()
     assert max(eyes) < 0.75 * min(cheeks)
     assert mean[48:51, 28:36].mean() < 0.9 * mean[56:60, 28:36].mean()
-    # Of the order that people differ in; a misaligned set is far off.
+    # About as large as the differences between people; a misaligned set is far off.
     assert 4e-3 < ((pairs.neutral - pairs.expressive) ** 2).mean() < 7.5e-3
 
 
-def test_streams_what_it_loads(root):
+def test_the_stream_has_the_pairs_of_load(root):
     whole = london.load(root, image_size=24, channels=1)
     source = london.stream(root, image_size=24, channels=1)
     assert (source.subjects, source.shape) == (whole.subjects, whole.neutral.shape[1:])

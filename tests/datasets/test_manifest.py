@@ -8,14 +8,14 @@ from mlr_jax.checks import InputError
 from mlr_jax.datasets import landmarks, manifest
 from tests.datasets import drawn
 
-# Subject, neutral and expressive picture, expression; the pictures' numbers are their names.
+# Subject, neutral and expressive picture, expression; the names of pictures are their numbers.
 ROWS = (
     ("bert", "0.png", "deep/1.png", "happy"),
     ("anna", "2.png", "deep/3.png", "happily surprised"),
     ("anna", "2.png", "deep/4.png", "happy"),
     ("bert", "5.png", "deep/6.png", "happy"),
 )
-NEUTRAL, EXPRESSIVE = [0, 2, 5], [1, 4, 6]  # of the happy rows
+NEUTRAL, EXPRESSIVE = [0, 2, 5], [1, 4, 6]  # Of the happy rows.
 
 
 def shape(number: int, *, resting: bool) -> np.ndarray:
@@ -43,7 +43,7 @@ def table(tmp_path):
 
 @pytest.fixture
 def landmarks_table(table):
-    """The same with landmarks, columns that mean nothing here, and a neutral picture of another size."""
+    """The same with landmarks, unused columns, and a neutral picture of another size."""
     rows = []
     for n, row in enumerate(ROWS):
         numbers = [int(file.split("/")[-1][0]) for file in row[1:3]]
@@ -56,7 +56,7 @@ def landmarks_table(table):
     return table
 
 
-def test_rows_of_the_expression(table):
+def test_loads_the_rows_of_the_expression(table):
     loaded = manifest.load(table, channels=1)
     assert loaded.subjects == ("bert", "anna", "bert")
     assert loaded.neutral.shape == (3, 64, 64, 1)
@@ -84,7 +84,7 @@ def test_landmarks_align(landmarks_table):
 
 
 @pytest.mark.parametrize("which", ["table", "landmarks_table"])
-def test_the_cache_follows_the_table(request, which):
+def test_the_cache_key_changes_with_the_table(request, which):
     table = request.getfixturevalue(which)
     before = manifest.stream(table, image_size=16).key
     edit(table, "bert", "cleo")
@@ -131,7 +131,7 @@ def test_clear_errors_about_landmarks(landmarks_table, old, new, words):
         manifest.stream(landmarks_table, image_size=16).read(0)
 
 
-def test_pictures_and_options(table):
+def test_clear_errors_about_pictures_and_options(table):
     with pytest.raises(
         InputError, match=r"manifest: source or target must be 'neutral', not 'sad' and 'happy'"
     ):

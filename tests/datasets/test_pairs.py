@@ -16,14 +16,14 @@ from mlr_jax.datasets.pairs import (
 
 @pytest.fixture
 def pairs() -> Pairs:
-    """Twelve pictures of ten people; each picture's value is its number."""
+    """Twelve pairs of ten people; a picture's value tells its number."""
     values = np.arange(12, dtype=np.float32)[:, None, None, None] / 100
     pictures = np.broadcast_to(values, (12, 4, 4, 1))
     subjects = [f"{n:02}" for n in range(10)] + ["03", "07"]
     return Pairs(pictures, pictures + 0.5, tuple(subjects))
 
 
-def test_take(pairs):
+def test_take_selects_pairs_in_the_given_order(pairs):
     taken = take(pairs, [10, 0])
     assert taken.subjects == ("03", "00")
     np.testing.assert_allclose(taken.neutral[:, 0, 0, 0], [0.10, 0])
@@ -43,14 +43,14 @@ def test_split_keeps_people_together(pairs):
     assert len({split(pairs, seed=seed)[1].subjects for seed in range(8)}) > 1
 
 
-def test_folds_need_as_many_people(pairs):
+def test_folds_need_a_person_each(pairs):
     assert [len(part.subjects) for _, part in folds(pairs, num_folds=10)].count(2) == 2
     for num in (1, 11):
         with pytest.raises(InputError, match=f"from 2 to the number of people, 10, not {num}"):
             folds(pairs, num_folds=num)
 
 
-def test_split_leaves_both_sides_someone(pairs):
+def test_both_sides_of_a_split_have_people(pairs):
     assert len(set(split(pairs, test_fraction=0.001)[1].subjects)) == 1
     assert len(set(split(pairs, test_fraction=0.999)[0].subjects)) == 1
     with pytest.raises(InputError, match="1 subject cannot be split"):
@@ -72,8 +72,8 @@ def test_split_by_subjects(pairs):
         split_by_subjects(pairs, [])
 
 
-def test_indices_are_those_of_the_pairs(pairs):
-    """For streams and fields, which are split as pairs are."""
+def test_indices_select_the_pairs_of_splits_and_folds(pairs):
+    """Streams and fields are split by these indices, as pairs are."""
     options = {"test_fraction": 0.3, "seed": 4}
     parts = [*zip(split_indices(pairs.subjects, **options), split(pairs, **options), strict=True)]
     for each, whole in zip(fold_indices(pairs.subjects, num_folds=3), folds(pairs, num_folds=3), strict=True):
@@ -83,7 +83,7 @@ def test_indices_are_those_of_the_pairs(pairs):
         assert part.subjects == tuple(pairs.subjects[index] for index in indices)
 
 
-def test_check(pairs):
+def test_check_rejects_broken_pairs(pairs):
     assert check(pairs) is pairs
     broken = pairs.neutral.copy()
     broken[4, 0, 0, 0] = np.nan

@@ -19,7 +19,7 @@ def picture(number: int) -> np.ndarray:
 
 @pytest.fixture
 def counted():
-    """Pictures that tell their number, and which of them were read."""
+    """A stream of pictures that tell their number, and a list of those that were read."""
     seen = []
 
     def read(index):
@@ -51,7 +51,7 @@ def test_batches_have_all_pairs_in_order(counted, size, start, sizes):
         )
 
 
-def test_order_does_not_depend_on_who_is_first(counted):
+def test_the_order_does_not_depend_on_the_speed_of_readers(counted):
     source, _ = counted
 
     def slowly(index):
@@ -62,8 +62,8 @@ def test_order_does_not_depend_on_who_is_first(counted):
         np.testing.assert_array_equal(neutral, [picture(n) for n in range(NUM)])
 
 
-def test_reads_ahead_but_not_far(counted):
-    """One batch is being worked on, and two wait."""
+def test_reads_a_few_batches_ahead(counted):
+    """One batch is in use, and two wait."""
     source, seen = counted
     reader = streams.batches(source, 2)
     next(reader)
@@ -74,7 +74,7 @@ def test_reads_ahead_but_not_far(counted):
     wait_for(lambda: len(seen) == 8)
 
 
-def test_stops_reading_when_nobody_asks(counted):
+def test_a_closed_iterator_stops_reading(counted):
     source, seen = counted
     before = threading.active_count()
     reader = streams.batches(source, 1)
@@ -84,7 +84,7 @@ def test_stops_reading_when_nobody_asks(counted):
     assert len(seen) <= 3
 
 
-def test_an_unreadable_picture_comes_when_it_is_its_turn(counted):
+def test_an_unreadable_picture_raises_at_its_batch(counted):
     source, _ = counted
 
     def read(index):
@@ -115,7 +115,7 @@ def test_unreadable_pictures_can_be_left_out(counted):
     assert [(place, str(error)) for place, error in said] == [(n, f"cannot read {n}.png") for n in (1, 4, 5)]
 
 
-def test_takes_some(counted):
+def test_take_selects_pairs_in_the_given_order(counted):
     source, _ = counted
     some = streams.take(streams.take(source, [7, 3, 5]), [2, 0])
     assert some.subjects == ("s5", "s7")
@@ -159,7 +159,7 @@ def root(tmp_path, rng):
 
 
 @pytest.mark.parametrize("options", [{"image_size": 16}, {"image_size": None, "channels": 1}])
-def test_a_folder_streams_what_it_loads(root, options):
+def test_the_stream_of_a_folder_has_the_pairs_of_load(root, options):
     whole = folder.load(root, **options)
     source = folder.stream(root, **options)
     assert source.subjects == whole.subjects
@@ -169,7 +169,7 @@ def test_a_folder_streams_what_it_loads(root, options):
     np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), whole.expressive)
 
 
-def test_a_folder_opens_without_reading_but_the_first_picture(root):
+def test_opening_a_folder_reads_the_first_picture_only(root):
     images.write(root / "neutral" / "p3.png", np.zeros((8, 8, 3)))
     (root / "happy" / "p4.png").write_text("rubbish")
     source = folder.stream(root, image_size=16)
@@ -182,7 +182,7 @@ def test_a_folder_opens_without_reading_but_the_first_picture(root):
         folder.stream(root, image_size=16)
 
 
-def test_a_folders_key_follows_its_files(root):
+def test_the_key_of_a_folder_changes_with_its_files(root):
     before = folder.stream(root).key
     assert folder.stream(root).key == before
     assert folder.stream(root, source="happy", target="neutral").key != before
@@ -191,8 +191,8 @@ def test_a_folders_key_follows_its_files(root):
     assert folder.stream(root).key != before
 
 
-def test_synthetic_faces_stream_what_they_load():
-    """Over the border of what is drawn at once, in any order."""
+def test_the_stream_of_synthetic_faces_has_the_pairs_of_load():
+    """Across the border of two drawn batches, in any order."""
     options = {"image_size": 16, "channels": 1, "num_subjects": 10, "seed": 3}
     whole = synthetic.load(**options)
     source = synthetic.stream(**options)

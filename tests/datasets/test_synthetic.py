@@ -1,4 +1,4 @@
-"""The rendered faces: what `load` promises, and that the renderer draws what it is told."""
+"""The rendered faces: `load` keeps its promises, and the renderer draws what its arguments describe."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ from mlr_jax.datasets import pairs, synthetic
 from mlr_jax.datasets.synthetic import Expression
 
 SIZE = 32
-NUM_SUBJECTS = 8  # the same number nearly everywhere, so that the renderer is compiled once
+NUM_SUBJECTS = 8  # The same nearly everywhere, so that the renderer is compiled once.
 
-# Every person of a stack with one expression.
+# Draws people with one expression.
 draw = jax.jit(jax.vmap(synthetic.render, in_axes=(0, None, None)), static_argnums=2)
 
 
@@ -28,7 +28,7 @@ def happy():
 
 @pytest.fixture(scope="module")
 def large():
-    """The first of these people four times as large, drawn with double precision switched on."""
+    """The first of these people, four times as large, drawn with double precision switched on."""
     with jax.enable_x64(True):
         return load(num_subjects=1, image_size=4 * SIZE)
 
@@ -44,7 +44,7 @@ def at_rest(people):
 
 
 def rows(images, first, last):
-    """The part of pictures between two heights, given as fractions from the top."""
+    """The rows of pictures between two heights, given as fractions from the top."""
     height = images.shape[-3]
     return images[..., round(first * height) : round(last * height), :, :]
 
@@ -57,7 +57,7 @@ def halve(images):
 # load ---------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_kept(happy, tmp_path):
+def test_the_cache_returns_the_same_pictures(happy, tmp_path):
     first = load(cache_dir=tmp_path)
     again = load(cache_dir=tmp_path, progress=lambda _: pytest.fail("drawn"))
     for one, other, expected in zip(again[:2], first[:2], happy[:2], strict=True):
@@ -68,8 +68,8 @@ def test_pictures_are_kept(happy, tmp_path):
         assert other.shape != first.expressive.shape or (other != first.expressive).any()
 
 
-def test_a_change_of_the_pictures_is_a_new_version(happy):
-    """Means of sixteen parts: where they are meant to be others, raise _VERSION, so that none are kept."""
+def test_pictures_stay_the_same_within_a_version(happy):
+    """Compares means of sixteen parts. A change that is meant must raise _VERSION, which empties caches."""
     parts = happy.expressive.reshape(NUM_SUBJECTS, 4, SIZE // 4, 4, SIZE // 4, 3).mean((0, 2, 4, 5))
     expected = [
         [0.5574, 0.6114, 0.6165, 0.5541],
@@ -107,7 +107,7 @@ def test_another_seed_draws_other_people(happy):
     assert np.square(other.neutral - happy.neutral).mean((1, 2, 3)).min() > 1e-3
 
 
-def test_people_do_not_depend_on_their_number(happy):
+def test_people_do_not_depend_on_num_subjects(happy):
     fewer = load(num_subjects=5)
     assert fewer.subjects == happy.subjects[:5]
     np.testing.assert_array_equal(fewer.neutral, happy.neutral[:5])
@@ -162,7 +162,7 @@ def test_people_differ(happy):
     assert distances[~np.eye(NUM_SUBJECTS, dtype=bool)].min() > 2e-3
 
 
-def test_an_expression_changes_less_than_a_person(happy):
+def test_expressions_differ_less_than_people(happy):
     flat = happy.neutral.reshape(NUM_SUBJECTS, -1)
     between = np.square(flat - np.roll(flat, 1, axis=0)).mean()
     within = np.square(happy.expressive - happy.neutral).mean()
@@ -187,7 +187,7 @@ def test_an_expression_changes_less_than_a_person(happy):
         ({"num_subjects": 0}, "num_subjects must be 1 or more, not 0"),
     ],
 )
-def test_load_explains_what_is_wrong(options, message):
+def test_clear_errors_of_load(options, message):
     with pytest.raises(ValueError, match=f"^synthetic: .*{message}") as caught:
         load(**options)
     assert "\n" not in str(caught.value)
@@ -205,7 +205,7 @@ def test_sampled_people_are_within_the_ranges_of_the_fields(people):
         assert (values <= high + 1e-6).all()
 
 
-def test_expressions_are_as_typical_on_average_and_vary():
+def test_sampled_expressions_vary_about_the_typical_one():
     sample = jax.vmap(lambda key: jnp.array(synthetic.sample_expression(key, "surprised")))
     drawn = Expression(*sample(jax.random.split(jax.random.key(0), 500)).T)
     assert 0.75 < drawn.jaw.mean() < 0.9
@@ -221,7 +221,7 @@ def test_one_key_is_one_person_with_an_unrelated_draw_for_each_expression():
     assert len(tilts) == len(synthetic.EXPRESSIONS)
 
 
-def test_sample_expression_lists_the_expressions_it_knows():
+def test_an_unknown_expression_lists_the_known_ones():
     with pytest.raises(ValueError, match="name 'bored' is unknown; choose one of neutral, happy"):
         synthetic.sample_expression(jax.random.key(0), "bored")
 
@@ -299,8 +299,8 @@ def test_gradients_are_finite(people):
         assert all(value != 0 for value in (slopes.jaw, slopes.brow_draw, slopes.eye_open))
 
 
-def test_faces_fit_their_template():
-    """The middle of what `sample_identity` draws, from the eyes' middle to the mouth's."""
+def test_the_template_is_the_middle_of_sampled_identities():
+    """Eyes and mouth lie in the middle of the ranges of `sample_identity`."""
     template = synthetic.TEMPLATE
     for field, place in (
         ("eye_x", template.eye_distance / 2),

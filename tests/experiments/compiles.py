@@ -1,4 +1,4 @@
-"""A script that compiles one program, and says how many it loaded and how many it kept, for tests."""
+"""A script for tests that compiles one program, and prints how many it loaded and how many it stored."""
 
 import collections
 
@@ -16,5 +16,5 @@ def main() -> None:
     print("folder", jax.config.jax_compilation_cache_dir)
 
 
-if __name__ == "__main__":  # Doctests import it.
+if __name__ == "__main__":  # Doctests import this module.
     script.run(main)

@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 
-if __name__ == "__main__":  # Doctests import it.
+if __name__ == "__main__":  # Doctests import this module.
     print(__name__, __spec__.name, sys.argv, sys.path[0] == os.getcwd(), "naïve")
     print("to the errors", file=sys.stderr)
     atexit.register(print, "tidied up")

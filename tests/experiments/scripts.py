@@ -1,10 +1,10 @@
-"""Runs the experiments' scripts, each in a process of its own that need not import what they all import.
+"""Runs the experiments' scripts, each in its own process, without repeating their common imports.
 
-That takes two seconds, and many scripts take less. So they are forks of one process that has imported it. As
-with `python -m`, a script is `__main__`, has its flags in `sys.argv`, and ends as the interpreter ends. What
-one script has compiled, the next one need not, whichever test runs it.
+The imports take two seconds, and many scripts take less. So each script is a fork of one process that has
+done the imports. As with `python -m`, it is `__main__`, has its flags in `sys.argv`, and ends as the
+interpreter ends. The scripts of all tests share a compilation cache.
 
-A test that sends signals to a script, or asks how much memory it had, starts it with `start`.
+Tests that send signals to a script, or measure its memory, use `start`.
 """
 
 import atexit
@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# No import starts JAX's threads, which a fork would not have.
+# None of these imports starts JAX's threads, which a fork would lose.
 _IMPORTED = (
     "dm_pix",
     "imageio.v3",
@@ -44,10 +44,10 @@ _TIMEOUT_SECONDS = 600
 def run(
     module: str, *flags: str, optimize: bool = True, kill_after: float | None = None
 ) -> subprocess.CompletedProcess:
-    """Runs `python -m module flags`, ten minutes at most: its exit status, and what it said.
+    """Runs `python -m module flags` for at most ten minutes, and returns its exit status and output.
 
-    Where little is computed, it does not pay that the compiler optimises it. After `kill_after` seconds it is
-    killed.
+    Optimisation does not pay for scripts that compute little. `kill_after` kills the script after so many
+    seconds.
     """
     server = _server()
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def run(
 def start(
     module: str, *flags: str, environment: Mapping[str, str] = {}, through: Sequence[str] = ()
 ) -> subprocess.Popen:
-    """Starts `python -m module flags`, not forked, with more in its environment, through another command."""
+    """Starts `python -m module flags` without a fork, behind the command `through`, with more variables."""
     return subprocess.Popen(
         [*through, sys.executable, "-m", module, *flags],
         cwd=ROOT,
@@ -74,14 +74,14 @@ def start(
 
 @functools.cache
 def cached() -> str:
-    """A flag for scripts that load pairs: what one has decoded or drawn, the next one need not."""
+    """A flag for scripts that load pairs: they share decoded and drawn pictures."""
     folder = tempfile.TemporaryDirectory(prefix="pictures")
     atexit.register(folder.cleanup)
     return f"--cache_dir={folder.name}"
 
 
 def compiled() -> str:
-    """A flag for scripts that measure compiling, and by themselves use no cache: that of all others."""
+    """A flag for scripts that measure compilation and have no cache by default: the cache of all others."""
     return f"--compilation_cache={os.environ['MLR_JAX_COMPILATION_CACHE']}"
 
 
@@ -94,16 +94,16 @@ def _server() -> subprocess.Popen:
         stdout=subprocess.PIPE,
         text=True,
     )
-    # It ends with its input.
+    # The server ends with its input.
     atexit.register(server.communicate)
     return server
 
 
 def _serve() -> None:
-    """Forks for every line of the input, and answers with the exit status."""
+    """Forks for every line of the input, and prints the exit status."""
     for name in _IMPORTED:
         importlib.import_module(name)
-    # Nobody need look through all that was imported, to free it at the end.
+    # Spares the garbage collector the imported modules.
     gc.freeze()
     while line := sys.stdin.readline():
         kill_after, *script = json.loads(line)
@@ -118,7 +118,7 @@ def _serve() -> None:
 
 
 def _kill(process: int, seconds: float) -> None:
-    """After a time, unless it has ended by then. It stays to be waited for."""
+    """Kills a process after a time, unless it has ended. The caller must still wait for it."""
     deadline = time.monotonic() + seconds
     options = os.WEXITED | os.WNOHANG | os.WNOWAIT
     while time.monotonic() < deadline and os.waitid(os.P_PID, process, options) is None:
@@ -140,7 +140,7 @@ def _become(module: str, flags: list[str], output: str, errors: str, optimize: b
 
 
 def _draw_fast() -> None:
-    """Optimises one program all the same: faces would be drawn in five seconds, not in half a one."""
+    """Optimises the drawing of faces nevertheless, which takes half a second then, not five."""
     import jax
 
     from mlr_jax.datasets import synthetic

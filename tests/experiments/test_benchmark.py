@@ -27,7 +27,7 @@ def test_writes_what_it_measures(tmp_path):
     assert {"mlr_jax", "numpy_loop", "scikit_learn", "plain_jax", "scipy_csr"} <= {row["way"] for row in rows}
     for row in rows:
         assert 0 < float(row["fastest"]) <= float(row["seconds"]) <= float(row["slowest"])
-        # All of them solve the same problem.
+        # All ways solve the same problem.
         assert not row["error"] or float(row["error"]) < 1e-3
         assert row["case"] in (tmp_path / "benchmark.md").read_text()
         assert not row["peak_megabytes"] or float(row["peak_megabytes"]) > 0
@@ -37,7 +37,7 @@ def test_writes_what_it_measures(tmp_path):
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_parts_that_are_not_there(tmp_path):
+def test_an_unknown_part_is_named(tmp_path):
     done = scripts.run("experiments.benchmark", "--parts=guess", f"--output_dir={tmp_path}")
     assert done.returncode == 1
     assert "there is no part 'guess'; there are fit, predict, select, solver, stream, first" in done.stderr

@@ -42,7 +42,7 @@ def test_writes_what_it_measures(tmp_path):
         assert row["agreement"]
 
 
-def test_the_gap_is_that_of_the_weights():
+def test_the_gap_belongs_to_the_weights():
     rng = np.random.default_rng(0)
     inputs, targets = rng.random((10, 6), np.float32), rng.random((10, 4), np.float32)
     problem = Problem(inputs, targets, np.arange(4))

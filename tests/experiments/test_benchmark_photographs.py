@@ -22,7 +22,7 @@ def test_writes_what_it_measures(tmp_path):
         for what, row in rows.items()
         if row["faces_per_second"] == "" and "all of it" not in what
     ]
-    # All but the PNG, which is written instead, and training.
+    # All parts except training and the PNG, which replaces the JPEG.
     assert sum(parts[:-2]) == pytest.approx(float(rows["all of it, 548 x 548"]["ms"]), rel=1e-4)
     assert float(rows["train warped ridge, 2 pairs of 128 x 128 x 3"]["ms"]) > 0
     for count in (1, 100):

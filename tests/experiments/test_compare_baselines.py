@@ -1,4 +1,4 @@
-"""The main job, through its command line."""
+"""The comparison of methods, from its command line."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def results(folder: Path) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory) -> tuple[Path, str, str]:
-    """A run on a few small synthetic faces, with the published values: its folder, and what was printed."""
+    """A run on a few small synthetic faces with the published values: its folder and its output."""
     folder = tmp_path_factory.mktemp("run") / "made" / "here"
     done = run("--num_subjects=44", "--image_size=16", f"--output_dir={folder}", "--seed=3", "--select=fixed")
     assert done.returncode == 0, done.stderr
@@ -59,8 +59,8 @@ def test_writes_the_table(small_run):
     assert rows["copy_input"]["num_parameters"] == "0"
 
 
-def test_rows_appear_the_quick_methods_first(small_run):
-    """Above the progress bar; the tables have the methods in the usual order, nevertheless."""
+def test_rows_of_quick_methods_appear_first(small_run):
+    """Rows above the progress bar do; the tables have the methods in the usual order."""
     folder, output, errors = small_run
     shown, tabulated = (
         [line.split() for line in text.replace("\r", "\n").splitlines() if line.split(" ")[0] in USUAL]
@@ -75,7 +75,7 @@ def test_rows_appear_the_quick_methods_first(small_run):
     assert [words[0] for words in tabulated] == USUAL
 
 
-def test_the_table_is_what_the_library_says(small_run):
+def test_the_table_agrees_with_the_library(small_run):
     pairs = synthetic.load(image_size=16, num_subjects=44, seed=3)
     train, test = split(pairs, test_fraction=0.1, seed=3)
     model = synthesis.fit(train.neutral, train.expressive, window=3, penalty=0.4)
@@ -137,8 +137,8 @@ def test_several_splits_are_summarised(two_splits):
     assert (two_splits / "summary.png").exists()
 
 
-def test_cross_validation_chooses_what_scikit_learn_would(two_splits):
-    """Ridge regression over the same folds and grid."""
+def test_cross_validation_chooses_the_penalty_of_scikit_learn(two_splits):
+    """With ridge regression over the same folds and grid."""
     train, _ = split(synthetic.load(image_size=16, channels=1, num_subjects=20, seed=6), seed=6)
     penalties = METHODS["l2_ridge"].grid["penalty"]
     errors = np.zeros(len(penalties))
@@ -156,8 +156,8 @@ def test_cross_validation_chooses_what_scikit_learn_would(two_splits):
     assert config["grids"]["l2_ridge"]["penalty"] == list(penalties)
 
 
-def test_what_cannot_be_run_is_skipped_in_words(tmp_path):
-    """Three people to train: no principal components to speak of."""
+def test_a_method_that_cannot_run_is_skipped_with_its_reason(tmp_path):
+    """Three training pairs have too few principal components."""
     flags = ("--num_subjects=4", "--image_size=16", "--channels=1", f"--output_dir={tmp_path}")
     done = run(*flags, "--methods=copy_input,pca_ridge")
     assert done.returncode == 0, done.stderr
@@ -169,8 +169,8 @@ def test_what_cannot_be_run_is_skipped_in_words(tmp_path):
     assert done.stderr.startswith("error: pca_ridge, seed 0: ")
 
 
-def test_seconds_are_those_of_a_finished_run():
-    """Tracing takes a second, and a run a tenth of one, in which the device is waited for."""
+def test_seconds_exclude_tracing_and_include_waiting():
+    """Tracing takes a second; a run takes a tenth, in which the program waits for the device."""
 
     def wait(x):
         time.sleep(0.1)
@@ -245,7 +245,7 @@ def test_folder_grey_test_list_and_chosen_methods(tmp_path, rng):
 
 @pytest.mark.long
 def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
-    """Two pairs to train on have no rank of 32."""
+    """Two training pairs have no rank of 32."""
     for expression in ("neutral", "happy"):
         (tmp_path / expression).mkdir()
         for name in "abc":
@@ -255,7 +255,7 @@ def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
     assert (tmp_path / "comparison.png").exists()
     done = run(*flags, "--methods=reduced_rank")
     assert done.returncode == 1
-    # After the progress bar, if it came to be shown.
+    # After the progress bar, if one was shown.
     last = done.stderr.replace("\r", "\n").strip().splitlines()[-1].strip()
     assert last.startswith("error: reduced_rank, seed 0: ")
     assert not (tmp_path / "comparison.png").exists()
@@ -263,7 +263,7 @@ def test_a_failed_run_leaves_nothing_of_the_run_before(tmp_path):
 
 
 @pytest.mark.long
-def test_a_mistake_costs_no_results(small_run):
+def test_a_mistake_keeps_the_results_of_the_last_run(small_run):
     folder, _, _ = small_run
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     written = {"config.json", *comparison.TABLES, *compare_baselines.FIGURES}
@@ -274,7 +274,7 @@ def test_a_mistake_costs_no_results(small_run):
     assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_only_a_new_folder_is_hidden_from_git(tmp_path):
+def test_only_new_folders_get_a_gitignore(tmp_path):
     (tmp_path / ".gitignore").write_text("mine")
     assert run_folder.create(str(tmp_path)) == tmp_path
     assert (tmp_path / ".gitignore").read_text() == "mine"
@@ -373,7 +373,7 @@ def test_an_unreadable_picture_is_named(tmp_path, broken_folder):
 
 
 @pytest.mark.parametrize("flag", ["--penalty=-1", "--channels=2", "--dataset=moon", "--image_size=3"])
-def test_impossible_flags_are_refused(tmp_path, flag):
+def test_impossible_flags_are_rejected(tmp_path, flag):
     done = run(flag, f"--output_dir={tmp_path}")
     assert done.returncode != 0
     assert flag.split("=")[0].strip("-") in done.stderr

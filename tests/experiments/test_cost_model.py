@@ -10,7 +10,7 @@ SUMS, ELIMINATION, KERNELS = 2e-10, 1e-10, 3e-11
 
 
 def row(size: int, num: int, side: int, channels: int = 1) -> dict:
-    """A fit that takes what the model says, written down by hand."""
+    """A row of a fit that takes exactly the model's time."""
     outputs, num_inputs = size**2 * channels, side**2
     if num_inputs <= num:
         num_lags = ((2 * side - 1) ** 2 + 1) // 2 + num_inputs
@@ -36,11 +36,11 @@ def test_finds_the_rates_and_predicts_the_rest(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "sums 5.0, elimination 10.0, kernels 33.3" in done.stdout
     assert re.findall(r"(\S+) \|$", done.stdout, re.MULTILINE)[1:] == ["1.00"] * len(fits)
-    # 36,000 pairs for each of the two, 10 a second.
+    # 36,000 pairs on each of two devices, at 10 a second.
     assert "reading 36,000 pairs each, as fast as the stream: 1.0 h" in done.stdout
 
 
-def test_says_what_is_missing(tmp_path):
+def test_missing_measurements_are_named(tmp_path):
     done = run(tmp_path / "nothing.json")
     assert done.returncode == 1
     assert "cannot read" in done.stderr

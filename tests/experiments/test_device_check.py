@@ -11,8 +11,8 @@ from tests.experiments import scripts
 
 
 @pytest.mark.long
-def test_checks_and_measures_what_there_is(tmp_path):
-    """As it is started; the compiler does not optimise, since little is computed."""
+def test_all_parts_check_and_measure_the_device(tmp_path):
+    """Through its shell script, without optimisation, since it computes little."""
     done = subprocess.run(
         ["bash", str(scripts.ROOT / "experiments" / "device_check.sh"), "--fast", f"--output_dir={tmp_path}"],
         cwd=tmp_path,
@@ -40,7 +40,7 @@ def test_checks_and_measures_what_there_is(tmp_path):
 
 
 def run(monkeypatch, code: str, seconds: float) -> tuple[list[dict], str]:
-    """A part that is not as it should be."""
+    """Runs `code` instead of a part."""
     monkeypatch.setattr(
         device_processes, "_command", lambda part, task: ["python3", "-c", code, task["found"]]
     )
@@ -63,11 +63,11 @@ def test_a_part_that_takes_too_long_is_ended(monkeypatch):
     assert reason == "ended after its 2 seconds"
 
 
-def test_without_time_nothing_is_begun(monkeypatch):
+def test_without_time_no_part_starts(monkeypatch):
     assert run(monkeypatch, "", 0.5) == ([], "no time was left")
 
 
-def test_a_part_ends_in_its_time(tmp_path):
+def test_a_part_without_time_measures_nothing(tmp_path):
     assert len(list(device_parts.check(True, 0.0, tmp_path))) == 1, "the device"
     assert not list(device_parts.measure_first(True, 0.0, tmp_path))
 
@@ -81,13 +81,13 @@ def test_a_process_that_fails_is_a_row(tmp_path, monkeypatch):
     assert [row["not_done"] for row in rows] == ["no memory"] * 2
 
 
-def test_wrong_numbers_fail():
+def test_large_errors_and_nan_fail():
     assert not device_parts._checked("weights", float("nan"), 1e-4)["passed"]
     assert not device_parts._checked("weights", 1e-3, 1e-4)["passed"]
     assert device_parts._checked("weights", 1e-6, 1e-4)["passed"]
 
 
-def test_parts_that_are_not_there(tmp_path):
+def test_an_unknown_part_is_named(tmp_path):
     done = scripts.run("experiments.device_check", "--parts=guess", f"--output_dir={tmp_path}")
     assert done.returncode == 1
     assert "there is no part 'guess'; there are checks, warm, first, pix2pix" in done.stderr

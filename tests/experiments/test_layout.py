@@ -1,4 +1,4 @@
-"""Imports in `experiments` run one way: scripts, then packages, each importing those before it alone."""
+"""Imports in `experiments` run one way: scripts import packages, and packages those before them."""
 
 import ast
 from pathlib import Path
@@ -43,8 +43,8 @@ def test_no_modules_import_each_other():
     assert not graph
 
 
-def test_scripts_are_run_and_packages_are_not():
-    """But for the two that are started as processes of their own."""
+def test_only_scripts_have_a_main():
+    """Except two modules that run as separate processes."""
     started = {Path("benchmarking/device_parts.py"), Path("benchmarking/first_call_process.py")}
     for file in FILES:
         is_run = "__main__" in (ROOT / file).read_text()

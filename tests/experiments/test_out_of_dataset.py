@@ -1,4 +1,4 @@
-"""Where the pictures of real people are at hand; `test_reproduce` does without."""
+"""With pictures of real people; `test_reproduce` has a test without them."""
 
 import csv
 
@@ -9,7 +9,7 @@ from tests.experiments import scripts
 
 @pytest.mark.long
 @pytest.mark.parametrize(("dataset", "others"), [("london", "synthetic"), ("synthetic", "london")])
-def test_out_of_dataset_has_people_of_the_other_kind(london_dir, tmp_path, dataset, others):
+def test_out_of_dataset_tests_people_of_the_other_data_set(london_dir, tmp_path, dataset, others):
     assert london_dir.is_dir()
     done = scripts.run(
         "experiments.out_of_dataset",

@@ -1,4 +1,4 @@
-"""The script that makes the models which are shipped, on a few drawn faces."""
+"""The script that makes the shipped models, on a few drawn faces."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""A page of runs, through its command line, read as a browser would read it."""
+"""A page of runs, from its command line, parsed as HTML."""
 
 import base64
 import csv
@@ -28,7 +28,7 @@ def run(*flags: str) -> subprocess.CompletedProcess:
 
 
 class Reader(HTMLParser):
-    """Builds a tree of what it is fed, and finds elements that do not end where they should."""
+    """Builds a tree of the page, and finds elements that do not end where they should."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def text(element: ET.Element) -> str:
 
 
 def section(page: ET.Element, name: str) -> ET.Element:
-    """The part of the page that the overview links to under this name."""
+    """The section that the overview links to under this name."""
     (link,) = (each for each in page.iter("a") if text(each) == name)
     (found,) = (
         each
@@ -75,14 +75,14 @@ def section(page: ET.Element, name: str) -> ET.Element:
 
 
 def table(part: ET.Element, name: str) -> list[list[str]]:
-    """Its cells as they were written, the header first."""
+    """The cells of a table as text, the header first."""
     (box,) = (each for each in part.iter("div") if each.get("aria-label") == f"table {name}")
     return [[cell.get("title") or text(cell) for cell in row] for row in box.iter("tr")]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, module_rng) -> Path:
-    """Two whole runs, one of them deeper, a hostile one, and four that are damaged."""
+    """Two whole runs, one of them in a deeper folder, a hostile one, and four damaged ones."""
     root = tmp_path_factory.mktemp("runs")
     names = ("baselines", "deep/er/sizes", "hostile", "no_configuration", "no_json", "no_object", "cut")
     for name in names:
@@ -169,7 +169,7 @@ def test_every_run_is_listed_and_linked(page):
     assert len(set(identifiers)) == len(identifiers)
 
 
-def test_every_cell_is_there(runs, page):
+def test_every_cell_is_shown(runs, page):
     count = 0
     for path in runs.rglob("*.csv"):
         if path.parent.name != "cut":
@@ -181,7 +181,7 @@ def test_every_cell_is_there(runs, page):
     assert count == 7
 
 
-def test_numbers_have_few_digits_at_the_right(page):
+def test_numbers_have_few_digits_and_are_aligned(page):
     (box,) = (each for each in page.iter("div") if each.get("aria-label") == "table summary.csv")
     shown = [[text(cell) for cell in row] for row in box.iter("tr")]
     assert shown[1] == ["a", "0.00427", "50,343,936", ""]
@@ -189,7 +189,7 @@ def test_numbers_have_few_digits_at_the_right(page):
     assert [cell.get("class") for cell in next(box.iter("tr"))] == [None, "number", "number", "number"]
 
 
-def test_says_what_a_run_was(page):
+def test_a_section_describes_its_run(page):
     words = text(section(page, "baselines"))
     assert "How close does each method come to the real expression?" in words
     assert "2024-05-06 07:08 UTC" in words
@@ -202,7 +202,7 @@ def test_says_what_a_run_was(page):
     assert text(heading).startswith("image_size_of_old")
 
 
-def test_every_flag_and_version_is_folded_away(page):
+def test_flags_and_versions_are_folded(page):
     (folded,) = (each for each in section(page, "baselines").iter("details") if each.get("class") != "long")
     values = dict(zip(map(text, folded.iter("dt")), map(text, folded.iter("dd")), strict=True))
     assert "open" not in folded.attrib
@@ -214,7 +214,7 @@ def test_every_flag_and_version_is_folded_away(page):
     assert values["started"] == "2024-05-06T07:08:09+00:00"
 
 
-def test_figures_are_whole_and_inside(runs, page):
+def test_figures_are_embedded_whole(runs, page):
     for name in ("baselines/summary.png", "baselines/faces.png", "deep/er/sizes/curve.svg"):
         part = section(page, Path(name).parent.as_posix())
         (picture,) = (each for each in part.iter("img") if each.get("alt") == Path(name).name)
@@ -236,7 +236,7 @@ def test_summaries_come_first_and_long_tables_last(page):
     assert len(list(long.iter("tr"))) == 201
 
 
-def test_nothing_outside_is_referred_to(page):
+def test_the_page_refers_to_nothing_outside(page):
     for each in page.iter():
         for name, value in each.attrib.items():
             if name in ("src", "href"):
@@ -248,17 +248,17 @@ def test_nothing_outside_is_referred_to(page):
     assert "@import" not in text(style)
 
 
-def test_names_do_not_become_html(page):
+def test_names_are_escaped(page):
     assert len(list(page.iter("script"))) == 1, "the page's own"
     assert text(next(page.iter("title"))) == text(next(page.iter("h1"))) == HOSTILE
     part = section(page, "hostile")
     assert table(part, "errors.csv") == [[HOSTILE], [HOSTILE]]
     assert not list(part.iter("img"))
-    # The heading, the table's two, and of config.json two names and four values.
+    # The heading, two cells of the table, and two names and four values of config.json.
     assert text(part).count(HOSTILE) == 9
 
 
-def test_damage_is_said_and_the_rest_is_shown(page):
+def test_damage_is_reported_and_the_rest_is_shown(page):
     def problems(name: str) -> list[str]:
         return [text(each) for each in section(page, name).iter("p") if each.get("class") == "problem"]
 
@@ -277,14 +277,14 @@ def test_damage_is_said_and_the_rest_is_shown(page):
     assert "errors.csv is damaged" in text(next(page.iter("table"))), "in the overview too"
 
 
-def test_a_folder_may_be_a_run(runs, page):
+def test_the_folder_itself_may_be_a_run(runs, page):
     (single,) = recorded_runs.find(runs / "baselines")
     assert single.name == "baselines"
     assert single.others == ["model.npz"]
     assert single.configuration == json.loads((runs / "baselines" / "config.json").read_text())
 
 
-def test_what_is_not_a_run_is_passed_over(tmp_path):
+def test_folders_that_hold_no_run_are_ignored(tmp_path):
     for folder in ("run/cache", ".hidden", "pictures"):
         (tmp_path / folder).mkdir(parents=True)
     run_folder.start(tmp_path / "run", {}, outputs=())

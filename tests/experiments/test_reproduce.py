@@ -36,7 +36,7 @@ NAMES = (
     "gan_expressions",
     "expressions",
 )
-# What --fast compares.
+# The methods that --fast compares.
 METHODS = ["copy_input", "masked_ridge", "l2_ridge"]
 
 pytestmark = pytest.mark.long
@@ -48,7 +48,7 @@ def run(script: str, *flags: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """Scripts find no real people, and compute little."""
+    """Variables without the data of real people, and without optimisation."""
     return {key: value for key, value in os.environ.items() if key != "MLR_JAX_DATA"} | {
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0",
     }
@@ -56,7 +56,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory, environment) -> Path:
-    """The folder of a run of all experiments; what it publishes is in `public`."""
+    """The folder of a run of all experiments, which publishes into `public`."""
     folder = tmp_path_factory.mktemp("everything")
     public = folder / "public"
     command = [sys.executable, "-m", "experiments.reproduce", "--fast"]
@@ -81,7 +81,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def pairs() -> tuple[Pairs, Pairs]:
-    """What --fast trains and tests on."""
+    """The training and test pairs of --fast."""
     return split(synthetic.load(image_size=16, channels=1, num_subjects=24))
 
 
@@ -206,12 +206,12 @@ def test_image_size(everything):
         number = {"copy_input": 0, OWN: (3 * size - 2) ** 2 + size**2, "l2_ridge": size**4 + size**2}
         assert int(row["num_parameters"]) == number[row["method"]]
         assert float(row["dense_gib"]) == pytest.approx(4 * number[row["method"]] / 2**30, rel=1e-4)
-        # At least the pictures that it learns from.
+        # At least the training pictures.
         assert float(row["memory_gib"]) >= (row["method"] != "copy_input") * 2 * 22 * 4 * size**2 / 2**30
         assert row["stopped_by"] == ""
 
 
-def test_image_size_says_what_stopped_it(tmp_path):
+def test_image_size_reports_the_limit_that_stopped_it(tmp_path):
     flags = ("--fast", "--sizes=16", "--sizes=24", "--methods=l2_ridge", f"--output_dir={tmp_path}")
     done = run("image_size", *flags, "--memory_gib=1e-6")
     assert done.returncode == 0, done.stderr
@@ -285,7 +285,7 @@ def test_gan_comparison(everything):
     assert float(gan["epochs"]) >= 1
     assert own["epochs"] == ""
     assert float(gan["megabytes"]) > 0
-    # What it is shown that it has not learned from: where nobody knows the truth there is no error.
+    # The cat has no true expression, and so no error.
     cat = [row for row in found if row["pictures"] == "cat" and row["method"] == "pix2pix"]
     assert [row["mse"] for row in cat] == [""]
     assert 0 < float(cat[0]["ssim_to_input"]) < 1
@@ -295,7 +295,7 @@ def test_gan_comparison(everything):
 
 
 def test_gan_expressions(everything):
-    """StarGAN is trained once, and asked for each expression."""
+    """StarGAN is trained once, and tested on each expression."""
     found = rows(everything / "gan_expressions" / "results.csv")
     stargan = {row["expression"]: row for row in found if row["method"] == "stargan"}
     assert list(stargan) == ["happy", "sad", "surprised"]
@@ -303,12 +303,12 @@ def test_gan_expressions(everything):
     assert len({row["ssim_to_input"] for row in stargan.values()}) == 3
 
 
-def test_goes_on_where_it_was(everything, environment):
-    """One more method: only this is computed, and the tables are those of a run that was never stopped."""
+def test_a_repeated_run_computes_new_methods_only(everything, environment):
+    """After one more method, the other rows of the tables are the same."""
     folder = everything / "training_size"
     kept = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
     before = rows(folder / "results.csv")
-    # Compiled in the same way: faces that another compiler drew would be others in their last bits.
+    # Compiled in the same way: other compiler options change the last bits of the faces.
     command = [sys.executable, "-m", "experiments.training_size", "--fast", "--channels=1"]
     done = subprocess.run(
         [*command, f"--output_dir={folder}", f"--methods={','.join(METHODS)},mean_change"],
@@ -326,7 +326,7 @@ def test_goes_on_where_it_was(everything, environment):
 
 
 def test_expressions_that_some_people_lack(tmp_path):
-    """Each is tested on its own people, and those that nobody has are named."""
+    """Each expression is tested on the people who have it; an expression that nobody has is named."""
     folder = tmp_path / "people"
     folder.mkdir()
     lines = ["subject,neutral,expressive,expression"]

@@ -1,4 +1,4 @@
-"""`experiments.synthesize`, through its command line."""
+"""`experiments.synthesize`, from its command line."""
 
 import imageio.v3 as iio
 import numpy as np
@@ -18,7 +18,7 @@ def run(*flags):
 
 
 def done(*flags) -> list[str]:
-    """The files that it says it wrote."""
+    """Runs the script, and returns the files that it names as written."""
     process = run(*flags)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
@@ -37,7 +37,7 @@ def photo(tmp_path, astronaut):
     return path
 
 
-def test_the_face_changes_and_nothing_else(tmp_path, photo, astronaut):
+def test_only_the_face_changes(tmp_path, photo, astronaut):
     output = tmp_path / "out.png"
     assert done("--model=unsmile", f"--input={photo}", f"--output={output}", *EYES) == [str(output)]
     difference = files.read(output).levels.astype(int) - astronaut
@@ -62,7 +62,7 @@ def test_intensity(tmp_path, photo, astronaut):
     assert "intensity" in process.stderr
 
 
-def test_its_pictures_are_known_by_name(tmp_path):
+def test_example_pictures_have_names(tmp_path):
     written = done("--input=astronaut", "--input=cat", f"--output={tmp_path / 'new'}")
     assert written == [str(tmp_path / "new" / f"{name}-smile.png") for name in ("astronaut", "cat")]
     for path, before in zip(written, (data.astronaut(), data.chelsea()), strict=True):
@@ -77,7 +77,7 @@ def test_crop_only(tmp_path, photo):
     assert files.read(output).levels.shape == (128, 128, 3)
 
 
-def test_crops_mean_the_same_colours_and_are_as_deep(tmp_path, astronaut):
+def test_crops_keep_colour_profile_and_depth(tmp_path, astronaut):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     deep = astronaut[..., :1].astype(np.uint16) * 257
     files.write(tmp_path / "colour.png", files.Photograph(astronaut, icc_profile=profile))
@@ -89,7 +89,7 @@ def test_crops_mean_the_same_colours_and_are_as_deep(tmp_path, astronaut):
     assert files.read(tmp_path / "deep-crop.png").levels.dtype == np.uint16
 
 
-# The reader of films leaves its pipes to the garbage collector.
+# The film reader leaves its pipes to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("ending", ["gif", "mp4"])
 def test_animations(tmp_path, photo, astronaut, ending):
@@ -98,7 +98,7 @@ def test_animations(tmp_path, photo, astronaut, ending):
     written = done(f"--input={photo}", f"--animate={film}", *options, *EYES)
     assert written == [str(tmp_path / "out.png"), str(film)]
     frames = iio.imread(film, index=None, plugin="pillow" if ending == "gif" else "FFMPEG").astype(int)
-    # Where two frames are the same, a GIF has one that is shown for longer.
+    # A GIF shows one frame for longer instead of two equal frames.
     assert len(frames) == 46 or (ending == "gif" and 40 < len(frames) < 46)
     assert frames.shape[1:] == (160, 160, 3)
     first, middle = frames[0], frames[len(frames) // 2]
@@ -111,7 +111,7 @@ def test_animations(tmp_path, photo, astronaut, ending):
     assert changes[-1] < 0.2 * changes.max(), "and back"
 
 
-def test_what_is_transparent_is_white_in_an_animation(tmp_path, astronaut):
+def test_transparent_pixels_are_white_in_an_animation(tmp_path, astronaut):
     alpha = np.full(astronaut.shape[:2], 255, np.uint8)
     alpha[400:] = 0
     files.write(tmp_path / "photo.png", files.Photograph(astronaut, alpha))
@@ -143,8 +143,8 @@ def test_folders_tables_and_mistakes(tmp_path, astronaut):
     assert last == "error: 2 of 3 photographs, as said above; the others are done"
 
 
-def test_nothing_is_compiled(tmp_path, astronaut):
-    """Not for the first photograph, and not for others of other sizes; with an animation, neither."""
+def test_photographs_compile_nothing(tmp_path, astronaut):
+    """Neither the first one, nor others of other sizes, nor an animation."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rows = [
@@ -207,8 +207,8 @@ def test_mistakes_get_one_line(tmp_path, photo, flags, words):
     assert words in line
 
 
-def test_no_photograph_is_written_over(tmp_path, photo):
-    """Neither by what another one becomes, nor by an animation."""
+def test_photographs_are_not_overwritten(tmp_path, photo):
+    """Neither by the result of another photograph, nor by an animation."""
     other, gif = tmp_path / "photo-smile.png", tmp_path / "photo.gif"
     other.write_bytes(photo.read_bytes())
     Image.open(photo).save(gif)
@@ -250,7 +250,7 @@ def test_faces_are_found(tmp_path, photo, astronaut):
 
 @pytest.mark.long
 def test_from_training_to_a_photograph(tmp_path, photo, astronaut):
-    """Train on drawn faces, save, load in another process, put it on a photograph of another size."""
+    """Trains on drawn faces, and applies the model in another process to a photograph of another size."""
     model = tmp_path / "model.npz"
     trained = scripts.run(
         "experiments.train",
@@ -275,7 +275,7 @@ def test_from_training_to_a_photograph(tmp_path, photo, astronaut):
     assert not changed[:, 620:].any()
 
 
-def test_a_model_of_whole_pictures_needs_a_template(tmp_path, photo):
+def test_a_model_without_template_needs_the_flag(tmp_path, photo):
     from mlr_jax import model_file
 
     saved = pretrained.load("smile")

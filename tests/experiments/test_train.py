@@ -1,4 +1,4 @@
-"""Training from the command line: what it writes, and that it survives being stopped and killed."""
+"""Training from the command line: its files, and how it resumes after a signal or a kill."""
 
 import json
 import os
@@ -18,8 +18,7 @@ from mlr_jax.datasets import folder, synthetic
 from tests.experiments import scripts
 
 NUM = 1500
-# No file may grow beyond 8 KiB; coverage's would. Nor may a part of a program stay in the cache, for others
-# to read.
+# No file may grow beyond 8 KiB. Coverage's file would; a compilation cache would keep parts of programs.
 FULL_DISK = {
     "through": ("bash", "-c", 'unset COVERAGE_PROCESS_CONFIG; ulimit -f 8; exec "$@"', "limited"),
     "environment": {"JAX_ENABLE_COMPILATION_CACHE": "0"},
@@ -35,7 +34,7 @@ def run(*flags: str, **options) -> subprocess.CompletedProcess:
 
 
 def make_pairs(root: Path, num: int, size: int) -> Path:
-    """Many pairs of grey pictures, of which a few dozen are different files under many names."""
+    """Many pairs of grey pictures, of which 30 differ; the others are links."""
     rng = np.random.default_rng(0)
     for expression in ("neutral", "happy"):
         (root / expression).mkdir(parents=True)
@@ -55,21 +54,21 @@ def faces(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def flags(faces) -> tuple[str, ...]:
-    """Batches of which the last one is shorter, and sums that are saved after every one."""
+    """Batches of 11, of which the last is shorter; sums are saved after each."""
     data = ("--dataset=folder", f"--data_dir={faces}", "--image_size=16", "--channels=1")
     return (*data, "--batch_size=11", "--save_every=11")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, flags) -> tuple[Path, subprocess.CompletedProcess]:
-    """An uninterrupted run: its folder, and what it said."""
+    """An uninterrupted run: its folder and its output."""
     output_dir = tmp_path_factory.mktemp("whole") / "run"
     done = run(*flags, f"--output_dir={output_dir}")
     assert done.returncode == 0, done.stderr
     return output_dir, done
 
 
-def test_the_model_is_that_of_a_fit(whole, faces):
+def test_the_model_equals_that_of_fit(whole, faces):
     pairs = folder.load(faces, image_size=16, channels=1)
     expected = synthesis.fit(pairs.neutral, pairs.expressive, window=3, penalty=0.4)
     model, template, metadata = model_file.load(whole[0] / "model.npz")
@@ -82,7 +81,7 @@ def test_the_model_is_that_of_a_fit(whole, faces):
     assert metadata["penalty"] == 0.4
 
 
-def test_says_what_it_did(whole):
+def test_the_output_describes_the_run(whole):
     output_dir, done = whole
     assert f"0/{NUM} " in done.stderr, "the progress bar"
     assert "pair/s" in done.stderr
@@ -102,7 +101,7 @@ def test_says_what_it_did(whole):
 
 
 def num_summed(path: Path) -> int:
-    """How far the sums on disk are."""
+    """The number of pairs in the sums on disk."""
     if not path.exists():
         return 0
     return array_file.load(path, "training's sums", 3).header["num_pairs"]
@@ -117,8 +116,8 @@ def wait_for_more(process: subprocess.Popen, sums: Path, before: int) -> None:
 
 
 @pytest.mark.long
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, flags, whole):
-    """Killed in the middle of a save (nearly always) and at any moment, and asked to end."""
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, flags, whole):
+    """SIGKILL (nearly always) during a save, SIGKILL at any moment, and SIGTERM."""
     sums = tmp_path / "statistics.npz"
     all_flags = (*flags, f"--output_dir={tmp_path}")
     reached = [0]
@@ -143,8 +142,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, flags, whole):
 
 
 @pytest.mark.long
-def test_killed_at_any_moments(tmp_path, flags, whole, request):
-    """Sums are saved 137 times in a run of two seconds: some of the moments are within."""
+def test_runs_killed_at_random_moments_resume_to_the_same_bits(tmp_path, flags, whole, request):
+    """A run of two seconds saves its sums 137 times, so that some kills fall within a save."""
     wanted = 50 if request.config.getoption("--thorough") else 8
     rng = np.random.default_rng(0)
     begun = time.monotonic()
@@ -170,7 +169,7 @@ def test_killed_at_any_moments(tmp_path, flags, whole, request):
     )
 
 
-def test_a_second_run_into_a_folder_is_refused(flags, whole):
+def test_a_second_run_into_a_folder_is_rejected(flags, whole):
     output_dir, _ = whole
     before = {path.name: path.stat().st_mtime_ns for path in output_dir.iterdir()}
     with FileLock(output_dir / ".lock"):
@@ -180,7 +179,7 @@ def test_a_second_run_into_a_folder_is_refused(flags, whole):
     assert {path.name: path.stat().st_mtime_ns for path in output_dir.iterdir()} == before
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, flags):
+def test_the_message_after_ctrl_c_says_how_to_continue(tmp_path, flags):
     process = start(*flags, f"--output_dir={tmp_path}", "--restart")
     wait_for_more(process, tmp_path / "statistics.npz", 0)
     process.send_signal(signal.SIGINT)
@@ -195,8 +194,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, flags):
     assert "Traceback" not in errors
 
 
-def test_a_full_disk(tmp_path, flags, whole):
-    """It has no room for the sums: it says so, and the same command goes on."""
+def test_a_full_disk_is_reported_and_the_run_can_continue(tmp_path, flags, whole):
+    """With no room for the sums. The same command continues later."""
     process = start(
         *flags,
         f"--output_dir={tmp_path}",
@@ -211,8 +210,8 @@ def test_a_full_disk(tmp_path, flags, whole):
     assert (tmp_path / "model.npz").read_bytes() == (whole[0] / "model.npz").read_bytes()
 
 
-def test_a_model_that_the_disk_has_no_room_for(tmp_path, flags, whole):
-    """The sums stay, and so does the old model."""
+def test_a_full_disk_keeps_the_sums_and_the_old_model(tmp_path, flags, whole):
+    """With no room for the new model."""
     model = tmp_path / "model.npz"
     for file in ("statistics.npz", "model.npz"):
         shutil.copy(whole[0] / file, tmp_path)
@@ -235,7 +234,7 @@ def test_a_model_that_the_disk_has_no_room_for(tmp_path, flags, whole):
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def test_a_read_only_folder(tmp_path, flags):
+def test_a_read_only_folder_is_named(tmp_path, flags):
     through: tuple[str, ...] = ()
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -255,7 +254,7 @@ def test_a_read_only_folder(tmp_path, flags):
         assert len(errors.splitlines()) == 1, errors
 
 
-def test_other_settings_are_refused_and_cost_nothing(flags, whole):
+def test_other_settings_are_rejected_and_change_no_file(flags, whole):
     output_dir, _ = whole
     before = {path.name: path.read_bytes() for path in output_dir.iterdir()}
     done = run(*flags, f"--output_dir={output_dir}", "--window=5", "--batch_size=12")
@@ -267,7 +266,7 @@ def test_other_settings_are_refused_and_cost_nothing(flags, whole):
     assert before == {path.name: path.read_bytes() for path in output_dir.iterdir()}
 
 
-def test_another_penalty_solves_again(flags, faces, whole, tmp_path):
+def test_another_penalty_solves_the_saved_sums(flags, faces, whole, tmp_path):
     output_dir, _ = whole
     before = (output_dir / "statistics.npz").read_bytes()
     model = tmp_path / "heavy.npz"
@@ -281,7 +280,7 @@ def test_another_penalty_solves_again(flags, faces, whole, tmp_path):
 
 
 def test_joint_channels_and_people_left_out(tmp_path):
-    """More inputs than pairs; `fit` goes through the dual then."""
+    """With more inputs than pairs, where `fit` uses the dual."""
     test_list = tmp_path / "test.txt"
     test_list.write_text("synthetic_0002\nsynthetic_0005\n")
     options = ("--num_subjects=12", "--image_size=16", "--channel_mode=joint", f"--test_list={test_list}")
@@ -319,7 +318,7 @@ def test_mistakes_get_one_line(tmp_path, mistake, words):
 
 @pytest.fixture
 def broken(tmp_path) -> tuple[str, ...]:
-    """Flags of twenty pairs: one has a picture that is none."""
+    """Flags of twenty pairs, of which one has an unreadable picture."""
     make_pairs(tmp_path / "faces", 20, 16)
     (tmp_path / "faces" / "happy" / "00013.png").write_text("rubbish")
     data = ("--dataset=folder", f"--data_dir={tmp_path / 'faces'}", "--image_size=16", "--channels=1")
@@ -353,7 +352,7 @@ def test_memory_does_not_grow_with_the_pairs(tmp_path):
     for num in (300, 2400):
         faces = make_pairs(tmp_path / f"faces{num}", num, 128)
         data = ("--dataset=folder", f"--data_dir={faces}", "--image_size=128", "--channels=1")
-        # Compiled as a user's: how it is compiled changes what memory it takes.
+        # With users' compiler options, which change the memory.
         environment = {"XLA_FLAGS": ""}
         process = start(*data, f"--output_dir={tmp_path / str(num)}", environment=environment)
         _, errors = process.communicate(timeout=300)
@@ -393,7 +392,7 @@ def test_a_warped_ridge(tmp_path):
 
 
 def test_a_warped_ridge_of_points(london_dir, tmp_path):
-    """Where a face mesh says how real people's faces move."""
+    """Learns the displacement fields from points of a face mesh on real people."""
     few = ("--kind=warped_ridge", "--dataset=london", "--image_size=16", "--channels=1")
     command = ("experiments.train", *few, "--test_fraction=0.85", f"--output_dir={tmp_path / 'run'}")
     done = scripts.run(*command, f"--points={london_dir / 'landmarks478.npz'}", optimize=False)

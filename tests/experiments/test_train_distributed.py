@@ -1,4 +1,4 @@
-"""Several processes on this machine, through the command line."""
+"""Several processes on this machine, from the command line."""
 
 import csv
 import multiprocessing
@@ -29,7 +29,7 @@ def test_two_processes_learn_the_same_as_one(tmp_path):
     rng = np.random.default_rng(0)
     for expression in ("neutral", "happy"):
         (tmp_path / expression).mkdir()
-        for name in range(13):  # No even number: one process streams more than the other.
+        for name in range(13):  # Odd: one process streams more pairs than the other.
             picture = rng.integers(0, 256, (16, 16), np.uint8)
             iio.imwrite(tmp_path / expression / f"{name}.png", picture)
     done = run(
@@ -66,7 +66,7 @@ def test_a_failure_ends_all_processes(tmp_path, flags, words):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_running(tmp_path, number):
+def test_signals_end_all_processes(tmp_path, number):
     first = subprocess.Popen(
         [sys.executable, "-m", *COMMAND, *SMALL, f"--output_dir={tmp_path}"],
         cwd=scripts.ROOT,
@@ -86,7 +86,7 @@ def test_nothing_is_left_running(tmp_path, number):
 
 
 def session(leader: int) -> list[int]:
-    """The processes of a session that are alive, zombies not being."""
+    """The live processes of a session, without zombies."""
     listed = subprocess.run(["ps", "-eo", "pid=,sess=,stat="], capture_output=True, text=True, check=True)
     fields = [line.split() for line in listed.stdout.splitlines()]
     return [int(pid) for pid, of, state in fields if int(of) == leader and not state.startswith("Z")]
@@ -105,7 +105,7 @@ def die_or_wait(address, num_processes, process_id):
     time.sleep(600)
 
 
-def test_a_process_that_dies_takes_the_others_along():
+def test_a_dying_process_ends_the_others():
     with pytest.raises(InputError, match="process 1: ended with exit status 3; all were stopped"):
         local_processes.run(die_or_wait, 2, 120)
     assert not multiprocessing.active_children()

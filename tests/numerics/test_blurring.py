@@ -20,6 +20,6 @@ def test_double_precision(x64):
     np.testing.assert_allclose(blur(planes, 1.0), 1, atol=1e-15)
 
 
-def test_0_leaves_planes_as_they_are(rng):
+def test_sigma_0_changes_nothing(rng):
     planes = jnp.asarray(rng.random((5, 4, 2)))
     np.testing.assert_array_equal(blur(planes, 0), planes)

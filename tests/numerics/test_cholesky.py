@@ -19,6 +19,6 @@ def test_agrees_with_numpy(size, rng, x64):
 
 
 @pytest.mark.parametrize("matrix", [[[0.0]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])
-def test_not_positive_definite_is_nan(matrix):
+def test_indefinite_matrices_give_nan(matrix):
     with jax.debug_nans(False):
         assert np.isnan(cholesky.factor(jnp.array(matrix))).any()

@@ -14,7 +14,7 @@ def exactly(total: Sum) -> Fraction:
     return Fraction(float(total.high)) + Fraction(float(total.low))
 
 
-def test_nothing_is_lost_over_a_million_terms():
+def test_a_million_terms_are_summed_without_loss():
     terms = np.random.default_rng(0).random(2**20, np.float32)
     total = jax.lax.fori_loop(
         0, len(terms), lambda n, total: compensated.add(total, jnp.asarray(terms)[n]), ZERO
@@ -25,7 +25,7 @@ def test_nothing_is_lost_over_a_million_terms():
     assert abs(float(plain) / expected - 1) > 1e-6, "plain sums lose digits here"
 
 
-def test_sums_join_and_are_taken_back():
+def test_sums_can_be_joined_and_subtracted():
     terms = np.random.default_rng(1).random(3000, np.float32) * 1e4
     parts = []
     for part in np.split(terms, 3):

@@ -14,7 +14,7 @@ def points_of(size: int) -> jax.Array:
     return jnp.stack(jnp.meshgrid(jnp.arange(size), jnp.arange(size)), axis=-1).astype(jnp.float32)
 
 
-def test_soft_mask():
+def test_the_soft_mask_falls_smoothly_to_0():
     mask = np.asarray(blending.soft_mask(points_of(100), 100, feather=0.2))
     assert mask.min() == 0
     assert mask.max() == 1
@@ -40,7 +40,7 @@ def test_bounding_box_covers_the_crop():
 
 
 @pytest.mark.parametrize("height", [31, 64, 70])
-def test_a_face_that_fits_the_pixels_is_laid_over(rng, height):
+def test_a_face_on_whole_pixels_is_blended_by_the_mask(rng, height):
     photograph = jnp.asarray(rng.random((height, 40, 3)), jnp.float32)
     face = jnp.asarray(rng.random((SIZE, SIZE, 3)), jnp.float32)
     affine = Affine(jnp.eye(2), jnp.array([12.0, 20.0]))
@@ -55,7 +55,7 @@ def test_a_face_that_fits_the_pixels_is_laid_over(rng, height):
         np.testing.assert_array_equal(laid, photograph)
 
 
-def test_a_face_larger_than_its_place_is_anti_aliased(rng):
+def test_shrinking_a_face_is_anti_aliased(rng):
     photograph = jnp.zeros((32, 32, 1))
     stripes = jnp.asarray(np.tile([0.0, 1.0], (64, 32))[..., None], jnp.float32)
     # Four pixels of the face for each pixel of the photograph.
@@ -64,15 +64,15 @@ def test_a_face_larger_than_its_place_is_anti_aliased(rng):
     np.testing.assert_allclose(laid[13:19, 13:19], 0.5, atol=0.02)
 
 
-def test_a_smooth_face_stays_smooth():
-    """Between its pixels: a parabola is one there, too."""
+def test_enlarging_a_face_is_smooth():
+    """A parabola stays one between the face's pixels."""
     x = jnp.arange(16.0)
     face = jnp.broadcast_to(x[None, :, None] ** 2, (16, 16, 1))
     laid = blending.put_back(jnp.zeros((16, 16, 1)), face, Affine(jnp.eye(2), jnp.array([0.5, 0.0])))
     np.testing.assert_allclose(laid[8, 5:12, 0], (x[5:12] - 0.5) ** 2, rtol=1e-4)
 
 
-def test_half_precision_knows_the_place():
+def test_half_precision_keeps_exact_places():
     photograph = jnp.zeros((4, 5000, 1), jnp.bfloat16)
     affine = Affine(jnp.eye(2), jnp.array([4001.0, -2.0]))
     laid = blending.put_back(photograph, jnp.ones((SIZE, SIZE, 1), jnp.bfloat16), affine)
@@ -80,7 +80,7 @@ def test_half_precision_knows_the_place():
     np.testing.assert_allclose(laid.astype(jnp.float32), exact, atol=0.02)
 
 
-def test_is_differentiable(rng, x64):
+def test_put_back_is_differentiable(rng, x64):
     photograph, face = jnp.asarray(rng.random((6, 6, 1))), jnp.asarray(rng.random((4, 4, 1)))
 
     def total(photograph, face, matrix, offset, gain):
@@ -91,7 +91,7 @@ def test_is_differentiable(rng, x64):
     test_util.check_grads(total, arguments, order=1, modes=["rev"], eps=1e-6)
 
 
-def test_composes(rng):
+def test_composes_with_jit_and_vmap(rng):
     photographs = jnp.asarray(rng.random((2, 9, 9, 1)), jnp.float32)
     faces = jnp.asarray(rng.random((2, 4, 4, 1)), jnp.float32)
     affines = Affine(jnp.stack([jnp.eye(2)] * 2), jnp.array([[1.0, 2.0], [3.0, 1.0]]))
@@ -101,8 +101,8 @@ def test_composes(rng):
         np.testing.assert_allclose(together[n], alone, atol=1e-6)
 
 
-def test_pixels_move(rng):
-    """A field of two pixels of a face that is twice as large in the photograph moves it by four."""
+def test_fields_move_pixels_of_the_photograph(rng):
+    """A field of two pixels moves a face that is twice as large in the photograph by four."""
     photograph = jnp.asarray(rng.random((90, 80, 3)), jnp.float32)
     nothing = jnp.zeros((SIZE * 4, SIZE * 4, 3))
     field = jnp.broadcast_to(jnp.array([2.0, -1.0]), (SIZE * 4, SIZE * 4, 2))
@@ -115,8 +115,8 @@ def test_pixels_move(rng):
     np.testing.assert_array_equal(laid[:, 75:], photograph[:, 75:])
 
 
-def test_turned_faces_move_in_their_own_direction(rng):
-    """A face that lies on its side: what is down for it is left in the photograph."""
+def test_fields_turn_with_the_face(rng):
+    """For a face on its side, down is left in the photograph."""
     photograph = jnp.asarray(rng.random((80, 80, 1)), jnp.float32)
     turned = Affine(jnp.array([[0.0, -1.0], [1.0, 0.0]]), jnp.array([60.0, 20.0]))
     field = jnp.broadcast_to(jnp.array([0.0, 3.0]), (40, 40, 2))

@@ -34,12 +34,12 @@ def photograph(rng):
     return Photograph(rng.integers(40, 200, (HEIGHT, WIDTH, 3), dtype=np.uint8), alpha, b"profile")
 
 
-def test_the_inside_changes_and_the_outside_does_not(photograph):
+def test_only_the_inside_of_the_crop_changes(photograph):
     result = expressions.synthesize(brightening(3), photograph, LANDMARKS)
     assert result.icc_profile == photograph.icc_profile
     np.testing.assert_array_equal(result.alpha, photograph.alpha)
     difference = result.levels.astype(int) - photograph.levels
-    # The middle of the face, whose details stay.
+    # The middle of the face keeps its details.
     middle = difference[100:120, 140:160]
     np.testing.assert_allclose(middle[..., 0], 0.2 * 255, atol=0.6)
     np.testing.assert_allclose(middle[..., 1:], 0.1 * 255, atol=0.6)
@@ -51,13 +51,13 @@ def test_the_inside_changes_and_the_outside_does_not(photograph):
     assert columns.min() > 150 - 0.7 * side
     assert columns.max() < 150 + 0.7 * side
     assert (difference >= 0).all()
-    # Softly: no step at the edge.
+    # No step at the edge.
     edge = difference[100, : columns.max() + 2, 0]
     assert edge[edge > 0].min() <= 2
 
 
 @pytest.mark.parametrize("detail", ["transfer", "none"])
-def test_no_intensity_is_no_change(photograph, detail):
+def test_intensity_0_changes_nothing(photograph, detail):
     result = expressions.synthesize(brightening(3), photograph, LANDMARKS, intensity=0, detail=detail)
     if detail == "transfer":
         np.testing.assert_array_equal(result.levels, photograph.levels)
@@ -65,12 +65,12 @@ def test_no_intensity_is_no_change(photograph, detail):
         assert (result.levels != photograph.levels).any(), "replaced by a coarser picture"
 
 
-def test_details_are_replaced_where_asked(photograph):
+def test_details_are_replaced_on_request(photograph):
     kept, replaced = (
         expressions.synthesize(brightening(3), photograph, LANDMARKS, detail=detail).levels[100:120, 140:160]
         for detail in ("transfer", "none")
     )
-    # Noise is all detail: a pixel of the model is the mean of ten of the photograph.
+    # Noise is detail only: a pixel of the model averages ten of the photograph.
     assert kept.std() > 40
     assert replaced[..., 1].std() < 0.5 * kept[..., 1].std()
     np.testing.assert_allclose(replaced.mean(axis=(0, 1)), kept.mean(axis=(0, 1)), atol=4)
@@ -81,15 +81,15 @@ def test_grey_stays_grey(photograph):
     result = expressions.synthesize(brightening(3), grey, LANDMARKS)
     assert result.levels.shape == (HEIGHT, WIDTH, 1)
     difference = result.levels.astype(int) - grey.levels
-    # The luma of the change.
+    # Grey changes by the luma of the change.
     np.testing.assert_allclose(difference[100:120, 140:160], (0.1 + 0.1 * 0.299) * 255, atol=0.6)
-    # And a model of grey pictures treats all channels alike.
+    # A model of grey pictures changes all channels alike.
     result = expressions.synthesize(brightening(1), photograph, LANDMARKS)
     difference = result.levels.astype(int) - photograph.levels
     np.testing.assert_allclose(difference[100:120, 140:160], 0.2 * 255, atol=0.6)
 
 
-def test_sixteen_bits(photograph):
+def test_sixteen_bits_are_kept(photograph):
     deep = Photograph(photograph.levels[..., :1].astype(np.uint16) * 257)
     result = expressions.synthesize(brightening(1), deep, LANDMARKS)
     assert result.levels.dtype == np.uint16
@@ -100,8 +100,8 @@ def test_sixteen_bits(photograph):
 
 
 @pytest.mark.parametrize("shift", [(-150, -90), (150, 100), (-140, 100)])
-def test_faces_at_the_edge(photograph, shift):
-    """A face that sticks out of the photograph is changed as far as it is there."""
+def test_faces_at_the_edge_change_as_far_as_they_are_visible(photograph, shift):
+    """The landmarks may lie outside the photograph."""
     left_eye, right_eye, mouth = (tuple(np.add(point, shift)) for point in LANDMARKS)
     result = expressions.synthesize(brightening(3), photograph, Landmarks(left_eye, right_eye, mouth))
     difference = result.levels.astype(int) - photograph.levels
@@ -111,8 +111,8 @@ def test_faces_at_the_edge(photograph, shift):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_turned_heads(photograph, turns):
-    """As with the head upright, whichever way the camera was held."""
+def test_turned_heads_change_like_upright_ones(photograph, turns):
+    """By quarter turns, as of the camera."""
     levels = np.ascontiguousarray(photograph.levels[:, :200])
 
     def turned(point):
@@ -127,15 +127,15 @@ def test_turned_heads(photograph, turns):
     np.testing.assert_allclose(np.rot90(result.levels, -turns).astype(int), upright, atol=1)
 
 
-def test_a_part_is_no_larger_than_the_photograph(photograph):
+def test_the_cutout_is_no_larger_than_the_photograph(photograph):
     near = Landmarks((20.0, 90.0), (280.0, 94.0))
     cutout = expressions.cut_out(photograph, near, SIZE, FaceTemplate())
     assert (cutout.top, cutout.left) == (0, 0)
     assert cutout.part.shape == (HEIGHT, WIDTH, 3)
 
 
-def test_small_faces(photograph):
-    """A photograph that is coarser than the model."""
+def test_faces_smaller_than_the_model_change(photograph):
+    """The photograph is coarser than the model."""
     near = Landmarks((145.0, 100.0), (151.0, 100.0))
     result = expressions.synthesize(brightening(3), photograph, near)
     difference = result.levels.astype(int) - photograph.levels
@@ -146,7 +146,7 @@ def test_small_faces(photograph):
 STRIPES = np.tile(np.float32([-0.3, 0.3]), (SIZE, SIZE // 2))[..., None]
 
 
-def test_what_is_finer_than_the_model_is_no_expression():
+def test_transfer_drops_the_finest_detail_of_a_change():
     flat = Photograph(np.full((HEIGHT, WIDTH, 1), 100, np.uint8))
     cutout = expressions.cut_out(flat, LANDMARKS, SIZE, FaceTemplate())
     found = Effect(cutout.face + STRIPES, expressions.transferable(STRIPES), None)
@@ -164,7 +164,7 @@ def test_a_face_finer_than_the_photograph_is_anti_aliased():
     np.testing.assert_allclose(replaced.astype(int), 100, atol=20)
 
 
-def test_landmarks_come_to_lie_as_in_training(photograph):
+def test_landmarks_of_the_crop_lie_on_the_template(photograph):
     dots = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     for point in LANDMARKS:
@@ -172,7 +172,7 @@ def test_landmarks_come_to_lie_as_in_training(photograph):
     template = FaceTemplate()
     face = expressions.cut_out(Photograph(dots), LANDMARKS, 100, template).face[..., 0]
     half = template.eye_distance / 2
-    # The mouth lies beside the middle, as it does in the picture.
+    # The mouth lies beside the middle, as in the picture.
     for column, row in ((0.5 - half, template.eye_height), (0.5 + half, template.eye_height)):
         place = np.round(np.array([row, column]) * 100 - 0.5).astype(int)
         patch = face[place[0] - 10 : place[0] + 11, place[1] - 10 : place[1] + 11]
@@ -182,7 +182,7 @@ def test_landmarks_come_to_lie_as_in_training(photograph):
     np.testing.assert_allclose(rows.mean(), template.mouth_height * 100 - 0.5, atol=1)
 
 
-def test_without_a_mouth_nothing_is_stretched():
+def test_without_a_mouth_the_crop_is_not_stretched():
     affine = expressions.locate(Landmarks((10.0, 20.0), (40.0, 24.0)), 64)
     (a, b), (c, d) = np.asarray(affine.matrix)
     np.testing.assert_allclose([a, b], [d, -c], rtol=1e-4)
@@ -210,7 +210,7 @@ def test_clear_errors(photograph, landmarks, words):
         expressions.synthesize(brightening(3), photograph, landmarks)
 
 
-def test_other_mistakes(photograph):
+def test_clear_errors_about_details_and_models(photograph):
     with pytest.raises(InputError, match="detail must be one of transfer, none, not 'all'"):
         expressions.synthesize(brightening(3), photograph, LANDMARKS, detail="all")
     wide = brightening(3)
@@ -219,8 +219,8 @@ def test_other_mistakes(photograph):
         expressions.synthesize(wide, photograph, LANDMARKS)
 
 
-def test_pixels_of_a_photograph_move(rng):
-    """At the photograph's own resolution: the model's pixels are four of the photograph's."""
+def test_a_warped_ridge_moves_the_photographs_own_pixels(rng):
+    """At the photograph's resolution: a pixel of the model is four of the photograph wide."""
     size = 32
     field = WindowLinear(
         jnp.zeros((2, 1, 1, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)),
@@ -248,7 +248,7 @@ def test_pixels_of_a_photograph_move(rng):
 
 
 def warped(rng) -> WarpedModel:
-    """A model that moves pixels a little and changes them."""
+    """A model that moves and changes pixels a little."""
     field = WindowLinear(
         jnp.zeros((2, 1, 1, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE)),
         jnp.full((2, warped_ridge.FIELD_SIZE, warped_ridge.FIELD_SIZE), 0.03),
@@ -258,8 +258,8 @@ def warped(rng) -> WarpedModel:
 
 
 @pytest.mark.parametrize("detail", ["transfer", "none"])
-def test_nothing_is_compiled_whatever_the_size(rng, caplog, detail):
-    """Neither for a first photograph nor for another size of it, of its face, or another model."""
+def test_photographs_of_any_size_compile_nothing(rng, caplog, detail):
+    """Neither a first photograph, nor another size of it or its face, nor another model."""
     models = warped(rng), brightening(3), brightening(1)
     jax.clear_caches()
     with jax.log_compiles():
@@ -277,7 +277,7 @@ def test_nothing_is_compiled_whatever_the_size(rng, caplog, detail):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_mask_changes_faces_as_its_window_does(photograph, rng, channels):
-    """JAX does it, where NumPy does what has a window."""
+    """JAX computes models with masks, NumPy those with windows."""
     picture = photograph._replace(levels=photograph.levels[..., :channels])
     model = warped(rng)._replace(change=brightening(1))
     mask = masks.as_mask(windows.square(1), SIZE, SIZE)
@@ -296,8 +296,8 @@ def test_a_mask_changes_faces_as_its_window_does(photograph, rng, channels):
         np.testing.assert_allclose(laid[0], laid[1], atol=1e-4)
 
 
-def test_photographs_are_differentiable_by_the_model(photograph, rng):
-    """What is being differentiated is JAX's, and gives what NumPy gives."""
+def test_photographs_are_differentiable_in_the_model(photograph, rng):
+    """JAX computes what is differentiated, with the values of NumPy."""
     model = warped(rng)
     cutout = expressions.cut_out(photograph, LANDMARKS, SIZE, FaceTemplate())
 

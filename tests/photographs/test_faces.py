@@ -11,7 +11,7 @@ from mlr_jax.photographs.faces import Face
 
 
 def face_at(x: float, y: float, distance: float) -> Face:
-    """A face whose left eye is there."""
+    """A face with its left eye at this point."""
     points = np.zeros((478, 2))
     points[468:473] = x, y
     points[473:478] = x + distance, y
@@ -70,17 +70,17 @@ needs_extra = pytest.mark.skipif(
 
 
 @needs_extra
-def test_the_astronaut(astronaut):
+def test_finds_the_astronaut(astronaut):
     (face,) = faces.find(astronaut)
     assert face.points.shape == (478, 2)
-    # Read off the picture by hand.
+    # Measured by hand.
     for found, known in zip(face.landmarks, [(203.5, 101), (246.2, 103), (224.2, 142)], strict=True):
         np.testing.assert_allclose(found, known, atol=4)
 
 
 @needs_extra
-def test_a_head_on_its_side(astronaut):
-    """Left and right are such that the mouth is below."""
+def test_finds_a_head_on_its_side(astronaut):
+    """Left and right are named such that the mouth lies below the eyes."""
     (face,) = faces.find(np.ascontiguousarray(np.rot90(astronaut)))
     left_eye, right_eye, mouth = face.landmarks
     for found, known in ((left_eye, (101, 511 - 203.5)), (right_eye, (103, 511 - 246.2))):
@@ -89,7 +89,7 @@ def test_a_head_on_its_side(astronaut):
 
 
 @needs_extra
-def test_any_depth_and_grey(astronaut):
+def test_finds_faces_in_any_depth_and_in_grey(astronaut):
     (face,) = faces.find(astronaut)
     (deep,) = faces.find(astronaut.astype(np.uint16) * 257)
     np.testing.assert_array_equal(deep.points, face.points)
@@ -98,7 +98,7 @@ def test_any_depth_and_grey(astronaut):
 
 
 @needs_extra
-def test_several_small_faces(astronaut):
+def test_finds_several_small_faces(astronaut):
     wall = np.full((1500, 2000, 3), 180, np.uint8)
     for top, left in ((100, 1400), (900, 300)):
         wall[top : top + 512, left : left + 512] = astronaut
@@ -108,7 +108,7 @@ def test_several_small_faces(astronaut):
 
 
 @needs_extra
-def test_where_there_is_none(rng):
+def test_finds_no_face_where_there_is_none(rng):
     from skimage import data
 
     assert faces.find(np.full((300, 400, 3), 128, np.uint8)) == []
@@ -117,21 +117,21 @@ def test_where_there_is_none(rng):
 
 
 @needs_extra
-def test_a_narrow_picture_is_not_looked_through_pixel_by_pixel(monkeypatch):
+def test_narrow_pictures_are_not_searched_in_squares(monkeypatch):
     monkeypatch.setattr(faces, "_squares", None)
     assert faces.find(np.full((100, 500, 3), 128, np.uint8)) == []
 
 
 @needs_extra
-def test_is_quiet(astronaut, capfd):
+def test_prints_nothing(astronaut, capfd):
     faces.find(astronaut)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.long
 @needs_extra
-def test_eyes_of_real_people(london_dir):
-    """Median error at most 3 % of the distance between the eyes, and nobody missed."""
+def test_finds_the_eyes_of_real_people(london_dir):
+    """Median error below 2 % of the distance between the eyes, and no person missed."""
     errors = []
     for path in sorted((london_dir / "neutral_front").glob("*.jpg")):
         found = faces.find(files.read(path).levels)
@@ -146,7 +146,7 @@ def test_eyes_of_real_people(london_dir):
     assert np.max(errors) < 0.06
 
 
-def test_where_the_landmarker_does_not_work(monkeypatch):
+def test_a_failing_landmarker_is_reported(monkeypatch):
     pytest.importorskip("mediapipe", reason="the extra 'align' is not installed", exc_type=ImportError)
     picture = np.zeros((9, 9, 3), np.uint8)
     monkeypatch.setattr(faces, "_model_file", lambda: Path(__file__))
@@ -158,7 +158,7 @@ def test_where_the_landmarker_does_not_work(monkeypatch):
         faces.find(picture)
 
 
-def test_without_the_extra(monkeypatch):
+def test_a_missing_extra_is_named(monkeypatch):
     for name in ("mediapipe", "mediapipe.tasks.python"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=r"extra 'align': pip install 'mlr_jax\[align\]' .*--eyes"):

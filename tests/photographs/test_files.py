@@ -16,7 +16,7 @@ def levels(rng):
     return rng.integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
 
 
-def test_colour_and_grey(tmp_path, levels):
+def test_reads_colour_and_grey(tmp_path, levels):
     Image.fromarray(levels[..., :3]).save(tmp_path / "colour.png")
     Image.fromarray(levels[..., 0]).save(tmp_path / "grey.png")
     np.testing.assert_array_equal(files.read(tmp_path / "colour.png").levels, levels[..., :3])
@@ -31,7 +31,7 @@ def test_transparency_is_kept(tmp_path, levels):
         np.testing.assert_array_equal(photograph.alpha, planes[..., -1])
 
 
-def test_palettes_have_their_colours(tmp_path, levels):
+def test_palettes_become_colours(tmp_path, levels):
     image = Image.fromarray(levels[..., :3]).quantize(8)
     image.save(tmp_path / "palette.png")
     photograph = files.read(tmp_path / "palette.png")
@@ -42,14 +42,14 @@ def test_palettes_have_their_colours(tmp_path, levels):
 
 
 @pytest.mark.parametrize("ending", [".png", ".tif"])
-def test_sixteen_bits_of_grey(tmp_path, rng, ending):
+def test_sixteen_bits_of_grey_are_kept(tmp_path, rng, ending):
     deep = rng.integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / f"deep{ending}")
     photograph = files.read(tmp_path / f"deep{ending}")
     np.testing.assert_array_equal(photograph.levels[..., 0], deep)
     files.write(tmp_path / f"again{ending}", photograph)
     np.testing.assert_array_equal(files.read(tmp_path / f"again{ending}").levels[..., 0], deep)
-    # What cannot hold them gets the nearest level of eight.
+    # Other formats get the nearest level of eight bits.
     files.write(tmp_path / "again.bmp", photograph)
     eight = files.read(tmp_path / "again.bmp").levels[..., 0]
     assert abs(eight / 255 - deep / 65535).max() <= 0.5001 / 255
@@ -66,7 +66,7 @@ def test_inks_become_colours(tmp_path):
     np.testing.assert_allclose(colours, expected, atol=12)
 
 
-def test_inks_whose_profile_is_none(tmp_path):
+def test_inks_with_a_wrong_profile_become_colours(tmp_path):
     image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     for icc_profile in (b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
         image.save(tmp_path / "inks.jpg", quality=100, icc_profile=icc_profile)
@@ -76,8 +76,8 @@ def test_inks_whose_profile_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_is_turned_upright(tmp_path, orientation):
-    """The corner that is dark in the scene is dark at the same place, however the camera was held."""
+def test_reading_turns_upright(tmp_path, orientation):
+    """However the camera was held, the dark corner of the scene is at the same place."""
     scene = np.full((32, 48, 3), 200, np.uint8)
     scene[:16, :16] = 0
     undo = {
@@ -95,19 +95,19 @@ def test_is_turned_upright(tmp_path, orientation):
     Image.fromarray(np.ascontiguousarray(undo(scene))).save(tmp_path / "held.jpg", exif=exif, quality=100)
     read = files.read(tmp_path / "held.jpg")
     np.testing.assert_allclose(read.levels.astype(int), scene, atol=4)
-    # And stays so, when it is written.
+    # Written pictures stay upright.
     files.write(tmp_path / "again.png", read)
     np.testing.assert_array_equal(files.read(tmp_path / "again.png").levels, read.levels)
 
 
 @pytest.mark.parametrize("ending", files.ENDINGS)
-def test_every_format(tmp_path, levels, ending):
+def test_every_format_is_written_and_read(tmp_path, levels, ending):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    smooth = np.sort(levels, axis=1)  # Which JPEG is made for.
+    smooth = np.sort(levels, axis=1)  # Suits JPEG.
     photograph = Photograph(smooth[..., :3], smooth[..., 3], profile)
     files.write(tmp_path / f"it{ending}", photograph)
     again = files.read(tmp_path / f"it{ending}")
-    if ending == ".bmp":  # On white.
+    if ending == ".bmp":  # BMP lays it on white.
         covered = photograph.alpha[..., None] / 255
         np.testing.assert_allclose(again.levels, covered * photograph.levels + 255 * (1 - covered), atol=0.51)
     elif ending in LOSSLESS:
@@ -120,7 +120,7 @@ def test_every_format(tmp_path, levels, ending):
     assert [path.name for path in tmp_path.iterdir()] == [f"it{ending}"]
 
 
-def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch, levels):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, levels):
     files.write(tmp_path / "it.png", Photograph(levels[..., :3]))
     before = (tmp_path / "it.png").read_bytes()
 
@@ -133,14 +133,14 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch, lev
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
-def test_a_side_that_a_format_cannot_have(tmp_path):
+def test_sides_beyond_the_formats_limit_are_rejected(tmp_path):
     path = tmp_path / "wide.webp"
     with pytest.raises(InputError, match=r"wide.webp: 17000 x 1 pixels cannot be written as webp: "):
         files.write(path, Photograph(np.zeros((1, 17_000, 3), np.uint8)))
     assert not path.exists()
 
 
-def test_levels_and_units(rng):
+def test_levels_and_units_convert_exactly(rng):
     for dtype in (np.uint8, np.uint16):
         every = np.arange(np.iinfo(dtype).max + 1).astype(dtype)
         np.testing.assert_array_equal(files.to_levels(files.to_unit(every), np.dtype(dtype)), every)

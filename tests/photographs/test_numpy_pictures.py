@@ -14,12 +14,12 @@ SIZE = 24
 
 
 def turned(scale: float, x: float, y: float) -> Affine:
-    """A crop that is turned by a little, stretched, and lies at (x, y) in a photograph."""
+    """A slightly turned and stretched crop at (x, y) of a photograph."""
     matrix = scale * np.array([[0.98, -0.2], [0.2, 1.05]], np.float32)
     return Affine(matrix, np.array([x, y], np.float32))
 
 
-def test_maps(rng):
+def test_affine_maps_equal_those_of_jax(rng):
     affine, points = turned(1.7, 12.0, -3.0), rng.random((5, 4, 2)).astype(np.float32) * 100
     for one, other in (
         (affine_maps.apply(affine, points), alignment.apply(affine, points)),
@@ -30,7 +30,7 @@ def test_maps(rng):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
 
 
-def test_places_of_a_face():
+def test_crops_from_eyes_equal_those_of_jax():
     left, right, mouth = np.float32([130.5, 90]), np.float32([170, 94.25]), np.float32([146, 134])
     ratio = affine_maps.mouth_ratio(left, right, mouth)
     assert ratio == pytest.approx(float(alignment.mouth_ratio(left, right, mouth)), rel=1e-5)
@@ -43,8 +43,8 @@ def test_places_of_a_face():
 
 
 @pytest.mark.parametrize(("scale", "x", "y"), [(1.3, 20, 5), (3.2, 4, 2), (0.4, 60, 40), (2.0, -30, 90)])
-def test_crops_are_those_of_jax(rng, scale, x, y):
-    """Within the picture, and beyond it."""
+def test_crops_equal_those_of_jax(rng, scale, x, y):
+    """Within the picture and beyond it."""
     image, affine = rng.random((90, 110, 3)).astype(np.float32), turned(scale, x, y)
     oversampling = max(1, int(np.ceil(scale)))
     one = sampling.crop(image, affine, SIZE, oversampling=oversampling)
@@ -56,7 +56,7 @@ def test_crops_are_those_of_jax(rng, scale, x, y):
 @pytest.mark.parametrize("gain", [0.0, 1.0])
 @pytest.mark.parametrize("moves", [False, True])
 @pytest.mark.parametrize(("scale", "x", "y"), [(2.5, 20, 10), (0.3, 60, 40), (2.5, -20, 60)])
-def test_faces_are_put_back_as_by_jax(rng, gain, moves, scale, x, y):
+def test_put_back_equals_that_of_jax(rng, gain, moves, scale, x, y):
     photograph, affine = rng.random((90, 110, 2)).astype(np.float32), turned(scale, x, y)
     face = rng.random((SIZE, SIZE, 2)).astype(np.float32)
     field = rng.random((SIZE, SIZE, 2)).astype(np.float32) * 4 - 2 if moves else None
@@ -65,7 +65,7 @@ def test_faces_are_put_back_as_by_jax(rng, gain, moves, scale, x, y):
     other = np.asarray(blending.put_back(photograph, face, affine, field=field, **options))
     assert one.dtype == np.float32
     np.testing.assert_allclose(one, other, atol=3e-4)
-    # Where JAX changes nothing, NumPy changes nothing, to the bit.
+    # NumPy leaves every pixel that JAX leaves, to the bit.
     outside = (other == photograph).all(axis=-1)
     assert outside.any()
     assert not outside.all()
@@ -73,7 +73,7 @@ def test_faces_are_put_back_as_by_jax(rng, gain, moves, scale, x, y):
 
 
 @pytest.mark.parametrize("block", [1, 300, 10**9])
-def test_blocks_are_no_different(rng, monkeypatch, block):
+def test_blocks_do_not_change_the_result(rng, monkeypatch, block):
     photograph, affine = rng.random((50, 40, 3)).astype(np.float32), turned(1.2, 6, 8)
     face = rng.random((SIZE, SIZE, 3)).astype(np.float32)
     field = rng.random((SIZE, SIZE, 2)).astype(np.float32)
@@ -88,7 +88,7 @@ def test_blocks_are_no_different(rng, monkeypatch, block):
         np.testing.assert_array_equal(one, other)
 
 
-def test_far_away_is_the_border(rng):
+def test_points_far_outside_read_the_border(rng):
     planes = rng.random((1, 4, 5))
     far = np.array([-1e30, 1e30])
     for sample in (sampling.sample_linear, sampling.sample_cubic):
@@ -96,7 +96,7 @@ def test_far_away_is_the_border(rng):
         np.testing.assert_allclose(values[0], [planes[0, 0, 0], planes[0, -1, -1]], rtol=1e-12)
 
 
-def test_double_precision_stays(rng):
+def test_double_precision_is_kept(rng):
     photograph, face = rng.random((20, 20, 1)), rng.random((8, 8, 1))
     with jax.enable_x64(True):
         affine = Affine(jnp.eye(2) * 1.1, jnp.array([5.0, 4.0]))

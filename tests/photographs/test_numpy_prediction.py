@@ -29,7 +29,7 @@ def random_model(rng, window, out_channels=1, in_channels=1) -> ExpressionModel:
 
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
 @pytest.mark.parametrize(("out_channels", "in_channels"), [(1, 1), (3, 1), (3, 3)])
-def test_synthesizes_what_jax_does(rng, window, out_channels, in_channels):
+def test_synthesize_equals_that_of_jax(rng, window, out_channels, in_channels):
     model = random_model(rng, window, out_channels, in_channels)
     face = rng.random((SIZE, SIZE, 3)).astype(np.float32)
     one = prediction.synthesize(model, face, intensity=0.7)
@@ -38,8 +38,8 @@ def test_synthesizes_what_jax_does(rng, window, out_channels, in_channels):
 
 
 @pytest.mark.parametrize("intensity", [0.0, 0.6, 1.0, 2.0, 40.0])
-def test_applies_what_jax_does(rng, intensity):
-    """With 40 the field folds, and is repaired."""
+def test_apply_equals_that_of_jax(rng, intensity):
+    """At the intensity 40 the field folds, and is repaired."""
     model = pretrained.load("smile").model
     assert isinstance(model, WarpedModel)
     grey = np.asarray(blur(jnp.asarray(rng.random((128, 128, 1))), 3.0), np.float32)
@@ -54,8 +54,8 @@ def test_applies_what_jax_does(rng, intensity):
     assert (one.num_folded > 0) == (intensity == 40)
 
 
-def test_fields_that_no_smoothing_repairs_are_shortened(rng):
-    """A field of noise that is three pixels high."""
+def test_fields_that_smoothing_cannot_repair_are_shortened(rng):
+    """A field of strong noise."""
     window = windows.square(1)
     field = WindowLinear(
         jnp.zeros((2, 1, 1, 32, 32)), jnp.asarray(rng.standard_normal((2, 32, 32)), jnp.float32)
@@ -69,7 +69,7 @@ def test_fields_that_no_smoothing_repairs_are_shortened(rng):
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.8, 2.0])
-def test_blurs_as_jax_does(rng, sigma):
+def test_blur_equals_that_of_jax(rng, sigma):
     planes = rng.random((14, 9, 2)).astype(np.float32)
     np.testing.assert_allclose(prediction.blur(planes, sigma), blur(jnp.asarray(planes), sigma), atol=1e-6)
 
@@ -83,7 +83,7 @@ def test_half_precision_is_computed_in_single(rng):
     np.testing.assert_allclose(one, synthesis.synthesize(half, face[None])[0], atol=1e-3)
 
 
-def test_masks_are_for_jax(rng):
+def test_masks_are_not_supported(rng):
     model = random_model(rng, windows.square(3))
     assert prediction.supports(model)
     assert not prediction.supports(model._replace(window=masks.as_mask(windows.square(3), SIZE, SIZE)))

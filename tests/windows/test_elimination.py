@@ -10,7 +10,7 @@ SIZES = (1, 2, 5, 13, 17)
 
 
 def systems(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positive definite matrices, and right sides; the pixel axis comes last."""
+    """Positive definite matrices and right sides; the pixel axis comes last."""
     factors = rng.standard_normal((NUM_PIXELS, size, size + 3))
     matrices = factors @ factors.transpose(0, 2, 1) + 0.1 * np.eye(size)
     return np.moveaxis(matrices, 0, -1), rng.standard_normal((size, NUM_RIGHTS, NUM_PIXELS))
@@ -21,15 +21,15 @@ def numpy_solution(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def solve_and_tell(gram: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+def solve_with_status(gram: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
     return elimination.solve(gram, right)
 
 
 def solve(gram: jax.Array, right: jax.Array) -> jax.Array:
-    return solve_and_tell(gram, right)[0]
+    return solve_with_status(gram, right)[0]
 
 
-# One panel; two of unequal sizes; four, the last of which is shorter.
+# One panel; two of unequal sizes; four, of which the last is shorter.
 CASES = pytest.mark.parametrize("size", [*SIZES, 41])
 
 
@@ -52,14 +52,14 @@ def test_solutions_agree_with_numpy_in_float32(size, rng):
 
 
 @pytest.mark.parametrize("size", [2, 17])
-def test_derivatives_are_those_of_the_solution(size, rng, x64):
+def test_derivatives_equal_those_of_the_solution(size, rng, x64):
     gram, right = systems(rng, size)
     cotangent = rng.standard_normal(right.shape)
     _, pull = jax.vjp(solve, jnp.asarray(gram), jnp.asarray(right))
     of_gram, of_right = pull(jnp.asarray(cotangent))
     x, y = numpy_solution(gram, right), numpy_solution(gram, cotangent)
     np.testing.assert_allclose(of_right, y, rtol=1e-9, atol=1e-9)
-    # A symmetric matrix has two derivatives of each entry, of which only the sum is told.
+    # Each entry of a symmetric matrix has two derivatives, of which only the sum is defined.
     expected = -np.einsum("irp,jrp->ijp", y, x)
     np.testing.assert_allclose(
         of_gram + np.swapaxes(of_gram, 0, 1), expected + np.swapaxes(expected, 0, 1), rtol=1e-9, atol=1e-9
@@ -68,7 +68,7 @@ def test_derivatives_are_those_of_the_solution(size, rng, x64):
 
 @CASES
 @pytest.mark.parametrize("kind", ["zero", "negative", "indefinite at the end"])
-def test_what_is_not_positive_definite_is_told_and_spoils_no_other(size, kind, rng, x64):
+def test_indefinite_matrices_are_reported_and_change_no_other(size, kind, rng, x64):
     gram, right = systems(rng, size)
     expected = numpy_solution(gram, right)
     bad = 2
@@ -78,7 +78,7 @@ def test_what_is_not_positive_definite_is_told_and_spoils_no_other(size, kind, r
         gram[..., bad] *= -1
     else:
         gram[-1, -1, bad] = -1e-3
-    solution, solved = (np.asarray(each) for each in solve_and_tell(gram, right))
+    solution, solved = (np.asarray(each) for each in solve_with_status(gram, right))
     np.testing.assert_array_equal(solution[..., bad], 0)
     np.testing.assert_array_equal(solved, np.arange(NUM_PIXELS) != bad)
     others = np.arange(NUM_PIXELS) != bad

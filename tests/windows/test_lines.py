@@ -23,7 +23,7 @@ def test_a_shift_is_a_slice_and_reads_zeros_outside(reach, rng):
             np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_what_is_between_and_around_the_rows_can_be_chosen():
+def test_fill_sets_the_padding_between_and_around_rows():
     layout = lines.Layout(2, 2, 1, 1)
     flat = np.asarray(lines.flatten(jnp.zeros((2, 2)), layout, fill=7))
     assert flat.tolist() == [7] * 4 + [0, 0, 7, 0, 0] + [7] * 6

@@ -9,7 +9,7 @@ WIDTH = 3
 
 
 def blurred(plane: jax.Array) -> jax.Array:
-    """A sum over the five rows around every row, and how many of them there are."""
+    """For every row, the number and the sum of the rows at most two away."""
     rows = jnp.stack([jnp.ones_like(plane), plane])
     padded = jnp.pad(rows, ((0, 0), (2, 2), (0, 0)))
     return sum(padded[:, k : k + plane.shape[0]] for k in range(5))

@@ -9,7 +9,7 @@ from tests.experiments import scripts
 
 
 @pytest.mark.long
-def test_every_way_is_measured_in_processes_of_its_own(tmp_path):
+def test_every_call_is_measured_in_a_new_process(tmp_path):
     done = scripts.run(
         "experiments.benchmark",
         "--fast",
@@ -32,7 +32,7 @@ def test_every_way_is_measured_in_processes_of_its_own(tmp_path):
         assert float(row["seconds"]) > 0
         assert float(row["cpu_seconds"]) > 0
         assert float(row["peak_megabytes"]) > 0
-        # All solve the same problem.
+        # All ways solve the same problem.
         assert not row["error"] or float(row["error"]) < 1e-3
         assert bool(row["warm_seconds"]) == (case == fit)
         assert bool(row["times_as_long"]) == (way != "mlr_jax")
@@ -45,7 +45,7 @@ def test_every_way_is_measured_in_processes_of_its_own(tmp_path):
     assert "not measured" in (tmp_path / "benchmark.md").read_text()
 
 
-def test_another_state_of_the_project_comes_out_of_git(tmp_path):
+def test_checkout_copies_a_commit(tmp_path):
     command = ["git", "-C", str(scripts.ROOT), "rev-parse", "--verify", "HEAD"]
     try:
         known = subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -60,7 +60,7 @@ def test_another_state_of_the_project_comes_out_of_git(tmp_path):
             first_calls.checkout("HEAD", tmp_path)
 
 
-def test_what_git_does_not_know_is_said(tmp_path, monkeypatch):
+def test_an_unknown_commit_is_named(tmp_path, monkeypatch):
     with pytest.raises(checks.InputError, match="git does not know nothing: "):
         first_calls.checkout("nothing", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -68,7 +68,7 @@ def test_what_git_does_not_know_is_said(tmp_path, monkeypatch):
         first_calls.checkout("HEAD", tmp_path)
 
 
-def test_calls_that_are_not_there():
+def test_an_unknown_call_is_named():
     measured = first_calls.measure(["guess"], commit=None, num_processes=1, fast=True)
     with pytest.raises(checks.InputError, match="there is no call 'guess'; there are import, fit"):
         next(measured)

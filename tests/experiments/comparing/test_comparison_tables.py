@@ -1,4 +1,4 @@
-"""What a comparison prints."""
+"""The tables that a comparison prints."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def trial(name: str, seed: int, mse: float) -> Trial:
 
 
 def test_a_method_that_was_skipped_on_a_split_is_reported(capsys):
-    """It has no standard error, and the other one's is there."""
+    """It has no standard error, but the other method has one."""
     tried = {"both": [trial("both", 0, 0.004), trial("both", 1, 0.006)], "one": [trial("one", 0, 0.003)]}
     comparison_tables.report(Comparison(Path("runs"), [Outcome({"num_pairs": 5}, tried)], "title", []))
     lines = capsys.readouterr().out.splitlines()

@@ -16,14 +16,14 @@ GRID = {"window": (1, 3), "penalty": (4.0, 0.4, 0.04)}
 def train() -> Pairs:
     rng = np.random.default_rng(0)
     neutral = rng.random((13, 6, 5, 1), dtype=np.float32)
-    # A shift by one pixel, which a window of 3 sees and one of 1 does not.
+    # A shift by one pixel, which a window of 3 sees and a window of 1 does not.
     expressive = np.roll(neutral, 1, axis=1) + 0.05 * rng.random(neutral.shape, dtype=np.float32)
     return Pairs(neutral, np.clip(expressive, 0, 1), tuple(f"p{i % 12}" for i in range(13)))
 
 
 @pytest.mark.parametrize("name", ["masked_ridge", "l1_lasso"])
-def test_errors_are_those_of_refitting(name, train):
-    """One candidate at a time on uneven folds, and a path."""
+def test_errors_equal_those_of_refitting(name, train):
+    """For single candidates on uneven folds, and for a path."""
     method = METHODS[name].make(Settings())
     grid = GRID if name == "masked_ridge" else {"alpha": (0.1, 0.03, 0.01)}
     tried = cross_validation.candidates(grid)
@@ -47,7 +47,7 @@ def test_errors_are_those_of_refitting(name, train):
         assert selection.choice["window"] == 3
 
 
-def test_the_first_of_equals_is_taken(train):
+def test_the_first_of_equal_candidates_is_chosen(train):
     method = METHODS["mean_change"].make(Settings())
     same = Method(
         lambda neutral, expressive, *, dial: method.fit(neutral, expressive),
@@ -59,7 +59,7 @@ def test_the_first_of_equals_is_taken(train):
     assert selection.choice == {"dial": 2.0}
 
 
-def test_a_candidate_that_breaks_is_not_chosen(train):
+def test_a_candidate_without_finite_solution_is_not_chosen(train):
     def fit(neutral, expressive, *, divisor):
         return (expressive - neutral).mean(axis=0) / divisor
 
@@ -72,7 +72,7 @@ def test_a_candidate_that_breaks_is_not_chosen(train):
         cross_validation.select("broken", method, tried[:1] * 2, folds(train, num_folds=3))
 
 
-def test_only_possible_candidates_are_tried(train):
+def test_only_possible_candidates_are_fitted(train):
     method = METHODS["masked_ridge"].make(Settings())
     grid = {"window": (1, 3, 7, 4), "penalty": (0.4, 1.0)}
     parts = folds(train, num_folds=3)
@@ -84,6 +84,6 @@ def test_only_possible_candidates_are_tried(train):
         cross_validation.possible(method, grid | {"window": (7,)}, parts)
 
 
-def test_what_is_single_is_not_measured(train):
+def test_a_single_candidate_is_not_fitted(train):
     selection = cross_validation.select("any", None, [{"penalty": 1.0}], folds(train, num_folds=2))
     assert selection == ({"penalty": 1.0}, [])

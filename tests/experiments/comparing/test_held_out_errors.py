@@ -1,4 +1,4 @@
-"""`Method.errors` are those of fitting one candidate after the other: of every method that has them."""
+"""Every method's `errors` equal those of fitting one candidate after the other."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("unoptimized_file")
 
 HEIGHT, WIDTH = 8, 6
 
-# Of every method that shares work, values that suit pictures as small, and pairs as few, as here.
+# Values that suit these few small pictures, for every method that shares work between candidates.
 GRIDS = {
     name: entry.test_grid or entry.grid
     for name, entry in METHODS.items()
@@ -24,7 +24,7 @@ GRIDS = {
 
 @pytest.fixture(scope="module")
 def pairs() -> Pairs:
-    """Colour, of 23 people, one of them twice: folds of 8 and of 7 or 9 pairs."""
+    """24 pairs of 23 people, in two channels: folds of 8 and of 7 or 9 pairs."""
     rng = np.random.default_rng(0)
     faces = [oracle.smooth_faces(rng, 24, HEIGHT, WIDTH) for _ in range(4)]
     stacked = np.stack(faces, axis=-1).reshape(24, HEIGHT, WIDTH, 4).astype(np.float32)
@@ -34,7 +34,7 @@ def pairs() -> Pairs:
 
 
 def one_by_one(method: Method, choice: dict, parts: list[cross_validation.Fold]) -> float:
-    """The mean squared error over the pictures that were left out."""
+    """The mean squared error over the held-out pictures."""
     squares = []
     for train, held_out in parts:
         params = jax.jit(lambda *pairs: method.fit(*pairs, **choice))(*train[:2])
@@ -44,14 +44,14 @@ def one_by_one(method: Method, choice: dict, parts: list[cross_validation.Fold])
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_shared_errors_are_those_of_fitting_one_by_one(name, pairs):
+def test_shared_errors_equal_those_of_fitting_one_by_one(name, pairs):
     method = METHODS[name].make(Settings())
     parts = folds(pairs, num_folds=3, seed=1)
     assert len({len(held_out.subjects) for _, held_out in parts}) > 1, "the folds are even"
     tried = cross_validation.possible(method, GRIDS[name], parts)
     found = cross_validation.errors(method, tried, parts)
     assert [choice for choice, _ in found] == tried
-    # The lasso stops where its gap is small enough, which is not always at the same place.
+    # The lasso may stop at another iteration, wherever its gap is small enough.
     tolerance = 2e-3 if name == "l1_lasso" else 1e-4
     for choice, error in found:
         assert error == pytest.approx(one_by_one(method, choice, parts), rel=tolerance), choice

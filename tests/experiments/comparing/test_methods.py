@@ -1,4 +1,4 @@
-"""What every method of the registry must do; a new one is tested by being listed."""
+"""Requirements on every method of the registry, which is the list of tested methods."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("unoptimized_file")
 
 HEIGHT, WIDTH = 8, 6
 
-# Hyper-parameters that suit pictures as small, and pairs as few, as here.
+# Hyper-parameters that suit these few small pictures.
 SMALL = {name: {**entry.fixed, **entry.test_values} for name, entry in METHODS.items()}
 
 
@@ -29,7 +29,7 @@ def faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return neutral[:20], expressive[:20], neutral[20:]
 
 
-# Variants are `synthesis.fit` with other options, which its own tests ask; so do those of GANs.
+# `synthesis.fit`, of which variants are options, and GANs have their own tests.
 TESTED = [name for name in METHODS if name not in (*VARIANTS, *GANS)]
 
 
@@ -75,7 +75,7 @@ def test_is_deterministic(method, faces):
     np.testing.assert_array_equal(pictures, method.predict(method.fit(neutral, expressive), test))
 
 
-def test_works_without_jit(name, method, faces):
+def test_runs_without_jit(name, method, faces):
     neutral, expressive, test = single(faces)
     plain = METHODS[name].make(Settings())
     pictures = plain.predict(plain.fit(neutral, expressive, **SMALL[name]), test)
@@ -96,12 +96,12 @@ def test_does_not_depend_on_the_order_of_examples(name, method, faces):
     neutral, expressive, test = single(faces)
     pictures = method.predict(method.fit(neutral, expressive), test)
     turned = method.predict(method.fit(neutral[::-1], expressive[::-1]), test)
-    # The lasso stops where its gap is small enough, which is not always at the same place.
+    # The lasso may stop at another iteration, wherever its gap is small enough.
     np.testing.assert_allclose(turned, pictures, atol=2e-3 if name == "l1_lasso" else 1e-4)
 
 
-def test_learns_each_channel_on_its_own(method, faces):
-    """What is in the other channels changes nothing."""
+def test_learns_each_channel_independently(method, faces):
+    """Other channels change nothing."""
     neutral, expressive, test = single(faces)
     whole = method.predict(method.fit(neutral, expressive), test)
     swapped = [each[..., [2, 1, 0]] for each in (neutral, expressive, test)]
@@ -109,8 +109,8 @@ def test_learns_each_channel_on_its_own(method, faces):
     np.testing.assert_allclose(pictures[..., [2, 1, 0]], whole, atol=1e-5)
 
 
-def test_what_is_not_a_number_is_not_hidden(name, method, faces):
-    """Traced, values cannot be looked at; then the predictions tell."""
+def test_nan_in_the_targets_is_not_hidden(name, method, faces):
+    """Under jit nothing can raise; then the predictions are NaN."""
     neutral, expressive, _ = single(faces)
     broken = expressive.copy()
     broken[3, 2, 1, 0] = np.nan
@@ -133,8 +133,8 @@ def test_learns_the_change(regression, faces):
     np.testing.assert_allclose(pictures, test + change, atol=1e-5)
 
 
-def test_learns_what_can_be_learned(name, method, faces):
-    """All but the copy must halve the error of a change that is the same for everyone."""
+def test_learns_a_change_that_everyone_shares(name, method, faces):
+    """Every method except the copy must halve the error."""
     neutral, _, test = single(faces)
     change = np.linspace(-0.3, 0.3, neutral[0].size, dtype=np.float32).reshape(neutral[0].shape)
     pictures = method.predict(method.fit(neutral, neutral + change), test)
@@ -143,7 +143,7 @@ def test_learns_what_can_be_learned(name, method, faces):
 
 
 def test_number_of_parameters(name, method, faces):
-    """What is counted in the fitted arrays follows from the sizes, if the entry says how."""
+    """The count over the fitted arrays agrees with the entry's formula, if it has one."""
     neutral, expressive, _ = single(faces)
     num_learned = method.num_parameters(method.fit(neutral, expressive))
     expected = METHODS[name].num_parameters
@@ -163,13 +163,13 @@ def test_number_of_parameters_of_the_lasso(faces):
 
 
 def test_windows_are_cut_at_the_border():
-    """By hand: (3 H - 2) (3 W - 2) inputs of windows of 3, (5 H - 6) (5 W - 6) of windows of 5."""
+    """Windows of 3 have (3 H - 2) (3 W - 2) inputs, windows of 5 (5 H - 6) (5 W - 6)."""
     for side, cut in ((1, 0), (3, 2), (5, 6)):
         expected = (side * HEIGHT - cut) * (side * WIDTH - cut)
         assert window_inputs(HEIGHT, WIDTH, side).sum() == expected
 
 
-def test_says_where_the_lasso_stopped_short(faces):
+def test_the_shortfall_counts_outputs_where_the_lasso_stopped_early(faces):
     neutral, expressive, _ = single(faces)
     method = METHODS["l1_lasso"].make(Settings())
     params = method.fit(neutral, expressive, alpha=1e-2)

@@ -84,7 +84,7 @@ def test_draws_a_figure():
 
 
 def test_only_splits_that_both_have_are_compared():
-    """As after an interruption: the reference has a split more."""
+    """After an interruption the reference may have a split more."""
     _, bad = summary.summarize({"good": TRIALS["good"], "bad": TRIALS["bad"][:1]}, "good")
     assert bad["num_people"] == 2
     assert bad["mse_minus_reference"] == pytest.approx((0.5 + 1.0) / 2)

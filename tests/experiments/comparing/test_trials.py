@@ -1,4 +1,4 @@
-"""Trials, and what is kept of them."""
+"""Trials and their cache."""
 
 import numpy as np
 import pytest
@@ -23,10 +23,10 @@ def pairs() -> tuple[Pairs, Pairs]:
     return split(Pairs(neutral, expressive, tuple("abcdefghijklmn")), test_fraction=0.2)
 
 
-def test_is_found_again(pairs, tmp_path, monkeypatch):
+def test_a_trial_is_loaded_from_the_cache(pairs, tmp_path, monkeypatch):
     options = {"protocol": Protocol(num_folds=3, num_pictures=2), "folder": tmp_path}
     first = trials.run("l2_ridge", GRID, *pairs, 0, **options)
-    monkeypatch.setattr(trials, "_run", None)  # Whoever runs anything fails.
+    monkeypatch.setattr(trials, "_run", None)  # Running a trial now fails.
     again = trials.run("l2_ridge", GRID, *pairs, 0, **options)
     assert again.row == first.row
     assert list(again.candidates) == list(first.candidates)
@@ -38,7 +38,7 @@ def test_is_found_again(pairs, tmp_path, monkeypatch):
     assert first.pictures.shape == (2, 12, 12, 1)
 
 
-def test_measures_what_the_method_does(pairs, tmp_path):
+def test_a_trial_measures_the_method(pairs, tmp_path):
     train, test = pairs
     grid = {"penalty": (0.5,)}
     trial = trials.run("l2_ridge", grid, train, test, 7, protocol=Protocol(), folder=tmp_path)
@@ -52,7 +52,7 @@ def test_measures_what_the_method_does(pairs, tmp_path):
     assert (trial.row["seed"], trial.row["choice"], trial.candidates) == (7, "penalty=0.5", [])
 
 
-def test_chooses_on_the_folds(pairs, tmp_path):
+def test_a_trial_chooses_by_the_error_over_folds(pairs, tmp_path):
     train, test = pairs
     trial = trials.run("l2_ridge", GRID, train, test, 3, protocol=Protocol(num_folds=3), folder=tmp_path)
     method = METHODS["l2_ridge"].make(Settings())
@@ -67,8 +67,8 @@ def test_chooses_on_the_folds(pairs, tmp_path):
     assert trial.row["choice"] == f"penalty={GRID['penalty'][int(np.argmin(errors))]:g}"
 
 
-def test_everything_that_matters_makes_another_piece(pairs, tmp_path):
-    """Each change is computed anew, and none replaces another."""
+def test_name_settings_and_pairs_each_change_the_cache_key(pairs, tmp_path):
+    """Each change is computed again, and none replaces another."""
     train, test = pairs
     changed = train._replace(neutral=train.neutral + np.float32(1e-6))
     renamed = train._replace(subjects=tuple(reversed(train.subjects)))
@@ -92,7 +92,7 @@ def test_everything_that_matters_makes_another_piece(pairs, tmp_path):
     assert len(list(tmp_path.iterdir())) == len(variants)
 
 
-def test_other_code_makes_another_piece(pairs, tmp_path, monkeypatch):
+def test_other_code_changes_the_cache_key(pairs, tmp_path, monkeypatch):
     def compute() -> ArrayFile:
         return ArrayFile({"x": np.ones(1)}, {})
 
@@ -102,7 +102,7 @@ def test_other_code_makes_another_piece(pairs, tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_damaged_piece_is_made_anew(pairs, tmp_path):
+def test_a_damaged_entry_is_computed_again(pairs, tmp_path):
     def piece(value: int) -> ArrayFile:
         return result_cache.load_or_compute(
             tmp_path, "a", {}, pairs, lambda: ArrayFile({"x": np.full(2, value)}, {"v": value})
@@ -115,8 +115,8 @@ def test_a_damaged_piece_is_made_anew(pairs, tmp_path):
     assert piece(3).header == {"v": 2}
 
 
-def test_a_failure_is_not_kept(pairs, tmp_path):
-    """A window that does not suit, and then one that does."""
+def test_a_failure_is_not_cached(pairs, tmp_path):
+    """A window of even size, then folds of a single person."""
     protocol = Protocol(num_pictures=1)
     with pytest.raises(InputError, match="odd"):
         trials.run(

@@ -1,4 +1,4 @@
-"""Layers against XLA's own, and the augmentation."""
+"""Layers against XLA's, and the augmentation."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 @pytest.mark.parametrize(("channels", "size", "stride"), [((3, 5), 3, 1), ((16, 3), 7, 1), ((4, 9), 4, 2)])
-def test_convolutions_are_those_of_xla(rng, channels, size, stride):
+def test_convolutions_equal_those_of_xla(rng, channels, size, stride):
     pictures = rng.normal(size=(2, 12, 13, channels[0])).astype(np.float32)
     kernel = rng.normal(size=(size, size, *channels)).astype(np.float32)
     expected = jax.lax.conv_general_dilated(
@@ -45,12 +45,12 @@ def test_instance_norm(rng):
     np.testing.assert_allclose(normal.std(axis=(1, 2)), 1, atol=1e-3)
 
 
-def test_the_penalty_is_of_the_slope(rng):
-    """The critic 3 x + c has the slope 3 in each of 12 numbers, whatever it is between."""
+def test_the_gradient_penalty_measures_the_slope(rng):
+    """The critic 3 x + c has the slope 3 in each of 12 numbers, at every point between real and fake."""
     real, fake = (jnp.asarray(rng.random((4, 2, 2, 3)), jnp.float32) for _ in range(2))
     penalty = losses.gradient_penalty(lambda x: 3 * x.sum() + 1, real, fake, jax.random.key(0))
     assert float(penalty) == pytest.approx((3 * np.sqrt(12) - 1) ** 2, rel=1e-5)
-    # Between the two: of x^2 / 2 the slope is x.
+    # x^2 / 2 has the slope x, here at points between real and fake.
     share = jax.random.uniform(jax.random.key(1), (4, 1, 1, 1))
     between = np.asarray(share * real + (1 - share) * fake)
     norms = np.sqrt((between**2).sum(axis=(1, 2, 3)))
@@ -85,7 +85,7 @@ def test_pictures_of_a_pair_stay_together(rng):
     assert {bool(side[0, 16, 0, 0] > 0.5) for side in sides} == {True, False}
 
 
-def test_an_epoch_shows_everybody():
+def test_an_epoch_shows_every_person():
     key = jax.random.key(0)
     one = [int(augmentation.batch_of(key, jnp.asarray(step), 7, 1)[0]) for step in range(14)]
     assert sorted(one[:7]) == sorted(one[7:]) == list(range(7))

@@ -1,4 +1,4 @@
-"""The four GANs: their architectures beside the papers', and what a step does."""
+"""The four GANs: their architectures against the papers', and their training steps."""
 
 import itertools
 from functools import partial
@@ -85,7 +85,7 @@ DISCRIMINATORS = {
 
 @pytest.mark.parametrize("size", [64, 128])
 @pytest.mark.parametrize("name", list(registry.GANS))
-def test_architectures_are_the_papers(name, size):
+def test_architectures_equal_those_of_the_papers(name, size):
     gan = registry.make(name, Task(size, 3, NUM_EXPRESSIONS, num_people=10))
     state = jax.eval_shape(gan.init, jax.random.key(0))
     params = gan.synthesis_params(state.generators)
@@ -96,7 +96,7 @@ def test_architectures_are_the_papers(name, size):
     assert made.shape == pictures.shape
 
 
-def test_sizes_that_the_authors_name():
+def test_sizes_equal_those_that_the_authors_give():
     """Millions in the published code: a U-Net for 128 x 128, six residual blocks, StarGAN and its critic."""
     assert unet(128) == pytest.approx(41.8e6, rel=1e-2)
     assert pytest.approx(7.8e6, rel=1e-2) == RESIDUAL
@@ -104,14 +104,14 @@ def test_sizes_that_the_authors_name():
     assert critic(128) == pytest.approx(44.8e6, rel=1e-2)
 
 
-# What is small enough to train in a test.
+# Small enough to train in a test.
 TASK = Task(32, 3, 3, num_people=2)
 WIDTH = 4
 
 
 @pytest.fixture(scope="module")
 def pictures() -> jax.Array:
-    """Two people with three expressions: another corner is bright in each."""
+    """Two people with three expressions, each with another bright corner."""
     rng = np.random.default_rng(0)
     faces = np.repeat(0.2 + 0.4 * rng.random((2, 1, 4, 4, 3)), 3, axis=1)
     faces = faces.repeat(8, axis=2).repeat(8, axis=3)
@@ -154,7 +154,7 @@ def test_a_step_lowers_each_loss_and_moves_every_parameter(gan, pictures):
     before = init(jax.random.key(0))._replace(step=jnp.asarray(4, jnp.int32))
     after, losses = step(before, pictures)
     assert set(losses) == set(WEIGHTS[name]) | set(CRITICS[name])
-    # The same batch again, with what one of the two has become.
+    # The same batch again, with one of the two networks updated.
     _, again = step(before._replace(generators=after.generators), pictures)
     assert total(again, WEIGHTS[name]) < total(losses, WEIGHTS[name])
     _, again = step(before._replace(discriminators=after.discriminators), pictures)
@@ -164,7 +164,7 @@ def test_a_step_lowers_each_loss_and_moves_every_parameter(gan, pictures):
             jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True
         ):
             assert (np.asarray(one) != np.asarray(other)).any(), (name, jax.tree_util.keystr(path))
-        # Adam's first step moves every weight by the rate: that of the paper, and more in narrow networks.
+        # Adam's first step moves every weight by the rate: the paper's, scaled up for narrow networks.
         moves = jax.tree.map(lambda one, other: float(jnp.abs(one - other).max()), old, new)
         assert max(jax.tree.leaves(moves)) == pytest.approx(RATES[name] * 64 / WIDTH, rel=1e-3)
     assert int(after.step) == 5
@@ -195,13 +195,13 @@ def test_is_determined_by_its_seed(gan, pictures):
     np.testing.assert_array_equal(first, generate(*asked))
 
 
-# Steps, channels, and the mean absolute error to reach; that of no change is 0.056.
+# Steps, channels, and the mean absolute error to reach; the unchanged input has 0.056.
 OVERFIT = {"pix2pix": (100, 8, 0.03), "cyclegan": (200, 4, 0.045)}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", registry.OF_PAIRS)
-def test_two_pairs_are_learned_by_heart(name, pictures, monkeypatch):
+def test_two_pairs_can_be_overfitted(name, pictures, monkeypatch):
     monkeypatch.setattr(augmentation, "augment", lambda pictures, key: pictures)
     steps, width, error = OVERFIT[name]
     task = Task(32, 3, 2, num_people=2, num_epochs=steps)
@@ -235,8 +235,8 @@ def test_attention_keeps_the_picture_where_it_is_1():
     np.testing.assert_allclose(made.generate(params, *asked), expected, atol=1e-5)
 
 
-def test_narrow_critics_see_as_much_as_wide_ones():
-    """Before they learn: how much verdicts differ from picture to picture."""
+def test_verdicts_of_narrow_and_wide_critics_vary_alike():
+    """Compares how much untrained critics' verdicts differ between pictures."""
     pictures = jnp.asarray(np.random.default_rng(0).random((8, 16, 16, 3)), jnp.float32)
     spreads = []
     for width in (4, 64):
@@ -246,8 +246,8 @@ def test_narrow_critics_see_as_much_as_wide_ones():
     assert 0.3 < spreads[0] / spreads[1] < 3
 
 
-def test_a_condition_is_everywhere():
-    """StarGAN's and GANimation's generators see the wanted expression at every pixel, and its intensity."""
+def test_every_pixel_sees_the_condition():
+    """StarGAN's and GANimation's generators see the target expression and its intensity at every pixel."""
     network = stargan.ConditionedTrunk(WIDTH, num_blocks=1)
     faces = jnp.full((3, 16, 16, 3), 0.5)
     wanted = jnp.array([[0.0, 0.0], [0.0, 0.5], [0.0, 1.0]])
@@ -257,8 +257,8 @@ def test_a_condition_is_everywhere():
     assert np.abs(hidden[1] - hidden[2]).max() > 1e-4
 
 
-def test_critics_slopes_are_those_of_a_pictures_verdicts_together(rng):
-    """Four verdicts, each with a slope of a quarter: nothing is to be penalised."""
+def test_the_penalty_sums_the_slopes_of_all_verdicts_on_a_picture(rng):
+    """Four verdicts with a slope of a quarter each have the penalty 0."""
     shape = (5, 8, 8, 3)
     slope = 1 / (4 * np.sqrt(8 * 8 * 3))
 
@@ -273,7 +273,7 @@ def test_critics_slopes_are_those_of_a_pictures_verdicts_together(rng):
     assert float(terms["critic"]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_batches_are_as_published_or_as_told():
+def test_batch_sizes_are_as_published_or_as_given():
     task = Task(32, 3, 4, num_people=100)
     found = {name: registry.make(name, task, 4).steps_an_epoch for name in registry.GANS}
     assert found == {"pix2pix": 100, "cyclegan": 100, "stargan": 5 * 25, "ganimation": 5 * 16}

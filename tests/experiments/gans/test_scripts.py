@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     return folder
 
 
-def test_training_as_a_command(trained):
+def test_train_gan_writes_its_results(trained):
     figures = json.loads((trained / "pix2pix" / "train.json").read_text())
     assert figures["num_steps"] == 6
     assert figures["ended_by"] == "budget"
@@ -50,7 +50,7 @@ def test_a_checkpoint_is_a_row_of_the_comparison(trained, tmp_path):
     assert int(rows["pix2pix"]["num_parameters"]) == figures["num_parameters"]
     assert float(rows["pix2pix"]["fit_seconds"]) == pytest.approx(figures["seconds"], rel=1e-3)
     assert float(rows["pix2pix"]["mse"]) > 0
-    # Trained on other people, it is not taken.
+    # A checkpoint trained on other people is rejected.
     done = run("compare_baselines", *compared, "--seed=1", "--methods=pix2pix")
     assert done.returncode == 1
     assert "was made with seed=0, not 1, other pictures; use another folder, or remove it" in done.stderr
@@ -74,14 +74,14 @@ def test_mistakes_get_one_line(tmp_path, flags, words):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_experiments_that_cannot_train_say_so():
+def test_fitting_without_training_is_rejected():
     method = make_method("pix2pix", Settings())
     with pytest.raises(InputError, match="trained step by step, which this experiment cannot do"):
         method.fit(None, None)
     assert set(GANS) < set(METHODS)
 
 
-def test_without_the_extra(monkeypatch, tmp_path):
+def test_a_missing_extra_is_named(monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.startswith("experiments.gans")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "flax", None)

@@ -1,4 +1,4 @@
-"""The loop: it ends where it should, and goes on to the same bits."""
+"""The training loop: when it ends, and that it resumes to the same bits."""
 
 import contextlib
 import csv
@@ -44,13 +44,13 @@ def run(gan, people, folder, limits, settings=None):
     )
 
 
-def test_goes_on_to_the_same_bits(gan, people, tmp_path, monkeypatch):
+def test_resumes_to_the_same_bits(gan, people, tmp_path, monkeypatch):
     whole = run(gan, people, tmp_path / "whole", Limits(1e6, num_epochs=3))
     assert whole.ended_by == "epochs"
     assert whole.num_steps == 12
     first = run(gan, people, tmp_path / "parts", Limits(1e6, num_epochs=1))
     assert first.num_steps == 4
-    # In the middle of the second epoch somebody presses Ctrl-C.
+    # Ctrl-C in the middle of the second epoch.
     with monkeypatch.context() as patch:
         patch.setattr(training.signals, "noted", lambda: contextlib.nullcontext([2]))
         stopped = run(gan, people, tmp_path / "parts", Limits(1e6, num_epochs=3))
@@ -61,7 +61,7 @@ def test_goes_on_to_the_same_bits(gan, people, tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, other)
     for row, other in zip(whole.curve, last.curve, strict=True):
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
-    # What has ended has ended, and can be loaded.
+    # A finished training does not continue, and can be loaded.
     again = run(gan, people, tmp_path / "parts", Limits(1e6, num_epochs=3))
     assert again.num_steps == 12
     loaded = training.load(tmp_path / "parts", gan, {"width": 2})
@@ -82,7 +82,7 @@ def test_keeps_the_best_and_writes_the_curve(gan, people, tmp_path):
     assert (tmp_path / "samples.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_where_it_ends():
+def test_ends_by_error_budget_or_epochs():
     curve = [{"held_out_l1": error} for error in (3.0, 2.0, 1.0, 1.5, 1.2)]
     ended = training._ended
     assert ended(curve, 0, Limits(10, num_epochs=9, patience=2)) == "error"
@@ -92,13 +92,13 @@ def test_where_it_ends():
     assert ended([], 99, Limits(10)) == ""
 
 
-def test_the_budget_ends_it(gan, people, tmp_path):
+def test_the_budget_ends_training(gan, people, tmp_path):
     trained = run(gan, people, tmp_path, Limits(0.0, num_epochs=10))
     assert trained.ended_by == "budget"
     assert trained.num_steps == 4
 
 
-def test_trainings_do_not_mix(gan, people, tmp_path):
+def test_a_training_with_other_settings_is_rejected(gan, people, tmp_path):
     run(gan, people, tmp_path, Limits(0.0))
     with pytest.raises(InputError, match="was made with width=2, not 3"):
         run(gan, people, tmp_path, Limits(0.0), {"width": 3})
@@ -108,7 +108,7 @@ def test_trainings_do_not_mix(gan, people, tmp_path):
         training.load(tmp_path / "elsewhere", gan, {"width": 2})
 
 
-def test_people_are_left_out():
+def test_early_stopping_holds_out_people():
     subjects = ["a", "b", "a", "c", "d", "e", "b"]
     seen, left = early_stopping.split(subjects, fraction=0.3)
     assert sorted([*seen, *left]) == list(range(7))
@@ -118,7 +118,7 @@ def test_people_are_left_out():
         early_stopping.split(["a", "a"])
 
 
-def test_every_person_is_asked_for_every_target():
+def test_early_stopping_requests_every_target_of_every_person():
     pictures = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 2, 2, 1)
     asked = early_stopping.requests(pictures, 0, [1, 2])
     np.testing.assert_array_equal(asked.inputs, pictures[[0, 0, 1, 1], 0])
@@ -126,7 +126,7 @@ def test_every_person_is_asked_for_every_target():
     np.testing.assert_array_equal(asked.conditions.argmax(axis=1), [1, 2, 1, 2])
 
 
-def test_sizes_that_do_not_suit(people):
+def test_unsuitable_sizes_are_rejected(people):
     odd = people._replace(pictures=np.zeros((2, 2, 24, 24, 1), np.float32))
     with pytest.raises(InputError, match="32, 64, 128"):
         fitting.make("pix2pix", odd, num_people=2, num_epochs=1)

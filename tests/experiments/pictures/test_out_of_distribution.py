@@ -22,7 +22,7 @@ def portrait_with_dots() -> out_of_distribution.Portrait:
     return out_of_distribution.Portrait(np.clip(picture, 0, 1).astype(np.float32), *points)
 
 
-def test_eyes_come_where_the_data_sets_have_them():
+def test_aligned_eyes_lie_on_the_template():
     crop = out_of_distribution.align(portrait_with_dots(), 64, 1)
     assert crop.shape == (64, 64, 1)
     template = FaceTemplate()
@@ -37,8 +37,8 @@ def test_eyes_come_where_the_data_sets_have_them():
 @pytest.mark.parametrize(
     "portrait", [out_of_distribution.astronaut(), out_of_distribution.cat()], ids=["astronaut", "cat"]
 )
-def test_eyes_were_read_off_right(portrait):
-    """A pupil is darker than what is around it."""
+def test_stated_eyes_are_darker_than_their_surroundings(portrait):
+    """The stated eyes are pupils, which are dark."""
     for x, y in (portrait.left_eye, portrait.right_eye):
         grey = portrait.picture.mean(axis=-1)
         near = grey[round(y) - 2 : round(y) + 3, round(x) - 2 : round(x) + 3]
@@ -46,18 +46,18 @@ def test_eyes_were_read_off_right(portrait):
         assert near.mean() < 0.7 * far.mean()
 
 
-def test_a_sketch_is_white_but_for_lines(rng):
+def test_a_sketch_is_white_except_for_lines(rng):
     faces = np.full((2, 40, 40, 3), 0.6, np.float32)
     faces[:, 20, :] = 0.2
     sketch = out_of_distribution.pencil_sketch(faces)
     assert sketch.shape == faces.shape
     np.testing.assert_allclose(sketch[:, :5], 1, atol=1e-3)
     assert sketch[:, 20].max() < 0.6
-    # The light does not matter.
+    # Brightness does not matter.
     np.testing.assert_allclose(out_of_distribution.pencil_sketch(faces * 0.5), sketch, atol=1e-4)
 
 
-def test_a_painting_has_the_colours_of_the_commonest_shade():
+def test_a_painting_has_the_colours_of_the_most_frequent_shade():
     faces = np.zeros((1, 30, 30, 3), np.float32)
     faces[:, :, :15] = (0.9, 0.7, 0.5)
     faces[:, 10, 5] = (0.0, 0.0, 0.1)  # A freckle.
@@ -67,7 +67,7 @@ def test_a_painting_has_the_colours_of_the_commonest_shade():
     np.testing.assert_allclose(out_of_distribution.oil_painting(np.full_like(faces, 0.3)), 0.3, atol=1e-6)
 
 
-def test_composites(tmp_path):
+def test_composites_have_the_landmarks_of_their_files(tmp_path):
     assert out_of_distribution.composites(tmp_path) == {}
     images.write(tmp_path / "f.jpg", np.full((40, 50, 3), 0.5))
     lines = ["189", *(f"{n}.5 {2 * n}.25" for n in range(189))]
@@ -81,7 +81,7 @@ def test_composites(tmp_path):
         out_of_distribution.composites(tmp_path)
 
 
-def test_real_composites_look_upright(london_dir):
+def test_real_composites_are_upright(london_dir):
     found = out_of_distribution.composites(Path(london_dir).parent / "composites")
     if not found:
         pytest.skip("there are no composite faces beside the London set")
@@ -91,7 +91,7 @@ def test_real_composites_look_upright(london_dir):
         assert portrait.mouth[1] > portrait.left_eye[1] + 100
 
 
-def test_pictures_that_are_shown_beside_square_ones_must_be_square():
+def test_pictures_beside_square_ones_must_be_square():
     evaluation_sets.check_square(Pairs(np.zeros((1, 20, 20, 1)), np.zeros((1, 20, 20, 1)), ("a",)))
     with pytest.raises(InputError, match="not 24 x 20 pixels"):
         evaluation_sets.check_square(Pairs(np.zeros((1, 20, 24, 1)), np.zeros((1, 20, 24, 1)), ("a",)))

@@ -1,4 +1,4 @@
-"""One experiment can be published again without the others."""
+"""The page of results, which can publish one experiment again without the others."""
 
 import json
 
@@ -34,7 +34,7 @@ def public(tmp_path):
     return tmp_path / "public"
 
 
-def test_shows_what_was_run_and_nothing_else(public):
+def test_the_page_shows_exactly_the_experiments_that_ran(public):
     page = (public / "README.md").read_text()
     assert [question for question in ("How large?", "How fast?", "How far?") if question in page] == [
         "How large?",
@@ -45,19 +45,19 @@ def test_shows_what_was_run_and_nothing_else(public):
     assert sorted(path.name for path in public.rglob("*.png")) == ["a.png"]
 
 
-def test_publishes_one_part_again(public, tmp_path):
+def test_publishing_one_experiment_keeps_the_others(public, tmp_path):
     write_run(tmp_path / "again", "second", "better", cores=16)
     write_run(tmp_path / "again", "third", "new")
     results_page.publish(tmp_path / "again", public, "python all", SECTIONS)
     page = (public / "README.md").read_text()
     assert page.index("How large?") < page.index("How fast?") < page.index("How far?")
     assert (public / "second" / "summary.csv").read_text() == "method\nbetter\n"
-    # A part that was made elsewhere says so.
+    # A part from another machine says so.
     assert page.count("Made on cpu (here, 16 cores)") == 1
     assert "Made on cpu (here, 2 cores), with python 3, jax 1, mlr_jax 2, unless it says otherwise." in page
 
 
-def test_parts_that_do_not_belong_together(public, tmp_path):
+def test_experiments_of_other_commands_are_rejected(public, tmp_path):
     other = [SECTIONS[0]._replace(command="python first --fast"), *SECTIONS[1:]]
     write_run(tmp_path / "again", "second", "better")
     with pytest.raises(InputError, match="was published from 'python first', not from 'python first --fast'"):

@@ -1,4 +1,4 @@
-"""Verdicts on tables made up for the purpose."""
+"""Verdicts on invented tables."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def errors(own: float) -> dict[str, float]:
     return {"copy_input": 0.006, OWN: own} | dict.fromkeys(OTHERS, 0.007) | {"l1_lasso": 0.0055}
 
 
-def test_what_was_not_run_is_not_judged(tmp_path):
+def test_missing_experiments_are_not_judged(tmp_path):
     found = verdicts.judge(tmp_path)
     assert [each.verdict for each in found] == ["not tested"] * 6
     assert found[3].evidence == "there is no run of training_size"
@@ -57,7 +57,7 @@ def test_lower_error(tmp_path):
     assert verdict(tmp_path, "a").verdict == "does not hold"
 
 
-def test_lower_error_of_learned_changes_is_told(tmp_path):
+def test_lower_error_mentions_learned_changes(tmp_path):
     compared(tmp_path, errors(0.005))
     compared(tmp_path, errors(0.0056), run="compare_changes")
     assert verdict(tmp_path, "a").verdict == "holds; if the change is learned: does not hold"
@@ -122,7 +122,7 @@ def test_few_pairs(tmp_path, p, words):
         (2.5, "does not hold on sketches"),
     ],
 )
-def test_outside(tmp_path, sketches, words):
+def test_pictures_unlike_the_training_set(tmp_path, sketches, words):
     rows = []
     for kind, own in (("own test people", 0.8), ("sketches", sketches), ("cat", None)):
         for name in (OWN, *OTHERS):
@@ -136,8 +136,8 @@ def test_outside(tmp_path, sketches, words):
     assert "own test people" not in found.evidence
 
 
-def test_what_was_not_tried_is_not_beaten(tmp_path):
-    """One other method proves little, and none proves nothing."""
+def test_missing_methods_limit_the_verdict(tmp_path):
+    """With one other method the verdict names the missing ones; with none there is no verdict."""
     compared(tmp_path, {OWN: 0.005, "l2_ridge": 0.007})
     left = "; not tried throughout: l0_omp, l1_lasso, kernel_ridge, reduced_rank and pca_ridge"
     assert verdict(tmp_path, "a").verdict == "holds" + left
@@ -148,8 +148,8 @@ def test_what_was_not_tried_is_not_beaten(tmp_path):
             assert verdict(tmp_path, letter).verdict == "not tested"
 
 
-def test_means_over_other_splits_are_not_compared(tmp_path):
-    """As of a run that was stopped."""
+def test_means_over_different_splits_are_not_compared(tmp_path):
+    """Such as those of an interrupted run."""
     compared(tmp_path, errors(0.005))
     path = tmp_path / "compare_baselines" / "summary.csv"
     rows = [{**row, "num_seeds": 4 if row["method"] == "l1_lasso" else 5} for row in verdicts.read(path)]
@@ -157,8 +157,8 @@ def test_means_over_other_splits_are_not_compared(tmp_path):
     assert verdict(tmp_path, "a").verdict == "holds; not tried throughout: l1_lasso"
 
 
-def test_pictures_that_a_method_is_not_suited_to_are_no_limit_of_its_size(tmp_path):
-    """A rank above the number of pairs fails at every size; the first limit is the one that counts."""
+def test_only_time_and_memory_limit_a_methods_size(tmp_path):
+    """A rank above the number of pairs fails at every size, and is no limit; the first limit counts."""
     rows = []
     for size in (64, 128, 256):
         for name in (OWN, "l1_lasso", "pca_ridge"):
@@ -196,12 +196,12 @@ def gans(folder: Path, *, sharpness: float, outside: float, num_parameters: floa
         for kind in ("own test people", "sketches", "cat")
         for name in (OWN, "pix2pix", "cyclegan")
     ]
-    # Of fewer pairs nothing is said.
+    # The verdict ignores the runs with fewer pairs.
     rows[1]["sharpness_mean"] = 77.0
     write(folder / "gan_comparison" / "summary.csv", rows)
 
 
-def test_gans(tmp_path):
+def test_gans_need_sharpness_low_error_and_more_parameters(tmp_path):
     gans(tmp_path, sharpness=0.8, outside=1.4, num_parameters=5000)
     found = verdict(tmp_path, "f")
     assert found.verdict == "holds"
@@ -221,7 +221,7 @@ def test_gans(tmp_path):
 
 
 def test_gans_of_several_expressions(tmp_path):
-    """A claim on GANs holds if it holds of all of them, on all expressions."""
+    """A claim about GANs holds if it holds for all of them on all expressions."""
     gans(tmp_path, sharpness=0.8, outside=1.4, num_parameters=5000)
 
     def expressions(**relative: float) -> None:
@@ -256,7 +256,7 @@ def test_gans_of_several_expressions(tmp_path):
 @pytest.mark.parametrize(
     ("width", "words"), [(64, ""), (16, ". Channels of their first layers, of 64 in the papers: 16")]
 )
-def test_training_of_gans(tmp_path, width, words):
+def test_evidence_on_gans_names_epochs_and_channels(tmp_path, width, words):
     gans(tmp_path, sharpness=0.8, outside=1.4, num_parameters=5000)
     assert "Epochs" not in verdict(tmp_path, "f").evidence
     curve = [("pix2pix", 74, 3), ("pix2pix", 74, 9), ("pix2pix", 10, 70), ("cyclegan", 74, 2)]

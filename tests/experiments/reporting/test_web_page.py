@@ -1,4 +1,4 @@
-"""Parts of a page: what a reader sees of numbers and names."""
+"""Parts of a page: how it shows numbers and names."""
 
 import pytest
 
@@ -20,7 +20,7 @@ from experiments.reporting import web_page
         (["nan", "inf", "2.5"], ["nan", "inf", "2.5"]),
     ],
 )
-def test_numbers(written, shown):
+def test_numbers_are_shown_with_few_digits(written, shown):
     box = web_page.table("numbers", ["x"], [[each] for each in written])
     assert [cell.text or "" for cell in box.iter("td")] == shown
     assert [cell.get("title") or cell.text or "" for cell in box.iter("td")] == written
@@ -30,13 +30,13 @@ def test_numbers(written, shown):
 @pytest.mark.parametrize(
     "written", [["007", "8"], ["1", "one"], ["", ""], ["1234567890123456"], ["1_000"], ["1e999"], ["٣"]]
 )
-def test_names_are_left_as_they_are(written):
+def test_names_are_not_formatted_as_numbers(written):
     box = web_page.table("names", ["x"], [[each] for each in written])
     assert [cell.text for cell in box.iter("td")] == written
     assert next(box.iter("th")).get("class") is None
 
 
-def test_texts_stay_in_their_places():
+def test_elements_keep_the_order_of_texts():
     made = web_page.element("p", "a", web_page.element("b", "c"), "d", "e", data_x_='"&')
     page = web_page.document("<t>", [made, web_page.breakable("p_q.r/s/")])
     assert '<p data-x="&quot;&amp;">a<b>c</b>de</p>' in page

@@ -9,20 +9,20 @@ from tests.experiments import scripts
 
 
 def run(*flags: str) -> dict[str, str]:
-    """What a script says that compiles one program: without any noise, and with the right result."""
+    """Runs a script that compiles one program; it must print the right result, and no errors."""
     done = scripts.run("tests.experiments.compiles", *flags)
     assert (done.returncode, done.stderr) == (0, "")
-    return _said(done.stdout)
+    return _parsed(done.stdout)
 
 
 def start(flags: list[str], environment: dict[str, str]) -> dict[str, str]:
     process = scripts.start("tests.experiments.compiles", *flags, environment=environment)
     output, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
-    return _said(output)
+    return _parsed(output)
 
 
-def _said(output: str) -> dict[str, str]:
+def _parsed(output: str) -> dict[str, str]:
     said = dict(line.split(maxsplit=1) for line in output.splitlines())
     assert said["result"] == "7.0"
     return said
@@ -32,7 +32,7 @@ def entries(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*-cache"))
 
 
-def test_what_one_script_compiles_the_next_one_loads(tmp_path):
+def test_the_next_script_loads_the_programs_of_the_last(tmp_path):
     flag = f"--compilation_cache={tmp_path / 'made' / 'if need be'}"
     first, second = run(flag), run(flag)
     assert int(first["cache_misses"]) > 0
@@ -57,37 +57,37 @@ def replace_inside(path: Path) -> None:
 
 
 def forget_time(path: Path) -> None:
-    """As where the process ended between two writes; JAX then cannot keep anything more."""
+    """Simulates an end between two writes, after which JAX stores nothing more."""
     path.with_name(path.name.removesuffix("-cache") + "-atime").unlink()
     path.rename(path.with_name("jit_other-0-cache"))
 
 
 @pytest.mark.parametrize("spoil", [cut, empty, replace, replace_inside, forget_time])
-def test_spoiled_entries_are_made_again_without_noise(tmp_path, spoil):
+def test_damaged_entries_are_replaced_silently(tmp_path, spoil):
     flag = f"--compilation_cache={tmp_path}"
     first = run(flag)
     for path in entries(tmp_path):
         spoil(path)
     assert run(flag)["cache_hits"] == "0"
-    run(flag)  # Of the last one, one more program may have been lost with the others.
+    run(flag)  # The last spoiler may cost one more program.
     assert run(flag)["cache_hits"] == first["cache_misses"]
 
 
-def test_off(tmp_path):
+def test_off_disables_the_cache(tmp_path):
     assert run("--compilation_cache=off")["folder"] == "None"
     said = start(["--compilation_cache=off"], {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)})
     assert said["folder"] == "None"
     assert not list(tmp_path.iterdir())
 
 
-def test_where_nothing_can_be_written_scripts_go_on_without(tmp_path):
+def test_scripts_run_without_an_unwritable_cache(tmp_path):
     path = tmp_path / "file"
     path.touch()
     assert run(f"--compilation_cache={path}")["folder"] == "None"
 
 
 @pytest.mark.parametrize("has_jax_own", [False, True])
-def test_variables_and_the_user_s_cache_folder(tmp_path, has_jax_own):
+def test_variables_go_before_the_users_cache_folder(tmp_path, has_jax_own):
     unset = {compilation_cache.VARIABLE: "", "JAX_COMPILATION_CACHE_DIR": ""}
     home = {"XDG_CACHE_HOME": str(tmp_path / "user")}
     if has_jax_own:
@@ -102,7 +102,7 @@ def test_variables_and_the_user_s_cache_folder(tmp_path, has_jax_own):
         assert Path(said["folder"]).parent == tmp_path / "user" / "mlr_jax" / "compiled"
 
 
-def test_each_kind_of_machine_has_programs_of_its_own(tmp_path):
+def test_each_kind_of_machine_has_its_own_folder(tmp_path):
     text = "model name\t: A\ncpu MHz\t\t: {}\nflags\t\t: fpu {}\n\nmodel name\t: B\n"
     paths = [tmp_path / name for name in ("this", "later", "another")]
     for path, words in zip(
@@ -114,12 +114,12 @@ def test_each_kind_of_machine_has_programs_of_its_own(tmp_path):
     assert compilation_cache.kind_of_machine(str(tmp_path / "none"))
 
 
-def test_help_says_so():
+def test_help_names_the_flag_and_the_variable():
     said = scripts.run("tests.experiments.compiles", "--help").stdout
     assert "--compilation_cache" in said
     assert compilation_cache.VARIABLE in said
 
 
-def test_the_library_leaves_it_to_the_program_that_imports_it():
+def test_the_library_sets_no_compilation_cache():
     for path in (scripts.ROOT / "mlr_jax").rglob("*.py"):
         assert "compilation_cache" not in path.read_text()

@@ -10,20 +10,20 @@ from experiments.running import memory
 from mlr_jax.datasets import synthetic
 
 
-def test_counts_what_a_computation_holds():
-    """A vector becomes a matrix, sorted: at least the matrix itself, and at most a few of it."""
+def test_needed_bytes_count_the_arrays_of_a_computation():
+    """A vector becomes a sorted matrix, which needs between one and five matrices."""
     size = 1000
     needed = memory.needed_bytes(lambda x: jnp.sort(x[:, None] * x[None], axis=0), jnp.ones(size))
     assert 4 * size**2 <= needed <= 20 * size**2
 
 
-def test_knows_what_is_left():
+def test_available_memory_is_known():
     available = memory.available_bytes()
     assert 2**20 < available < 2**50
 
 
-def test_where_nobody_tells(monkeypatch):
-    """Neither the system's files, nor the control group's: what the machine has; and then nothing."""
+def test_available_memory_without_system_files(monkeypatch):
+    """Without the files of the system and control group, all memory of the machine; else None."""
 
     def refuse(*_):
         raise OSError
@@ -38,7 +38,7 @@ def test_where_nobody_tells(monkeypatch):
     assert memory.peak_bytes() is None
 
 
-def test_a_container_has_less(monkeypatch):
+def test_the_limit_of_a_container_counts(monkeypatch):
     files = {"memory.max": "5000\n", "memory.current": "3000\n", "memory.stat": "anon 1\ninactive_file 700\n"}
     monkeypatch.setattr(memory.Path, "read_text", lambda path: files[path.name])
     monkeypatch.setattr(memory, "_linux_available", lambda: 10_000)
@@ -50,7 +50,7 @@ def test_a_container_has_less(monkeypatch):
     assert memory.available_bytes() == 10_000
 
 
-def test_a_device_knows_best(monkeypatch):
+def test_the_limit_of_a_device_counts(monkeypatch):
     class Device:
         def memory_stats(self):
             return {"bytes_limit": 90, "bytes_in_use": 20}
@@ -59,7 +59,7 @@ def test_a_device_knows_best(monkeypatch):
     assert memory.available_bytes() == 70
 
 
-def test_a_method_that_does_not_fit_says_so(monkeypatch):
+def test_a_method_that_needs_too_much_memory_is_named(monkeypatch):
     train = synthetic.load(image_size=96, channels=1, num_subjects=3)
     method = METHODS["l2_ridge"].make(Settings())
     monkeypatch.setattr(trials, "_MANY_NUMBERS", 1)
@@ -72,6 +72,6 @@ def test_a_method_that_does_not_fit_says_so(monkeypatch):
     assert trials.memory_problem(method, tried, train) is None
 
 
-def test_the_peak_covers_what_is_held():
+def test_peak_bytes_cover_held_arrays():
     held = np.ones(2**23)
     assert held.nbytes <= memory.peak_bytes() < 2**40

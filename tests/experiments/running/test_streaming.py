@@ -36,12 +36,12 @@ def like(source):
 
 
 def accumulate(
-    source, begun=None, *, save=lambda _: None, save_every=NUM, is_stopped=lambda: False, leave_out=None
+    source, resumed=None, *, save=lambda _: None, save_every=NUM, is_stopped=lambda: False, leave_out=None
 ):
     advance = lambda _: None  # noqa: E731
     options = {"save": save, "save_every": save_every, "is_stopped": is_stopped, "advance": advance}
     options["leave_out"] = leave_out
-    return streaming.accumulate(source, begun, **OPTIONS, **options).sums
+    return streaming.accumulate(source, resumed, **OPTIONS, **options).sums
 
 
 def as_bytes(sums: Sums) -> dict[str, bytes]:
@@ -58,27 +58,27 @@ def test_all_pairs_are_summed(source, pictures):
 
 
 @pytest.mark.parametrize("num_batches", [1, 2, 3, 4])
-def test_a_stop_changes_no_bit(tmp_path, source, like, num_batches):
-    """After each of the four batches, the last of which is shorter."""
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, source, like, num_batches):
+    """Stops after each of the four batches, of which the last is shorter."""
     left = iter([False] * (num_batches - 1) + [True] * 9)
     save = partial(streaming.save, tmp_path / "sums.npz", SETTINGS)
     stopped = accumulate(source, save=save, is_stopped=lambda: next(left))
     assert stopped.num_pairs == min(NUM, num_batches * BATCH)
-    begun = streaming.load(tmp_path / "sums.npz", SETTINGS, like)
-    assert begun.num_pairs == stopped.num_pairs
-    assert as_bytes(accumulate(source, begun)) == as_bytes(accumulate(source))
+    resumed = streaming.load(tmp_path / "sums.npz", SETTINGS, like)
+    assert resumed.num_pairs == stopped.num_pairs
+    assert as_bytes(accumulate(source, resumed)) == as_bytes(accumulate(source))
 
 
 @pytest.mark.parametrize(
     ("every", "expected"), [(1, [3, 6, 9, 11]), (4, [6, 9, 11]), (6, [6, 11]), (20, [11])]
 )
-def test_sums_are_saved_at_the_batches_ends(source, every, expected):
+def test_sums_are_saved_at_the_ends_of_batches(source, every, expected):
     saved = []
     accumulate(source, save=lambda sums: saved.append(sums.num_pairs), save_every=every)
     assert saved == expected
 
 
-def test_what_was_summed_is_kept_when_a_picture_is_broken(source):
+def test_sums_are_saved_before_an_unreadable_picture_raises(source):
     def read(index):
         if index == 7:
             raise InputError("cannot read 7.png")
@@ -100,8 +100,8 @@ def unreadable(source, places):
 
 
 @pytest.mark.parametrize("places", [{7}, {0, 1, 2}, {3, 4, 10}, {9, 10}])
-def test_pairs_that_cannot_be_read_are_left_out(tmp_path, source, like, pictures, places):
-    """Some of a batch or all of it; and what was begun goes on to the same bits."""
+def test_unreadable_pairs_are_left_out(tmp_path, source, like, pictures, places):
+    """Some of a batch or all of it; a stopped run resumes to the same bits."""
     broken, said = unreadable(source, places), []
     sums = accumulate(broken, leave_out=said.append)
     assert sums.num_pairs == NUM
@@ -113,15 +113,15 @@ def test_pairs_that_cannot_be_read_are_left_out(tmp_path, source, like, pictures
 
     path = tmp_path / "sums.npz"
     left = iter([False, True, True])
-    begun = accumulate(broken, leave_out=said.append, is_stopped=lambda: next(left, True))
-    assert 0 < begun.num_pairs < NUM
-    streaming.save(path, SETTINGS, begun)
+    resumed = accumulate(broken, leave_out=said.append, is_stopped=lambda: next(left, True))
+    assert 0 < resumed.num_pairs < NUM
+    streaming.save(path, SETTINGS, resumed)
     again = accumulate(broken, streaming.load(path, SETTINGS, like), leave_out=said.append)
     assert again.left_out == sums.left_out
     assert as_bytes(again) == as_bytes(sums)
 
 
-def test_when_no_pair_can_be_read(source):
+def test_a_stream_without_readable_pairs_is_rejected(source):
     with pytest.raises(InputError, match=r"none of the 11 pairs can be read; the first is s0: cannot read 0"):
         accumulate(unreadable(source, range(NUM)), leave_out=lambda _: None)
 
@@ -131,7 +131,7 @@ def test_finished_sums_are_not_read_again(source):
     assert accumulate(source._replace(read=None), whole) is whole
 
 
-def test_a_checkpoint_comes_back_to_the_bit(tmp_path, source, like):
+def test_a_checkpoint_loads_to_the_same_bits(tmp_path, source, like):
     sums = accumulate(source)
     streaming.save(tmp_path / "sums.npz", SETTINGS, sums)
     again = streaming.load(tmp_path / "sums.npz", SETTINGS, like)
@@ -153,13 +153,13 @@ def test_a_checkpoint_comes_back_to_the_bit(tmp_path, source, like):
         ({"window": 3, "shape": SHAPE, "files": "b"}, "with other pictures .by their paths, sizes and times"),
     ],
 )
-def test_other_settings_are_named(tmp_path, source, like, settings, words):
+def test_a_checkpoint_of_other_settings_is_rejected(tmp_path, source, like, settings, words):
     streaming.save(tmp_path / "sums.npz", SETTINGS, accumulate(source))
     with pytest.raises(InputError, match=words):
         streaming.load(tmp_path / "sums.npz", settings, like)
 
 
-def test_a_broken_checkpoint_says_how_to_go_on(tmp_path, source, like):
+def test_the_error_of_a_broken_checkpoint_names_the_flags_to_continue(tmp_path, source, like):
     path = tmp_path / "sums.npz"
     streaming.save(path, SETTINGS, accumulate(source))
     whole = path.read_bytes()
@@ -179,7 +179,7 @@ def test_a_broken_checkpoint_says_how_to_go_on(tmp_path, source, like):
         streaming.load(path, SETTINGS, other)
 
 
-def test_sums_that_do_not_fit_are_refused(monkeypatch, source, like):
+def test_sums_that_exceed_the_memory_are_rejected(monkeypatch, source, like):
     monkeypatch.setattr(streaming, "_MANY_BYTES", 1)
     streaming.check_memory(like, source, BATCH)
     for available in (2**8, 2**14):
@@ -191,7 +191,7 @@ def test_sums_that_do_not_fit_are_refused(monkeypatch, source, like):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_signal_is_noted_and_a_second_one_acts(number):
+def test_the_first_signal_is_noted_and_the_second_acts(number):
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     with signals.noted() as noted:
         assert not noted
