@@ -108,8 +108,8 @@ def solve(
       penalize_bias: as for `cross_validate`.
 
     Returns:
-      The map, and its window: the chosen one, if it is concrete and the same for all pixels; otherwise that of
-      the statistics, with weights of 0 at offsets outside a pixel's own window.
+      The map, and its window: the chosen one, if it is concrete and the same for all pixels; otherwise that
+      of the statistics, with weights of 0 at offsets outside a pixel's own window.
     """
     windows = selection.scores.windows
     index, largest = selection.window_index, statistics.window
@@ -191,7 +191,7 @@ def fit(
 
 
 def are_several(window: Any) -> bool:
-    """Whether `window` is a list or tuple of windows to choose from; a `masks.Window` is a tuple, but one window."""
+    """Whether `window` is a list or tuple of windows to choose from, and no `Window`, which is a tuple too."""
     return isinstance(window, list | tuple) and not isinstance(window, Window | Mask)
 
 
