@@ -1,8 +1,8 @@
 """Warped ridge: moves pixels before it changes colours.
 
 Masked regression blurs parts that move by a different amount in each person. This model first moves the
-pixels of a face along a displacement field, itself predicted by a masked regression from a small picture of the
-face, and then changes their colours by a masked regression on the moved face:
+pixels of a face along a displacement field, itself predicted by a masked regression from a small picture of
+the face, and then changes their colours by a masked regression on the moved face:
 
     moved(p)  = face(p + u(p))
     result(p) = moved(p) + change(p),   change = masked ridge(moved) + tint - moved, smoothed.

@@ -191,7 +191,7 @@ def fit(
 
 
 def are_several(window: Any) -> bool:
-    """Whether `window` is a list or tuple of windows to choose from, and no `Window`, which is a tuple too."""
+    """Whether this is a list or tuple of windows to choose from; a `Window` is a tuple too, but only one."""
     return isinstance(window, list | tuple) and not isinstance(window, Window | Mask)
 
 

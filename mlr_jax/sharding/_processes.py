@@ -17,8 +17,8 @@ from mlr_jax.window_statistics import WindowStatistics
 def join(statistics: WindowStatistics) -> WindowStatistics:
     """Adds up the statistics that each process made of its own pairs.
 
-    Every process calls it after its last pair; numbers of pairs may differ. Without `jax.distributed` there is
-    one process, and nothing to do.
+    Every process calls it after its last pair; numbers of pairs may differ. Without `jax.distributed` there
+    is one process, and nothing to do.
 
     Args:
       statistics: of this process's pairs, on its own devices; made with the same window, size and centres

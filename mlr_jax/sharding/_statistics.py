@@ -142,7 +142,7 @@ def add(
         (PLANES, PLANES, PICTURES, PICTURES),
         (PLANES,),
         height=height,
-        # A product pairs rows that are as far apart as two offsets.
+        # A product pairs rows that are at most as far apart as two offsets.
         halo=2 * window.reach[0],
         split=split,
     )
@@ -190,7 +190,8 @@ def psum(sums: tuple[Sum, ...], axis: str, devices: int) -> tuple[Sum, ...]:
     """Adds up the devices' sums along an axis without losing the rounding errors of `psum`.
 
     Each number is split into a multiple of a common unit and a rest. The unit is so large that the multiples
-    add up without rounding in any order; the rest is added to the low parts (Rump, Ogita and Oishi, SISC 2008).
+    add up without rounding in any order; the rest is added to the low parts (Rump, Ogita and Oishi, SISC
+    2008).
     """
 
     def add_up(total: Sum) -> Sum:

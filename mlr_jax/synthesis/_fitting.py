@@ -40,7 +40,8 @@ def fit(
     `functools.partial`.
 
     "auto" chooses the window, the penalty, or both, by the held-out error, as `choose` does. "tuned" then
-    tunes the penalties of each pixel and each offset. The model's `selection` holds the choice and its errors.
+    tunes the penalties of each pixel and each offset. The model's `selection` holds the choice and its
+    errors.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
