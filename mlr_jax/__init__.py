@@ -2,8 +2,8 @@
 
 The modules, from the mathematics to the pictures:
 
-    windows       what each output pixel may see, the same around every pixel: offsets
-    masks         the same for any pattern: static index tensors
+    windows       receptive fields that are the same around every pixel: offsets
+    masks         receptive fields of any pattern: index tensors
     masked_ridge  the model on flattened arrays: fit, predict
     synthesis     the model on images with channels: fit, or init_statistics, update, solve; synthesize
     model_selection   window and penalty by the error on held-out people, from statistics alone
@@ -11,11 +11,11 @@ The modules, from the mathematics to the pictures:
     metrics       MSE, PSNR, SSIM
     model_file    models on disk
     images        pictures on disk and in memory
-    alignment     faces brought into the same place by their landmarks
+    alignment     aligns faces by their landmarks
     datasets      pairs of pictures: synthetic, london, folder
-    baselines     the regressions that it is compared with
-    window_statistics, window_dual, window_linear   what windows' neighbouring pixels share
-    numerics, checks, array_file, atomic_file   what the others stand on; _windows, what all windows share
+    baselines     other regressions to compare with
+    window_statistics, window_dual, window_linear   regressions on windows, whose pixels share work
+    numerics, checks, array_file, atomic_file   helpers of the others; _windows, the shared code of windows
 
 `import mlr_jax` brings the model; the others are imported by name, such as `from mlr_jax import metrics`.
 """

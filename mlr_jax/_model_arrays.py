@@ -1,6 +1,6 @@
 """A model as named arrays, and the checks that arrays of a file are those of one model.
 
-`model_file` describes the arrays, and puts the name of the file or the function before the messages.
+`model_file` describes the arrays, and prefixes the messages with the name of the file or the function.
 """
 
 import math
@@ -181,7 +181,7 @@ def _from_offsets(
             f"offsets must be whole numbers of the shape {(num, 2)}, as many as weights has, not "
             f"{offsets.dtype} of {offsets.shape}"
         )
-    # Before they become a tuple, which takes more memory. Offsets beyond lead out of every picture.
+    # Checked before they become a tuple, which takes more memory.
     limits = np.array([height, width])
     num_views = 1 if views is None else _num_views(views, num, max(height, width))
     if num > num_views * height * width or ((offsets <= -limits) | (offsets >= limits)).any():

@@ -1,4 +1,4 @@
-"""People in a random order: the one place where they are drawn for tests and for folds."""
+"""Random order of people, for test sets and for folds."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -9,7 +9,7 @@ _Person = TypeVar("_Person")
 
 
 def shuffled(people: Sequence[_Person], seed: int) -> list[_Person]:
-    """The people in a random order; the same seed gives the same one."""
+    """The people in a random order; the same seed gives the same order."""
     return [people[place] for place in np.random.default_rng(seed).permutation(len(people))]
 
 

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from mlr_jax import resampling
 
-# Samples that are computed at once; a large face in a large picture has a hundred million.
+# Samples computed at once; a large face in a large picture has a hundred million.
 _MOST_SAMPLES = 2**20
 
 
@@ -30,7 +30,7 @@ class Affine(NamedTuple):
 
 
 class FaceTemplate(NamedTuple):
-    """The places of the landmarks in an aligned crop, as parts of its width and height.
+    """Positions of the landmarks in an aligned crop, as fractions of its width and height.
 
     The face fills the crop from the brows' top to the chin.
 
@@ -74,7 +74,7 @@ def affine_from_points(source: ArrayLike, target: ArrayLike) -> Affine:
 
     Args:
       source: `(num_points, 2)`, at least three points, not on one line.
-      target: `(num_points, 2)`, where they should come to lie.
+      target: `(num_points, 2)`, their positions after the map.
 
     Returns:
       The map, exact for three points.
@@ -86,13 +86,13 @@ def affine_from_points(source: ArrayLike, target: ArrayLike) -> Affine:
 
 
 def similarity_from_points(source: ArrayLike, target: ArrayLike) -> Affine:
-    """The turn, scaling and shift that take `source` to `target` with the least squared error.
+    """The rotation, scaling and shift that take `source` to `target` with the least squared error.
 
     In complex numbers, a in p -> a p + b is the least squares fit of the centred points.
 
     Args:
       source: `(num_points, 2)`, at least two points, not all in one place.
-      target: `(num_points, 2)`, where they should come to lie.
+      target: `(num_points, 2)`, their positions after the map.
 
     Returns:
       The map, which mirrors nothing and keeps angles; exact for two points.
@@ -116,14 +116,14 @@ def crop_from_eyes(
 ) -> Affine:
     """The map from an aligned crop of `size` x `size` pixels into the picture that it is cut from.
 
-    The eyes come to lie level in their places, and the face is stretched along the line from the eyes
-    to the mouth such that the mouths of different people coincide.
+    It makes the eyes level, and stretches the face along the line from the eyes to the mouth, so that eyes
+    and mouths of different people coincide.
 
     Args:
       left_eye: `(2,)`, the middle of the eye that is on the left in the picture.
       right_eye: `(2,)`.
-      mouth_ratio: of this face, see `mouth_ratio`; or of another picture of the same person, to put the mouth
-        of that one in its place.
+      mouth_ratio: of this face, see `mouth_ratio`; or of another picture of the same person, to align the
+        mouth of that picture instead.
       size: of the crop.
       template: where the landmarks go.
 
@@ -170,8 +170,7 @@ def crop(image: ArrayLike, affine: Affine, size: int, *, oversampling: int = 1) 
       image: `(height, width, channels)`.
       affine: from points of the crop to points of the picture.
       size: of the crop, in pixels.
-      oversampling: samples along each side of a pixel; pixels of the picture for each pixel of the
-        crop, rounded up, see `pixels_per_pixel`, is enough.
+      oversampling: samples along each side of a pixel; `pixels_per_pixel`, rounded up, is enough.
 
     Returns:
       `(size, size, channels)`. Beyond the picture its border is repeated.
@@ -208,7 +207,7 @@ def resample(
     across, down = (
         (jnp.arange(length * oversampling) + 0.5) / oversampling - 0.5 for length in (width, height)
     )
-    # Half precision is too coarse for places in a large picture.
+    # Half precision is too coarse for positions in a large picture.
     dtype = jnp.promote_types(image.dtype, jnp.float32)
 
     def row(down: jax.Array) -> jax.Array:
@@ -228,5 +227,5 @@ def pixels_per_pixel(affine: Affine) -> jax.Array:
 
 
 def _downwards(across: jax.Array) -> jax.Array:
-    """The vector turned by a quarter, to the side where y grows."""
+    """The vector rotated by 90 degrees, towards larger y."""
     return jnp.stack([-across[1], across[0]])

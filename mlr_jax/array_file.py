@@ -1,8 +1,8 @@
-"""Arrays and a JSON header in one .npz file, which is never half written.
+"""Arrays and a JSON header in one .npz file, written atomically.
 
-NumPy's own format without pickle: any program that reads it can read these files, and nothing in them is run.
-A checksum over the whole content detects damage. `load` checks every size that a file claims: even for a
-malicious file it takes no more memory than the size on disk and 32 MiB.
+NumPy's format without pickle: any program that reads .npz can read these files, and `load` runs no code from
+them. A checksum over the whole content detects damage. `load` checks every size that a file claims: even for
+a malicious file it takes no more memory than the size on disk and 32 MiB.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from jax.typing import ArrayLike
 from mlr_jax import atomic_file, checks
 
 _HEADER = "header"
-_LONGEST_HEADER = 2**20  # letters
+_LONGEST_HEADER = 2**20  # characters
 _DTYPES = "biufcUS"  # numbers and text, no objects
 
-# The most that is read at once. A directory of thousands of members is shorter.
+# The most bytes of one read. A directory of thousands of members is shorter.
 _MOST_BYTES = 2**18
 
 # The header that `numpy.save` writes before an array in C's order; NumPy's own reader evaluates it as Python.
@@ -131,7 +131,7 @@ def load(path: str | os.PathLike[str], kind: str, version: int) -> ArrayFile:
 
 
 class _ShortReads(io.FileIO):
-    """A file that rejects long reads, such as that of a directory that claims to be long."""
+    """A file that rejects long reads, such as of a directory that claims to be long."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MOST_BYTES:

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: after a crash or on a full disk, the old one is still there."""
+"""Replaces files atomically: after a crash or on a full disk, the old file remains."""
 
 import contextlib
 import glob
@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a file for writing; it takes the place of the old one when all is written and on the disk.
+    """Opens a file for writing, which replaces the old one once all of it is on the disk.
 
-    A failure leaves the old file, and removes the unfinished one, which a full disk has no room for.
+    A failure keeps the old file, and removes the unfinished one to free its space.
 
     Args:
       path: of the file, in a folder that exists.

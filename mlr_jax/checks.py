@@ -1,9 +1,9 @@
-"""Errors that name the fault, the place and the remedy.
+"""Checks of arguments, whose errors name the fault, the place and the remedy.
 
-Shapes and dtypes are checked always, since they are known while tracing. Values (NaN, signs, index
-ranges) can only be checked where an array is concrete: outside `jit`, `vmap` and `grad`. Inside them
-the value checks step aside, so that every function composes. Of arrays that are spread over several
-processes it is checked whether they are finite, but not where not.
+They always check shapes and dtypes, which are known while tracing. They check values (NaN, signs, index
+ranges) only of concrete arrays: outside `jit`, `vmap` and `grad`. Inside these they skip values, so that
+every function composes. In an array that is spread over several processes, `finite` does not locate the first
+bad value.
 """
 
 import warnings
@@ -14,19 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-_LONGEST = 300  # of words from elsewhere, in letters
-_SOME = 2**18  # numbers that are checked at once
+_LONGEST = 300  # characters of quoted text
+_CHUNK = 2**18  # numbers checked at once
 
 
 class InputError(ValueError):
-    """The caller's data or options are at fault, and the message says how.
+    """The caller's data or options are wrong, and the message says how.
 
     Scripts print it as one line; in a program it is an ordinary `ValueError`.
     """
 
 
 def one_line(words: object) -> str:
-    """What a message shows of an error or of text that came from elsewhere: one short, printable line.
+    """An error, or text from elsewhere, as one short, printable line for a message.
 
     >>> one_line(["any", 1])
     "['any', 1]"
@@ -46,7 +46,7 @@ def is_concrete(*arrays: Any) -> bool:
 
 
 def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...]) -> jax.Array:
-    """Returns `array` as a float32 (or, with x64 on, float64) array of the rank asked for.
+    """Returns `array` as a float32 (or, with x64 on, float64) array of the required rank.
 
     Args:
       where: the function that was called, for the message.
@@ -80,20 +80,20 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
 
 
 def _as_array(array: ArrayLike) -> jax.Array:
-    """Like `jnp.asarray`, but compiles no program, as that does for every shape of NumPy's arrays."""
+    """Like `jnp.asarray`, but compiles no program for each shape of NumPy's arrays."""
     if isinstance(array, jax.Array):
         return array
-    # A copy, as the caller may go on to write to it.
+    # A copy, since the caller may still write to the array.
     return jax.device_put(np.array(array, jax.dtypes.canonicalize_dtype(np.asarray(array).dtype)))
 
 
 def as_dtype(array: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """The array in a precision, without a call where it has it."""
+    """The array in a dtype, without a call if it has that dtype already."""
     return array if array.dtype == dtype else array.astype(dtype)
 
 
 def as_plane(value: ArrayLike, size: tuple[int, ...], dtype: DTypeLike) -> jax.Array | np.ndarray:
-    """Broadcasts a number to `size`: by NumPy, unless it is JAX's, which would compile a program for that."""
+    """Broadcasts a number to `size`; by NumPy, unless it is JAX's, since JAX would compile a program."""
     if isinstance(value, jax.Array):
         return jnp.broadcast_to(as_dtype(value, dtype), size)
     return np.broadcast_to(np.asarray(value, dtype), size)
@@ -133,7 +133,7 @@ def finite(where: str, name: str, array: ArrayLike) -> None:
         if _all_finite(np.asarray(array)):
             return
     else:
-        # Where the array lies, and at once even if the caller is being traced around it.
+        # On the array's device, and at once even if the caller is being traced.
         with jax.ensure_compile_time_eval():
             if bool(jnp.isfinite(array).all()):
                 return
@@ -147,20 +147,20 @@ def finite(where: str, name: str, array: ArrayLike) -> None:
 
 
 def _is_on_host(array: ArrayLike) -> bool:
-    """Whether NumPy can read the array where it lies."""
+    """Whether NumPy can read the array without a transfer."""
     if not isinstance(array, jax.Array):
         return True
     return len(array.devices()) == 1 and next(iter(array.devices())).platform == "cpu"
 
 
 def _all_finite(array: np.ndarray) -> bool:
-    """Whether all numbers are finite; some at a time, so that intermediate arrays stay in the cache."""
+    """Whether all numbers are finite; in chunks, so that intermediate arrays stay in the cache."""
     flat = array.reshape(-1)
-    return all(np.isfinite(flat[start : start + _SOME]).all() for start in range(0, len(flat), _SOME))
+    return all(np.isfinite(flat[start : start + _CHUNK]).all() for start in range(0, len(flat), _CHUNK))
 
 
 def positive_integer(where: str, name: str, value: int) -> None:
-    """Raises unless `value` is a whole number, 1 or more: TypeError, or InputError."""
+    """Raises TypeError unless `value` is a whole number, and InputError if it is below 1."""
     if not isinstance(value, int | np.integer):
         raise TypeError(f"{where}: {name} must be a whole number, not {value!r}")
     if value < 1:
@@ -191,7 +191,7 @@ def solved(where: str, solution: jax.Array) -> None:
 
 
 class UnsolvedWarning(UserWarning):
-    """The systems of some pixels could not be solved, and these fell back to the mean of their targets."""
+    """Some pixels' systems could not be solved; these pixels fell back to the mean of their targets."""
 
 
 def warn_unsolved(where: str, solved: jax.Array, *, is_image: bool = True, stacklevel: int = 4) -> None:
@@ -200,7 +200,7 @@ def warn_unsolved(where: str, solved: jax.Array, *, is_image: bool = True, stack
     Args:
       where: the function that was called.
       solved: `(..., height, width)`, or `(..., num_outputs)`.
-      is_image: whether the first of these.
+      is_image: whether `solved` has the first of these shapes.
       stacklevel: of the warning, so that it names the line of the user's program.
     """
     if _is_traced(solved):

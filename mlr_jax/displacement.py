@@ -17,24 +17,24 @@ from mlr_jax.numerics import resizing
 from mlr_jax.numerics.blurring import blur
 
 _LEAST_SIZE = 16  # of the coarsest picture that is registered, in pixels
-_LONGEST_STEP = 1.0  # of a registration, in pixels: where the light is even, a step may be anything
+_LONGEST_STEP = 1.0  # of a registration, in pixels: flat regions do not determine a step
 
 LEAST_STRETCH = 0.1
-"""What `unfold` takes for a fold, by default."""
+"""The default stretch below which a pixel is folded for `unfold`."""
 
 NUM_ROUNDS = 20
-"""Of smoothing by `unfold`, by default."""
+"""The default number of rounds in which `unfold` smooths."""
 
 NUM_HALVINGS = 10
-"""By which `unfold` tells how far a field must be shortened."""
+"""Bisection steps in which `unfold` finds how far to shorten a field."""
 
 SMOOTHING = 1.5
-"""Standard deviation of the Gaussian means of `unfold`, in pixels."""
+"""Standard deviation of the Gaussian of `unfold`, in pixels."""
 
 NEAR = 0.01
-"""Where the folds' Gaussian mean is more than this, `unfold` replaces the field by its own."""
+"""`unfold` smooths the field where the blurred mask of folded pixels exceeds this."""
 
-_BORDER_POINTS = 9  # along each side, that a spline keeps in place
+_BORDER_POINTS = 9  # along each side, which a spline keeps in place
 
 _AXES = ("num", "height", "width", "channels")
 
@@ -65,8 +65,8 @@ def warp(
       images: `(num, height, width, channels)` floating point.
       fields: `(num, height, width, 2)`, in pixels.
       kernel: see `resampling.Kernel`.
-      oversampling: samples along each side of a pixel, whose mean is taken; more than one where a field draws
-        a picture together, such that single samples would miss some of its pixels.
+      oversampling: samples along each side of a pixel, which are averaged; more than one for a field that
+        shrinks a picture, where single samples would miss some of its pixels.
 
     Returns:
       Pictures of the same shape. Beyond the picture its border is repeated; the cubic kernel may overshoot.
@@ -90,10 +90,10 @@ def warp(
 
 
 def stretch(fields: ArrayLike) -> jax.Array:
-    """How many times as much area of the picture each pixel shows: det(1 + du/dp), `(num, height, width)`.
+    """The Jacobian determinant det(1 + du/dp): the area that each pixel shows, `(num, height, width)`.
 
-    By differences from each pixel to the next one on the right and below. Where it is 0 or less, the field
-    folds: neighbours change places.
+    From differences between each pixel and the next one on the right and below. Where it is 0 or less, the
+    field folds: neighbours change places.
     """
     fields = jnp.asarray(fields)
     right = jnp.diff(fields, axis=2, append=fields[:, :, -1:])
@@ -105,12 +105,12 @@ def stretch(fields: ArrayLike) -> jax.Array:
 def unfold(fields: ArrayLike, *, least: ArrayLike = LEAST_STRETCH, num_rounds: int = NUM_ROUNDS) -> Unfolded:
     """Smooths fields where they fold, until they do not.
 
-    Around pixels whose `stretch` is less than `least`, the field is replaced by its Gaussian mean, at most
-    `num_rounds` times; a field that still folds then is shortened as a whole, as little as needed.
+    Around pixels whose `stretch` is less than `least`, it replaces the field by its Gaussian mean, at most
+    `num_rounds` times. Then it shortens a field that still folds as a whole, as little as needed.
 
     Args:
       fields: `(num, height, width, 2)`, in pixels.
-      least: stretch that is taken for a fold, above 0 and below 1.
+      least: stretch below which a pixel is folded, above 0 and below 1.
       num_rounds: of smoothing.
 
     Returns:
@@ -125,10 +125,10 @@ def unfold(fields: ArrayLike, *, least: ArrayLike = LEAST_STRETCH, num_rounds: i
     def mend_more(
         step: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Smooths; then looks whether that was enough, and else halves the interval of lengths to shorten to.
+        """One round of smoothing or, after all rounds, one bisection step for the length of the field.
 
-        One loop for all, as it takes longer to compile than to run: it has the only smoothing, and the only
-        look at what folds.
+        One loop does both, so that smoothing and the test for folds are compiled only once: compiling takes
+        longer than running.
         """
         field, short, long = state
         length = jnp.where(step <= num_rounds, jnp.ones_like(short), (short + long) / 2)
@@ -144,7 +144,7 @@ def unfold(fields: ArrayLike, *, least: ArrayLike = LEAST_STRETCH, num_rounds: i
         )
 
     def mend(field: jax.Array) -> jax.Array:
-        # Of the longest field that does not fold.
+        # Contains the largest length at which the field does not fold.
         interval = jnp.zeros((), field.dtype), jnp.ones((), field.dtype)
         num_steps = num_rounds + 1 + NUM_HALVINGS
         smoothed, length, _ = jax.lax.fori_loop(0, num_steps, mend_more, (field, *interval))
@@ -160,7 +160,7 @@ def unfold(fields: ArrayLike, *, least: ArrayLike = LEAST_STRETCH, num_rounds: i
 
 
 def fix_border(fields: ArrayLike, *, margin: int) -> jax.Array:
-    """Lets fields fade away towards the border, which so stays where it is.
+    """Fades fields to 0 at the border, which so stays in place.
 
     Args:
       fields: `(num, height, width, 2)`.
@@ -172,7 +172,7 @@ def fix_border(fields: ArrayLike, *, margin: int) -> jax.Array:
 
 
 def border_weights(height: int, width: int, margin: int) -> np.ndarray:
-    """What `fix_border` multiplies fields by, `(height, width)`: 1 inside, 0 at the border."""
+    """The factors of `fix_border`, `(height, width)`: 1 inside, 0 at the border."""
     down, across = (
         np.clip(np.minimum(place, place[::-1]) / margin, 0, 1)
         for place in (np.arange(height), np.arange(width))
@@ -185,7 +185,7 @@ def resize(fields: ArrayLike, shape: tuple[int, int]) -> jax.Array:
 
     Args:
       fields: `(num, height, width, 2)`, in pixels.
-      shape: the new (height, width). Fields that shrink are anti-aliased, those that grow are cubic.
+      shape: the new (height, width). Shrinking is anti-aliased, enlarging is cubic.
 
     Returns:
       `(num, *shape, 2)`, in the new pixels.
@@ -198,7 +198,7 @@ def resize(fields: ArrayLike, shape: tuple[int, int]) -> jax.Array:
 
 
 def resizing_method(before: tuple[int, int], after: tuple[int, int]) -> resizing.Method:
-    """How `resize` goes from one (height, width) to another."""
+    """The interpolation with which `resize` goes from one (height, width) to another."""
     return "cubic" if after[0] * after[1] > before[0] * before[1] else "linear"
 
 
@@ -219,15 +219,15 @@ def from_landmarks(
       fixed: `(num_points, 2)`, (x, y) in pixels, in the picture that the field is for.
       moving: `(num_points, 2)`, the same points of the picture whose pixels are to be moved.
       shape: (height, width) of both.
-      smoothing: how far, more or less, the spline may pass by noisy landmarks; 0 goes through them.
+      smoothing: how far the spline may miss noisy landmarks; 0 goes through them.
 
     Returns:
       `(height, width, 2)` float32, for `warp`.
 
     Raises:
-      InputError: there are not as many points in one as in the other, or a value is not finite.
+      InputError: the numbers of points differ, or a value is not finite.
     """
-    # It comes with JAX, and takes a while to import.
+    # Comes with JAX, and is slow to import.
     from scipy.interpolate import RBFInterpolator
 
     fixed, moving = np.asarray(fixed, np.float64), np.asarray(moving, np.float64)
@@ -243,8 +243,8 @@ def from_landmarks(
     border = [(x, y) for x in across for y in down if x in across[[0, -1]] or y in down[[0, -1]]]
     places = np.concatenate([fixed, border])
     steps = np.concatenate([moving - fixed, np.zeros((len(border), 2))])
-    places, kept = np.unique(places, axis=0, return_index=True)
-    spline = RBFInterpolator(places, steps[kept], kernel="thin_plate_spline", smoothing=smoothing)
+    places, first = np.unique(places, axis=0, return_index=True)
+    spline = RBFInterpolator(places, steps[first], kernel="thin_plate_spline", smoothing=smoothing)
     # The field is smooth: every other pixel is enough, and takes a quarter of the time.
     coarse = np.meshgrid(
         np.linspace(0, width - 1, -(-width // 2)), np.linspace(0, height - 1, -(-height // 2))
@@ -274,14 +274,14 @@ def register(
 
         min_du  sum_q g(q - p) (fixed(q) - moving(q + u(q)) - grad moving . du)^2 + stiffness |du|^2 ,
 
-    from coarse to fine, each size with `num_steps` steps, after each of which the field is smoothed.
+    from coarse to fine, in `num_steps` steps at each size. Each step ends by smoothing the field.
 
     Args:
       fixed: `(num, height, width, channels)` floating point in [0, 1].
       moving: the same shape.
       sigma: standard deviation of the neighbourhood, in pixels of each size.
       smoothing: of the field after each step, standard deviation in pixels.
-      stiffness: keeps the field where it is where the picture is too even to tell.
+      stiffness: damps steps in flat regions of the picture, which do not determine them.
       num_steps: at each size.
 
     Returns:

@@ -16,11 +16,11 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", 
 """The endings of the files that `datasets.folder` reads."""
 
 MOST_PIXELS = 80_000_000
-"""The most pixels of a picture: larger files may be made to exhaust the memory, and are rejected."""
+"""The most pixels of a picture. Larger files are rejected: they may be crafted to exhaust the memory."""
 
 # AVIF is last, since older versions of Pillow lack it.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "TGA", "ICO", "AVIF")
-"""The formats that are read, by Pillow's names. Others run programs (EPS) or are rare."""
+"""The formats that `read` accepts, by Pillow's names. Others run programs (EPS) or are rare."""
 
 LUMA = (0.299, 0.587, 0.114)
 """The weights of Rec. 601, as in every common "convert to grey"."""
@@ -74,7 +74,7 @@ def decode(path: str | os.PathLike[str], convert: Callable[[Image.Image], _Decod
     if not path.is_file():
         raise checks.InputError(f"there is no picture {path}")
     try:
-        # From the open file: given a name, Pillow maps the file, and scrambles TIFF when it is turned.
+        # From the open file: given a name, Pillow maps the file, and scrambles a TIFF that it rotates.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if 0 < width * height <= MOST_PIXELS:

@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from mlr_jax import checks, masks
 from mlr_jax.numerics import batching, cholesky
 
-# More gain nothing at penalties of practical size.
+# More steps gain nothing at practical penalties.
 _REFINEMENT_STEPS = 2
 
 # Full float32 products everywhere: the reduced-precision default of some accelerators costs a Gram
@@ -39,10 +39,9 @@ class MaskedLinear(NamedTuple):
       weights: `(num_outputs, max_inputs)`, entry (i, k) for input `mask.indices[i, k]`; exactly 0 where
         the mask is invalid.
       bias: `(num_outputs,)`.
-      solved: `(num_outputs,)`, 1 where an output's system could be solved in its precision, and 0 where it
-        could not: there the weights are 0, and the bias is the mean of the targets, as far as the penalty
-        lets it. Floats, so that a map can be differentiated with respect to; None for a map that is not the
-        solution of any system.
+      solved: `(num_outputs,)`, 1 where an output's system could be solved in its precision, 0 where not:
+        there the weights are 0, and the bias is the mean of the targets, shrunk if the penalty includes it.
+        Floats, so that `grad` accepts a map as its argument; None for a map that solves no system.
     """
 
     weights: jax.Array
@@ -61,7 +60,7 @@ def fit(
 ) -> MaskedLinear:
     """Solves every output's ridge problem exactly.
 
-    Minimises, for each output i on its own, with A_i = [inputs[:, Omega_i], 1],
+    Minimises, for each output i, with A_i = [inputs[:, Omega_i], 1],
 
         1/2 || A_i w_i - targets[:, i] ||^2 + penalty_i / 2 || w_i ||^2.
 
@@ -69,9 +68,9 @@ def fit(
     field (primal) or over the examples (dual), with iterative refinement. Works under `jit`, `vmap` and
     `grad`; neither new values nor a new penalty recompile.
 
-    In float32 the weights that are learned from faces are right to about 1e-6 (norm of the error of an
-    output's weights over their norm) at the penalty of the paper, and to 1e-4 at 1e-3 and windows up to 5;
-    smaller penalties or larger windows want float64.
+    In float32, weights learned from faces have a relative error (norm of the error of an output's weights
+    over their norm) of about 1e-6 at the paper's penalty, and of 1e-4 at a penalty of 1e-3 and windows up to
+    5; smaller penalties or larger windows need float64.
 
     Args:
       inputs: `(num_examples, num_inputs)` floating point, usually pixels in [0, 1].
@@ -81,13 +80,13 @@ def fit(
         examples, not to means.
       penalize_bias: whether the penalty includes the bias, as published. Otherwise inputs and targets
         are centred per output.
-      batch_size: outputs that are solved at once, which bounds the memory; by default as many as take
+      batch_size: outputs solved at once, which bounds the memory; by default as many as take
         about 2 MiB on a CPU, 256 MiB elsewhere. `vmap` multiplies this.
 
     Returns:
-      The weights and biases, in float32, or in float64 if an argument is (and `jax_enable_x64` is on). A
-      penalty that is 0 or nearly so can leave systems that are singular in that precision: `solved` says
-      which, also under `jit`, and a `checks.UnsolvedWarning` outside of it.
+      The weights and biases, in float32, or in float64 if an argument is (and `jax_enable_x64` is on). At
+      a penalty near 0, systems can be singular in that precision: `solved` marks these outputs, also under
+      `jit`; outside `jit` there is a `checks.UnsolvedWarning`.
 
     Raises:
       TypeError: inputs or targets are not floating point.
@@ -171,7 +170,7 @@ def _fit(
     penalize_bias: bool,
     batch_size: int | None,
 ) -> MaskedLinear:
-    """All pixels' problems, in chunks of `batch_size` at a time."""
+    """Solves all pixels' problems, `batch_size` at a time."""
     # Examples last, so that gathering a receptive field copies whole rows.
     pixels = inputs.T
 

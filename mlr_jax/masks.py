@@ -1,17 +1,17 @@
-"""Index masks: what each output pixel may see, as static index tensors.
+"""Masks: the receptive field of every output pixel, as static index tensors.
 
 A `Mask` says, for every output pixel i, which input pixels form its local receptive field Omega_i. It
-is data, made with NumPy before anything is traced, so that one solver serves windows of any shape and
-arbitrary sparsity patterns alike. Pixels are counted row by row: pixel (y, x) of an image of the given
+is data, made with NumPy before tracing, so that one solver serves windows of any shape and any sparsity
+pattern. Pixels are counted row by row: pixel (y, x) of an image of the given
 width is y * width + x.
 
-A mask of a window keeps the window's offsets in place: entry k of every output pixel is the same offset, and
-where the border cuts it off the entry is invalid. `masked_ridge` weights can so be read as one image per
-offset. Where the field is the same around every pixel, a `windows.Window` is faster and needs no tensor.
+In the mask of a window, entry k of every output pixel is the window's offset k, and is invalid where it
+leaves the picture, so that `masked_ridge` weights are one image per offset. Where the receptive field is the
+same around every pixel, a `windows.Window` is faster and needs no tensor.
 
 Functions named `..._mask` return a `Mask`; `square_window` and the like are their earlier names. The
-functions of `windows` are here, too, as earlier: `window` is `windows.from_offsets`,
-and `check_window` is `windows.check`.
+functions of `windows` are here, too, for compatibility: `window` is `windows.from_offsets`, and
+`check_window` is `windows.check`.
 """
 
 from collections.abc import Sequence
@@ -200,7 +200,7 @@ def as_mask(window: Window, height: int, width: int) -> Mask:
     """
     windows.check(window, "masks", height, width)
     steps = np.asarray(window.offsets, dtype=np.int64)
-    # (height, width, offsets): where each entry would lie, then pulled back into the image.
+    # (height, width, offsets): the position of each entry, later clipped to the image.
     y, x = np.broadcast_arrays(
         np.arange(height)[:, None, None] + steps[:, 0], np.arange(width)[:, None] + steps[:, 1]
     )
@@ -299,7 +299,7 @@ def across_channels(mask: Mask, channels: int) -> Mask:
 
 
 def check(mask: Mask, where: str, *, num_inputs: int | None = None) -> None:
-    """Raises unless `mask` is a well-formed `Mask` and, if told, fits `num_inputs` inputs."""
+    """Raises unless `mask` is a well-formed `Mask` that fits `num_inputs` inputs, if given."""
     if not isinstance(mask, Mask):
         raise TypeError(f"{where}: mask must be a masks.Mask, not a {type(mask).__name__}")
     if np.ndim(mask.indices) != 2 or np.shape(mask.indices) != np.shape(mask.valid):
@@ -331,7 +331,7 @@ def _from_entries(
     shape = (num_outputs, max(int(counts.max()), 1))
     indices, valid = np.zeros(shape, np.int32), np.zeros(shape, bool)
     indices[rows, place], valid[rows, place] = inputs, True
-    # Padding repeats the row's own first input, which a gather has at hand anyway.
+    # Padding repeats the row's own first input, which a gather reads anyway.
     return Mask(np.where(valid, indices, indices[:, :1]), valid)
 
 

@@ -55,8 +55,7 @@ def laplacian_variance(images: ArrayLike) -> jax.Array:
     """Variance of the Laplacian of the luma, (num,): larger for a sharper picture.
 
     The sum of the four neighbours minus four times the pixel, over all pixels but those of the border
-    (Pech-Pacheco et al., ICPR 2000). Its ratio to that of a real picture of the same face and size is the
-    part of the sharpness that an output keeps, see `sharpness`.
+    (Pech-Pacheco et al., ICPR 2000). `sharpness` is its ratio to that of a real picture of the same face.
 
     Raises:
       InputError: the pictures are not `(num, height, width, channels)`, or a side is shorter than 3 pixels.

@@ -7,8 +7,8 @@ The arrays of an `ExpressionModel` are `weights`, `bias`, and either `offsets` (
 reads NumPy's files can use the arrays. The `header` is JSON: it describes the arrays, and has the template of
 the faces, the metadata and a checksum (`array_file`).
 
-Files from untrusted sources are safe to load: no part of a file is run, all of it is checked, and loading
-takes at most six times its size on disk and 32 MiB.
+Files from untrusted sources are safe to load: `load` runs no part of a file, checks all of it, and takes at
+most six times its size on disk and 32 MiB.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _KIND = "expression model"
 _VERSION = 2
 
 Model = ExpressionModel | WarpedModel
-"""The published model, or one whose pixels move before they mix."""
+"""The published model, or one that also moves pixels."""
 
 
 class SavedModel(NamedTuple):
@@ -61,7 +61,7 @@ def save(
     Args:
       path: of the file, in a folder that exists; usually ends in .npz.
       model: from `synthesis.fit`, `synthesis.solve` or `warped_ridge.fit`.
-      template: where the training faces were aligned to, if they were.
+      template: to which the training faces were aligned, if they were.
       metadata: anything else about it, as values that JSON can hold.
       dtype: of the weights and the bias in the file: float16, float32 or float64. In its own dtype the model
         is written to the bit. float16 takes half the space of float32 and keeps three digits.
@@ -126,7 +126,7 @@ def load(path: str | os.PathLike[str]) -> SavedModel:
     dtype = jax.dtypes.canonicalize_dtype(np.promote_types(arrays["weights"].dtype, np.float32))
 
     def take(name: str) -> jax.Array:
-        # Unlike `jnp.asarray`, this compiles nothing; the array may share its memory, as nothing else has it.
+        # Unlike `jnp.asarray`, this compiles nothing. It may share the array's memory: nothing else uses it.
         with _prefixed(where):
             return jax.device_put(_model_arrays.converted(name, arrays.pop(name), dtype))
 
@@ -141,7 +141,7 @@ def parse_template(where: str, parts: Any) -> FaceTemplate | None:
     """The template with these parts, a number for each of its fields; InputError if no face fits it.
 
     Args:
-      where: before the message of an error.
+      where: prefix of an error's message.
       parts: by name; None gives None.
     """
     if parts is None:
@@ -168,7 +168,7 @@ def _check_finite(where: str, header: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _prefixed(where: str) -> Iterator[None]:
-    """Puts the place before the message of an InputError."""
+    """Prefixes the message of an InputError with the place."""
     try:
         yield
     except checks.InputError as error:

@@ -1,4 +1,4 @@
-"""Reads pictures between their pixels.
+"""Interpolates pictures between their pixels.
 
 Points are (x, y) in pixels, and (0, 0) is the middle of the top left pixel. Beyond a picture its border is
 repeated.
@@ -77,7 +77,7 @@ def cubic_weights(t: _Array) -> tuple[_Array, ...]:
     """The weights of the four pixels around a point.
 
     Args:
-      t: any shape, how far the point lies after the second of them, as a part of a pixel, in [0, 1).
+      t: any shape, the distance of the point from the second of them, in pixels, in [0, 1).
 
     Returns:
       Four arrays of that shape, JAX's or NumPy's as `t` is; their sum is 1.

@@ -1,13 +1,13 @@
-"""Warped ridge: pixels move before they mix.
+"""Warped ridge: moves pixels before it changes colours.
 
-Masked regression blurs what moves by a different amount in each person. This model first moves the pixels of
-a face, along a displacement field that is itself a masked regression (of the field, on a small picture of
-the face), and then changes their colours by a masked regression on the moved face:
+Masked regression blurs parts that move by a different amount in each person. This model first moves the
+pixels of a face along a displacement field, itself predicted by a masked regression from a small picture of
+the face, and then changes their colours by a masked regression on the moved face:
 
     moved(p)  = face(p + u(p))
     result(p) = moved(p) + change(p),   change = masked ridge(moved) + tint - moved, smoothed.
 
-Both parts are scaled by the intensity, so that a face moves from one expression to the other.
+The intensity scales both parts, so that a face moves from one expression to the other.
 """
 
 from functools import partial
@@ -36,22 +36,22 @@ FIELD_SIZE = 32
 """Side in pixels of the small faces from which fields are predicted, and of the fields."""
 
 SMOOTHING = 1.0
-"""Standard deviation in pixels by which the change of colours is smoothed: finer structure in it is blur."""
+"""Standard deviation in pixels of the Gaussian that smooths the change of colours, whose details are blur."""
 
 _AXES = ("num", "height", "width", "channels")
-_BORDER = 12  # parts of the side over which fields fade away
+_BORDER = 12  # fields fade over 1 / _BORDER of the side
 
 
 class WarpedModel(NamedTuple):
     """A learned expression that moves pixels and changes them.
 
     Attributes:
-      field: predicts the displacement, in parts of the side of the face, from a small grey face: weights
+      field: predicts the displacement, in sides of the face, from a small grey face: weights
         `(2, num_offsets, 1, FIELD_SIZE, FIELD_SIZE)`, bias `(2, FIELD_SIZE, FIELD_SIZE)`.
-      field_window: what each place of a field sees. Static.
+      field_window: the window of each pixel of a field. Static.
       change: predicts the expressive face from the moved one.
-      tint: `(channels, height, width)`, what that prediction lacks on average in the training pairs. With
-        weights and a bias that channels share, colours would fade; and a penalised bias falls short.
+      tint: `(channels, height, width)`, the mean residual of that prediction over the training pairs. It
+        restores colours, which fade if channels share weights and a bias, or if the bias is penalised.
     """
 
     field: WindowLinear
@@ -80,7 +80,7 @@ class Applied(NamedTuple):
 
     Attributes:
       outputs: `(num, height, width, channels)`, the faces with the expression.
-      parts: of which they are made.
+      parts: the fields and changes that make them.
     """
 
     outputs: jax.Array
@@ -109,11 +109,11 @@ def fit(
       window: of the change of colours, see `synthesis.fit`.
       penalty: of the change of colours.
       channels: how colour channels relate, see `synthesis.Channels`.
-      field_window: side of the window, in places of the field, from which it is predicted, odd.
+      field_window: side of the window that predicts the field, in pixels of the small face, odd.
       field_penalty: of the weights that predict it; its bias, the mean field, is not penalised. A very
-        large one leaves the mean field alone.
-      mirrored: whether each pair counts twice for the field, as it is and mirrored left to right, as is right
-        for faces.
+        large one leaves only the mean field.
+      mirrored: whether each pair counts twice for the field, as it is and mirrored left to right, as suits
+        faces.
 
     Returns:
       The model.
@@ -143,15 +143,15 @@ def synthesize(
 ) -> jax.Array:
     """Puts the learned expression on faces.
 
-    The result is not clipped, so that gradients pass; a picture is shown after clipping it to [0, 1].
+    The result is not clipped, so that gradients pass; clip it to [0, 1] for display.
 
     Args:
       model: from `fit`.
       images: `(num, height, width, channels)` floating point in [0, 1], of the model's height and width.
       intensity: 0 returns the images themselves, 1 the learned expression, more exaggerates it. One for all
         or `(num,)`.
-      smoothing: standard deviation in pixels by which the change of colours is smoothed. The less, the closer
-        to the truth on average, and the softer. Static.
+      smoothing: standard deviation in pixels of the Gaussian that smooths the change of colours. Less is
+        closer to the truth on average, and softer. Static.
 
     Returns:
       Pictures of the same shape.
@@ -213,7 +213,7 @@ def fit_fields(
     Args:
       neutral: `(num, height, width, channels)` floating point.
       fields: `(num, height, width, 2)`, in pixels of the faces.
-      window: what each place of a field sees.
+      window: of each pixel of a field.
       penalty: of the weights; the bias, the mean field, is not penalised.
       mirrored: whether each pair counts twice, as it is and mirrored left to right.
 
@@ -242,7 +242,7 @@ def field_examples(
     """The examples of `fit_fields`; arguments as there.
 
     Returns:
-      `(inputs, targets)`, small grey faces and fields in parts of the side, mirrored ones after all others.
+      `(inputs, targets)`, small grey faces and fields in sides of the face; the mirrored ones come last.
     """
     neutral = jnp.asarray(neutral)
     inputs = small_faces(neutral)
@@ -272,7 +272,7 @@ def fit_change(
 
 
 def predict_fields(field: WindowLinear, window: windows.Window, images: ArrayLike) -> displacement.Unfolded:
-    """The displacement fields of faces, which do not fold and vanish at the border.
+    """Predicts displacement fields of faces, which do not fold and vanish at the border.
 
     Args:
       field: see `WarpedModel`.
@@ -288,7 +288,7 @@ def predict_fields(field: WindowLinear, window: windows.Window, images: ArrayLik
 
 
 def enlarge_fields(fields: ArrayLike, height: int, width: int) -> displacement.Unfolded:
-    """Enlarges fields to the size of pictures, lets them fade at the border, and unfolds them.
+    """Enlarges fields to the size of pictures, fades them at the border, and unfolds them.
 
     Args:
       fields: `(num, rows, columns, 2)`, in their own pixels.
@@ -306,13 +306,13 @@ def _predict_small_fields(field: WindowLinear, window: windows.Window, images: j
 
 
 def _enlarge(fields: jax.Array, height: int, width: int) -> jax.Array:
-    """As `enlarge_fields`, but they may fold."""
+    """As `enlarge_fields`, without unfolding."""
     large = displacement.resize(fields, (height, width))
     return displacement.fix_border(large, margin=border_margin(height, width))
 
 
 def border_margin(height: int, width: int) -> int:
-    """Over how many pixels the fields of pictures fade away."""
+    """The number of pixels over which fields fade at the border."""
     return max(1, min(height, width) // _BORDER)
 
 
@@ -326,14 +326,14 @@ def _apply(model: WarpedModel, images: jax.Array, amount: jax.Array, smoothing: 
         unfolded = displacement.unfold(scale * fields)
         return unfolded.fields, unfolded
 
-    # What does not fold may do so when it is exaggerated. Both in one loop, and below too, as it is compiling
-    # that takes long.
+    # A field that does not fold may fold when it is exaggerated. Both go through one loop, here and below,
+    # since compiling takes long.
     scales = jnp.stack([jnp.ones_like(scale), scale])
     _, ((whole, scaled), num_folded) = jax.lax.scan(unfold, _enlarge(small, height, width), scales)
     twice = jnp.concatenate([images, images])
     moved = displacement.warp(twice, jnp.concatenate([whole, scaled]))
     changes = predict_change(model.change, model.tint, moved[:num], smoothing=smoothing)
-    # The change belongs to places of the expressive face; on the way there, these lie elsewhere.
+    # The change is aligned with the expressive face; at other intensities its pixels lie elsewhere.
     carried = scale * displacement.warp(changes, (scale - 1) * whole, kernel="linear")
     return Applied(moved[num:] + carried, Parts(scaled, carried, num_folded.max(axis=0)))
 
@@ -358,7 +358,7 @@ def predict_change(
 
 
 def small_faces(images: ArrayLike) -> jax.Array:
-    """Grey faces of FIELD_SIZE, all equally bright and rich in contrast, from which fields are predicted.
+    """Grey faces of FIELD_SIZE, of equal brightness and contrast, from which fields are predicted.
 
     Args:
       images: `(num, height, width, channels)`.

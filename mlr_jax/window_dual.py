@@ -6,11 +6,11 @@ a system over the examples whose matrix holds the inner products of these window
     K_p[n, m] = sum_{e in O} x_n[p + e] x_m[p + e].
 
 Those of neighbouring pixels share almost all terms. Going along a row, K_p gains one column of the window
-and loses one, whatever the window's size. One matrix of examples remains to be factored a pixel. The running
-sum keeps its rounding error aside (Knuth's two-sum), so that it does not drift.
+and loses one, whatever the window's size. Each pixel still factors one matrix over the examples. The
+running sum is compensated (Knuth's two-sum), so that it does not drift.
 
-Examples are centred. A bias that is penalised, as Khan et al. (IJCV 2020) have it, is one more example: the
-mean picture, with 1 + lambda / N in its place of the diagonal.
+Examples are centred. A penalised bias, as in Khan et al. (IJCV 2020), is one more example: the mean picture,
+with 1 + lambda / N as its diagonal entry.
 """
 
 import jax.numpy as jnp

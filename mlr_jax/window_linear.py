@@ -1,7 +1,7 @@
 """A linear map from pictures to pictures in which every pixel has its own weights on the window around it.
 
-What `masked_ridge.MaskedLinear` is for any mask, for windows: weights are one plane per offset, so that a
-prediction is a sum of shifted pictures, and nothing is gathered.
+For windows, as `masked_ridge.MaskedLinear` for masks: weights are one plane per offset, so that a prediction
+is a sum of shifted pictures, without a gather.
 """
 
 import jax

@@ -1,20 +1,19 @@
-"""All that masked ridge regression on a window needs to know of any number of pairs of pictures.
+"""Sufficient statistics of masked ridge regression on a window, for any number of pairs of pictures.
 
 For a window O of offsets, pixel p's ridge problem depends on the examples only through
 
     sum_n x_n[p + a] x_n[p + b]    and    sum_n x_n[p + a] t_n[p],    a, b in O,
 
-and the sums themselves; its error on them also on sum_n t_n[p]^2. Entry (a, b) of pixel p is entry (a + e,
-b + e) of pixel p - e: all pixels' Gram matrices together hold only one *lag image* R_d[q] = sum_n x_n[q]
-x_n[q + d] for every difference d of two offsets, some 2 r^2 for a window of r x r. These sums
-are sufficient statistics of Khan et al.'s problem (IJCV 2020). They add up over pairs, so that training
-streams, is split over machines, and is taken back by subtraction; and every smaller window and every penalty
-is solved from the same ones.
+and the sums of x_n and t_n; its error on them also on sum_n t_n[p]^2. Entry (a, b) of pixel p is entry
+(a + e, b + e) of pixel p - e: all pixels' Gram matrices together hold only one *lag image* R_d[q] = sum_n
+x_n[q] x_n[q + d] for every difference d of two offsets, some 2 r^2 for a window of r x r. These sums are
+sufficient statistics of Khan et al.'s problem (IJCV 2020). They add up over pairs: training can stream
+pairs, run on several machines, and remove pairs by subtraction. The same sums serve every smaller window and
+every penalty.
 
-Numerics: pictures are centred at given ones before they are multiplied, so that the Gram matrices are about
-covariances; a bias needs no column of its own then. Sums are `compensated`, so that in
-float32 those over millions of pairs are as good as those over a few. Only up to fourteen pairs at a time are
-summed plainly.
+Numerics: given centres are subtracted from pictures before they are multiplied, so that the Gram matrices are
+nearly covariances, and the bias needs no column. Sums are `compensated`: in float32 they are as accurate over
+millions of pairs as over a few. Only blocks of up to fourteen pairs are summed plainly.
 
 With the covariances C = sum_n (x_n - m)(x_n - m)^T and c = sum_n (x_n - m)(t_n - m_t) about the means of the
 window's pixels and of the target, `solve` finds
@@ -23,7 +22,7 @@ window's pixels and of the target, `solve` finds
 
 and the bias N (m_t - m . w) / (N + lambda): the weights of `masked_ridge.fit`, from whose system the
 penalised bias is eliminated. Where it is not penalised, k is 0 and the bias is m_t - m . w. F is the
-identity, or has a factor of its own for each offset of the window.
+identity, or has a factor for each offset of the window.
 """
 
 import jax
@@ -64,14 +63,14 @@ def init(
     """Statistics of no pairs.
 
     Args:
-      window: the largest that is to be solved for.
+      window: the largest to solve for.
       height: of the pictures, in pixels.
       width: of the pictures, in pixels.
-      in_channels: of the inputs, which each output channel sees all; of a window with views, of what
-        `window_linear.look` returns.
+      in_channels: of the inputs, all of which each output channel sees; for a window with views, of the
+        result of `window_linear.look`.
       out_channels: of the targets.
       input_centre: broadcastable to `(height, width, in_channels)`, any pictures near the mean of the inputs.
-        It changes the rounding, not the result: the nearer, the more digits are left for what varies.
+        It changes the rounding, not the result: the nearer, the more digits remain for the variation.
       target_centre: the same for the targets.
       dtype: float32 or float64, of the sums.
 
@@ -161,7 +160,7 @@ def solve(
     The same weights as `masked_ridge.fit`.
 
     Args:
-      statistics: of the pairs; for several windows and penalties the same.
+      statistics: of the pairs; the same for all windows and penalties.
       window: any whose offsets are among those of `statistics.window`. Weights come in its order.
       penalty: lambda >= 0, one for all or `(height, width)`.
       penalize_bias: whether the penalty includes the bias, as published.
@@ -195,7 +194,7 @@ def solve(
 
 
 def squared_error(statistics: WindowStatistics, params: WindowLinear, window: windows.Window) -> jax.Array:
-    """The squared error of a map, summed over pairs of which only the statistics are known.
+    """The squared error of a map, summed over pairs, from their statistics.
 
         sum_n (t_n - w . x_n - b)^2 = s - 2 w . c + w^T C w + N (m_t - w . m - b)^2
 

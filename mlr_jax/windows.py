@@ -30,7 +30,7 @@ def from_offsets(offsets: Iterable[tuple[int, int]], *, views: Iterable[View] = 
 
     Args:
       offsets: `(dy, dx)` in pixels.
-      views: as many, which copy of the picture each offset reads; by default the picture itself.
+      views: for each offset, the copy of the picture that it reads; by default the picture itself.
 
     Raises:
       InputError: there is no offset, one occurs twice in a view, there are not as many views, or a blur is
@@ -106,7 +106,7 @@ def foveated(*, size: int = 3, outer_size: int = 3, dilation: int = 3, blur: flo
 def mirrored(window: Window, *, size: int = 1) -> Window:
     """The window and, across the vertical axis in the middle of the picture, the mirror pixel.
 
-    Faces are nearly symmetric: what a pixel does not show, its mirror pixel may.
+    Faces are nearly symmetric: a mirror pixel may show what a pixel does not.
 
     Args:
       window: to which it is added.
@@ -119,7 +119,7 @@ def mirrored(window: Window, *, size: int = 1) -> Window:
 
 
 def join(*windows: Window) -> Window:
-    """All that any of the windows sees, each once, in the order in which it comes first."""
+    """The union of windows: each entry once, in order of its first occurrence."""
     distinct = dict.fromkeys(entry for each in windows for entry in each.entries)
     return from_offsets([entry.offset for entry in distinct], views=[entry.view for entry in distinct])
 

@@ -1,9 +1,9 @@
-"""All that windows share, behind the doors `windows`, `window_statistics`, `window_dual` and `window_linear`.
+"""The shared code of `windows`, `window_statistics`, `window_dual` and `window_linear`.
 
-Nothing here checks its arguments: the doors do. From the bottom up:
+Nothing here checks its arguments: these public modules do. From the bottom up:
 
     window          Window, and the table of the lag images that its regressions need
-    regularization  penalty, factors and how the bias is penalised, as one value
+    regularization  penalty, factors and whether the bias is penalised, as one value
     lines           pictures as lines, along which a shift is an offset
     strips          pictures cut into strips of rows with halos, which fit into a cache
     elimination     small linear systems, solved side by side with the pixel axis last
@@ -14,5 +14,5 @@ Nothing here checks its arguments: the doors do. From the bottom up:
     moments         from sums to means and covariances
     ridge           from means and covariances to weights and errors
     primal          from statistics to weights and errors, strip by strip
-    dual            from pairs of pictures to weights, by kernels that slide
+    dual            from pairs of pictures to weights, by sliding kernels
 """

@@ -16,8 +16,8 @@ from mlr_jax._windows.window import LagTable, Window
 from mlr_jax.numerics import compensated
 from mlr_jax.numerics.compensated import Sum
 
-# Pairs that are summed plainly, in one loop over the pixels. Fewer at a time write the sums too often; more
-# are read from too many places at once.
+# Pairs that are summed plainly, in one loop over the pixels. Fewer write the sums too often; more are read
+# from too many places at once.
 _BLOCK = 14
 # Pixels whose sums and pictures stay in a CPU's cache.
 _STRIP_PIXELS = 2**15
@@ -25,7 +25,7 @@ _STRIP_PIXELS = 2**15
 
 @jax.jit
 def update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array) -> WindowStatistics:
-    """`add` as a program of its own."""
+    """`add`, compiled."""
     return add(statistics, inputs, targets)
 
 
@@ -132,7 +132,7 @@ def _sum_up(
         # The last block reaches back to examples that were counted already.
         is_fresh = start + jnp.arange(block) >= index * block
         factors = (is_fresh & jax.lax.dynamic_slice_in_dim(is_counted, start, block)).astype(inputs.dtype)
-        # 0, but unknown to the compiler: planes are copied into place, which is faster than to pad them.
+        # 0, but unknown to the compiler, which so copies planes into place: faster than padding them.
         zero = jnp.minimum(index, 0)
         is_one = np.arange(channels + 1)[:, None, None] == channels
         lines_of_block = jnp.broadcast_to(

@@ -53,7 +53,7 @@ def num_inputs(num_channels: int, channels: Channels) -> int:
 
 
 def check_channels(where: str, channels: str) -> None:
-    """Raises InputError unless `channels` is one of `Channels`. Only doors call this."""
+    """Raises InputError unless `channels` is one of `Channels`. Only public functions call this."""
     if channels not in get_args(Channels):
         raise checks.InputError(
             f"{where}: channels must be one of {', '.join(get_args(Channels))}, not {channels!r}"

@@ -15,7 +15,7 @@ from mlr_jax.numerics.compensated import Sum
 
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
-# Kernels that slide side by side, one in each row: so many numbers stay in the cache.
+# Numbers of the kernels that slide side by side, one in each row, which stay in the cache.
 _KERNELS_NUMBERS = 2**18
 _FEWEST_ROWS = 16
 # Examples up to which the systems are solved with the pixel axis last.
@@ -60,9 +60,11 @@ def fit(
 def _solve_kernels(
     examples: jax.Array, outputs: jax.Array, window: Window, penalty: jax.Array, num: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The coefficients `(examples, out_channels, height, width)`, of which the first `num` are centred.
+    """Solves the kernel systems of all pixels; the first `num` examples are centred.
 
-    And `(height, width)`, false where they are 0 because the kernel is not positive definite.
+    Returns:
+      `(coefficients, solved)`: `(examples, out_channels, height, width)`; and `(height, width)`, false where
+      the kernel is not positive definite, and the coefficients therefore 0.
     """
     size, height, width, in_channels = examples.shape
     out_channels = outputs.shape[-1]
@@ -81,7 +83,7 @@ def _solve_kernels(
     identity = jnp.eye(size, dtype=examples.dtype)
     centred = jnp.arange(size) < num
     both = (centred[:, None] & centred[None]).astype(examples.dtype)
-    # Of the rows of a band and those around it, which each row's window sees.
+    # Indices into the rows of a band and its halo: those that each row's window sees.
     window_rows = np.arange(rows)[:, None] + np.arange(span_y + 1)
 
     def solve_band(start: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -214,7 +216,7 @@ def _combine(planes: jax.Array, coefficients: jax.Array, window: Window) -> jax.
         return jax.lax.scan(add, zero, examples_and_factors)[0]
 
     shifts = [layout.shift(dy, dx) for dy, dx in window.offsets]
-    # Two at least: a loop of one step is none for the compiler, which would make the sums anew for each use.
-    # Where they are rounding times large coefficients, these would differ.
+    # At least two: the compiler unrolls a loop of one step, and recomputes the sums for each use. Where they
+    # are rounding errors times large coefficients, the results would differ.
     sums = jax.lax.map(weigh, jnp.asarray(shifts if len(shifts) > 1 else 2 * shifts))[: len(shifts)]
     return lines.unflatten(jnp.moveaxis(sums, 0, 1), layout)

@@ -1,10 +1,10 @@
 """The small linear systems of many pixels, solved side by side with the pixel axis last.
 
 Every number of the elimination is a row over pixels, so that each loop runs along contiguous memory whatever
-the size of the systems, and neither LAPACK calls nor their overhead come into it (`cholesky` says why not).
+the size of the systems. It avoids LAPACK calls and their overhead (`cholesky` says why).
 The matrix is cut into at most four panels of rows, which bounds the size of the program. A panel's diagonal
-block is inverted by a loop over its rows; all else is sums of products of whole panels.
-experiments/BENCHMARKS.md has other ways that were tried.
+block is inverted by a loop over its rows; the rest is sums of products of whole panels.
+experiments/BENCHMARKS.md compares alternatives.
 Derivatives pass through the solution, not through the elimination.
 """
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from mlr_jax.numerics import cholesky
 from mlr_jax.numerics.materialized import materialized
 
-# Rows of a panel, unless there would be too many panels: each compiles for itself.
+# Rows of a panel, unless there would be too many panels: each is compiled separately.
 _PANEL = 13
 _MAX_PANELS = 4
 
@@ -42,7 +42,7 @@ def solve(gram: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _where_finite(solutions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Solutions, 0 where elimination failed, and where it did not; derivatives, too, which are solutions."""
+    """Solutions, 0 where elimination failed, and where it succeeded; derivatives are solutions, too."""
     finite = jnp.isfinite(solutions).all(axis=(0, 1))
     return jnp.where(finite[None, None], solutions, 0), finite
 
@@ -113,7 +113,7 @@ def _invert(block: jax.Array, least: jax.Array) -> tuple[jax.Array, jax.Array]:
         left, right, kept = materialized(j >= 0, prepare, j, block)
         return j + 1, kept[:, None] * kept[None] * block - left[:, None] * right[None]
 
-    # The counter comes out of it: what `materialized` needs.
+    # The loop returns its counter, which `materialized` needs.
     return jax.lax.while_loop(lambda state: state[0] < len(block), step, (jnp.asarray(0), block))
 
 

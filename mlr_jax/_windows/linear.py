@@ -26,9 +26,9 @@ class WindowLinear(NamedTuple):
       weights: `(out_channels, num_offsets, in_channels, height, width)`; 0 where an offset leaves the
         picture.
       bias: `(out_channels, height, width)`.
-      solved: the same shape, 1 where a pixel's system could be solved, and 0 where it could not: there the
-        weights are 0, and the bias is the mean of the targets, as far as the penalty lets it. Floats, so that
-        a map can be differentiated with respect to; None for a map that is not the solution of any system.
+      solved: the same shape, 1 where a pixel's system could be solved, 0 where not: there the weights are 0,
+        and the bias is the mean of the targets, shrunk if the penalty includes it. Floats, so that `grad`
+        accepts a map as its argument; None for a map that solves no system.
     """
 
     weights: jax.Array
@@ -70,7 +70,7 @@ def view_images(images: jax.Array, window: Window) -> jax.Array:
 
 @partial(jax.jit, static_argnames="window")
 def predict(params: WindowLinear, images: jax.Array, window: Window) -> jax.Array:
-    """The pictures `(num, height, width, out_channels)` that the map makes of views of pictures."""
+    """Predicts pictures `(num, height, width, out_channels)` from views of pictures."""
     num_inputs = len(window.offsets) * params.weights.shape[2]
     dtype = jnp.promote_types(params.weights.dtype, images.dtype)
     predict = _predict_by_pictures if num_inputs <= _UNROLLED else _predict_by_offsets
@@ -80,7 +80,7 @@ def predict(params: WindowLinear, images: jax.Array, window: Window) -> jax.Arra
 def _predict_by_pictures(
     params: WindowLinear, images: jax.Array, window: Window, dtype: DTypeLike
 ) -> jax.Array:
-    """Small windows: one picture after the other; the weights and all that is added up stay in the cache."""
+    """Small windows: one picture after the other; the weights and the sum stay in the cache."""
     _, height, width, _ = images.shape
     reach_y, reach_x = window.reach
     weights = jnp.moveaxis(params.weights, 0, 2).reshape(-1, *params.bias.shape)

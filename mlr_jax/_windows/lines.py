@@ -1,8 +1,8 @@
 """Pictures as lines: their rows one after the other, with zeros between them.
 
-With as many zeros as a shift goes to the side, a shift by (dy, dx) is one along the line, which reads zeros
-where it leaves the picture. Loops over slices of a line run several times as fast on a CPU as over slices of
-a plane.
+With as many zeros as the largest shift to the side, a shift by (dy, dx) is a shift along the line, and reads
+zeros where it leaves the picture. Loops over slices of a line run several times as fast on a CPU as over
+slices of a plane.
 """
 
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def flatten(planes: jax.Array, layout: Layout, *, fill: float = 0) -> jax.Array:
     Args:
       planes: `(..., height, width)`, or of fewer rows, of which there are more on the line.
       layout: of the line.
-      fill: instead of zeros.
+      fill: the value between and around rows.
 
     Returns:
       `(..., size)`.

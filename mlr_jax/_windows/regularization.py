@@ -1,4 +1,4 @@
-"""Penalty, factors, and how the bias is penalised: what travels together from a fit to its solver."""
+"""Penalty, factors, and whether the bias is penalised, together from a fit to its solver."""
 
 from dataclasses import dataclass, field
 
@@ -41,7 +41,7 @@ def checked(
     factors: ArrayLike | None = None,
     num_offsets: int = 0,
 ) -> Regularization:
-    """The regularisation that a caller asks for. Only doors call this.
+    """The regularisation of a caller, after checking it. Only public functions call this.
 
     Args:
       where: the function that was called, for the message.

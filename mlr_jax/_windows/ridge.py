@@ -7,7 +7,7 @@ window's pixels and of the target,
 
 and the bias is N (m_t - m . w) / (N + lambda): the weights of `masked_ridge.fit` (Khan et al., IJCV 2020),
 from whose system the penalised bias is eliminated. Where it is not penalised, k is 0 and the bias is
-m_t - m . w. F is the identity, or has a factor of its own for each offset of the window.
+m_t - m . w. F is the identity, or has a factor for each offset of the window.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ from mlr_jax.numerics.materialized import materialized
 
 # Pixels whose statistics stay in a CPU's cache, or nearly so, while their systems are solved.
 _STRIP_PIXELS = 2**14
-# Inputs of systems that are small.
+# Inputs up to which systems are small.
 _SMALL = 10
-# Systems that are solved side by side: so many that loops over them are worth starting, and so few that they
-# stay in the cache. Those of more unknowns are fewer.
+# Systems that are solved side by side: enough to be worth a loop, and few enough to stay in the cache; fewer
+# if they have many unknowns.
 _MANY_SYSTEMS = 128
 _FEW_SYSTEMS = 64
 _MANY_UNKNOWNS = 64
@@ -67,7 +67,7 @@ def solve(
     channels_of_one = size // len(window.offsets)
     scales = jnp.ones(size, penalty.dtype) if factors is None else factors.repeat(channels_of_one)
     layout = systems.layout
-    # Between the rows, systems that can be solved.
+    # Between the rows, the fill makes systems solvable.
     planes = jnp.concatenate([penalty[None], bias_weight[None], moments.target_mean])
     line = lines.flatten(planes, layout, fill=1)
 
@@ -162,9 +162,9 @@ def squared_error(moments: Moments, window: Window, num_pairs: jax.Array, params
 
 
 def plan(window: Window, in_channels: int, width: int) -> strips.Plan:
-    """How a picture is best cut for `solve`, an offset seeing `in_channels`.
+    """How `solve` cuts a picture, if an offset sees `in_channels`.
 
-    Larger systems are solved by a few pixels anyhow: there it is only memory that large strips take.
+    Large systems are solved for a few pixels at a time anyway: then larger strips only take more memory.
     """
     halo = window.reach[0]
     is_small = len(window.offsets) * in_channels <= _SMALL
@@ -198,7 +198,7 @@ class _Systems(NamedTuple):
         return self.layout.margin + index * self.num_pixels
 
     def on_all(self, function: Callable[[jax.Array], Planes]) -> Planes:
-        """What a function of each segment's index returns, `(..., num_pixels)`, as `(..., height, width)`."""
+        """Joins a function's results `(..., num_pixels)` for all segments to `(..., height, width)`."""
 
         def join(segments: jax.Array) -> jax.Array:
             layout = self.layout._replace(height=self.height)

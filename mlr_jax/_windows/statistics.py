@@ -15,7 +15,7 @@ class WindowStatistics(NamedTuple):
     """The sums over all pairs.
 
     Attributes:
-      window: for which, and for all windows inside which, they were made. Static.
+      window: the largest window that they serve. Static.
       num_pairs: (), how many; in float32 exact up to 2^24.
       input_centre: `(in_channels, height, width)`, subtracted from the inputs before they are multiplied.
       target_centre: `(out_channels, height, width)`.
@@ -40,7 +40,7 @@ def empty(
     """Statistics of no pairs.
 
     Args:
-      window: the largest that is to be solved for.
+      window: the largest to solve for.
       input_centre: `(in_channels, height, width)`.
       target_centre: `(out_channels, height, width)`.
       dtype: of the sums.
@@ -91,7 +91,7 @@ def restrict(statistics: WindowStatistics, window: Window) -> WindowStatistics:
 
 
 def lag_table(statistics: WindowStatistics) -> LagTable:
-    """Of the window and the channels of the statistics."""
+    """The lag table of the window and the channels of the statistics."""
     return statistics.window.lag_table(statistics.input_centre.shape[-3], statistics.target_centre.shape[-3])
 
 

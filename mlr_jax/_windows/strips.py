@@ -31,8 +31,8 @@ def map_rows(function: Callable[[jax.Array, int], Planes], height: int, plan: Pl
 
     Args:
       function: takes the first row of a strip, traced, and its number of rows; returns an array
-        `(..., rows, width)` of what lies in the strip, or a pytree of them. Strips are shifted inwards at the
-        top and the bottom, so that only there they end where the picture ends.
+        `(..., rows, width)` of what lies in the strip, or a pytree of them. Strips at the top and the bottom
+        are shifted inwards, so that they end at the picture's border.
       height: of the picture.
       plan: how to cut it.
 
@@ -57,11 +57,11 @@ def map_rows(function: Callable[[jax.Array, int], Planes], height: int, plan: Pl
 
 
 def replace_rows(function: Callable[[jax.Array, int, Planes], Planes], planes: Planes, plan: Plan) -> Planes:
-    """Replaces planes strip by strip, in their own memory where it is donated to `jax.jit`.
+    """Replaces planes strip by strip, in place if they are donated to `jax.jit`.
 
     Args:
-      function: takes the first row of a strip, its number of rows, and the strip of all planes; returns what
-        replaces it. See `map_rows`.
+      function: takes the first row of a strip, its number of rows, and the strip of all planes; returns the
+        new strip. See `map_rows`.
       planes: an array `(..., height, width)`, or a pytree of them.
       plan: how to cut them.
 

@@ -17,7 +17,7 @@ class View(NamedTuple):
     """The copy of a picture that an offset reads.
 
     Attributes:
-      mirrored: whether left and right change places, about the middle of the picture.
+      mirrored: whether the copy is mirrored left to right, about the middle of the picture.
       blur: standard deviation in pixels of the Gaussian by which the copy is blurred; 0 leaves it sharp.
     """
 
@@ -58,7 +58,7 @@ class GramEntry(NamedTuple):
 
 
 class Input(NamedTuple):
-    """One of the numbers that an output sees: channel `channel` at its own place + (dy, dx)."""
+    """An input of output pixel p: channel `channel` at p + (dy, dx)."""
 
     dy: int
     dx: int
@@ -102,12 +102,12 @@ class Window(NamedTuple):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How far the window goes at most: `(vertically, horizontally)`, in pixels from its middle."""
+        """The largest distance from its middle: `(vertically, horizontally)`, in pixels."""
         return _reach(self)
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Rows and columns from the first to the last."""
+        """Rows and columns of the bounding box."""
         steps = np.asarray(self.offsets)
         rows, columns = (steps.max(axis=0) - steps.min(axis=0) + 1).tolist()
         return rows, columns
@@ -151,12 +151,12 @@ class LagTable(NamedTuple):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How far the lags go at most: `(vertically, horizontally)`, in pixels."""
+        """The largest distance of the lags: `(vertically, horizontally)`, in pixels."""
         return max(abs(lag.dy) for lag in self.lags), max(abs(lag.dx) for lag in self.lags)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """All that an output sees: offset by offset, its channels within each."""
+        """The inputs of an output: offset by offset, channel by channel within each."""
         return _inputs(self)
 
     @property

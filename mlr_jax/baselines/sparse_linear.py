@@ -1,4 +1,4 @@
-"""Linear maps in which every output reads a few inputs of its own: the form of l0, l1 and LSRF."""
+"""Linear maps in which every output reads only a few inputs: the form of l0, l1 and LSRF."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What the data sets on disk share before they read a picture: their options, and the pairing of shots."""
+"""Options of data sets on disk, and the pairing of shots."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar

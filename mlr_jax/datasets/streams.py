@@ -80,7 +80,7 @@ def batches(
     start: int = 0,
     leave_out: Callable[[int, checks.InputError], object] | None = None,
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Reads all pairs in order, some at a time, ahead of time in threads of its own.
+    """Reads all pairs in order, some at a time, ahead of time, in background threads.
 
     A few batches are in memory at once, however many pairs there are.
 
@@ -161,7 +161,7 @@ def loader(open_stream: Callable[..., PairStream], name: str) -> Callable[..., P
     own = [each for each in inspect.signature(load).parameters.values() if each.kind is each.KEYWORD_ONLY]
     signature = opens.replace(parameters=[*opens.parameters.values(), *own], return_annotation=Pairs)
 
-    # Without options of its own: Sphinx takes defaults that it finds here for those of the signature.
+    # Without explicit options: Sphinx takes defaults that it finds here for those of the signature.
     def load_all(*args: Any, **options: Any) -> Pairs:
         bound = signature.bind(*args, **options)
         own_options = {each.name: bound.arguments.pop(each.name, each.default) for each in own}

@@ -1,8 +1,8 @@
 """The window and the penalty with the least held-out error, from one pass over the data.
 
-Every fold of a cross-validation is a set of sums (`window_statistics`). Those of all other folds are the
-difference of the whole and the fold; any smaller window and any penalty is solved from them; and the error on
-the fold follows from the fold's own sums,
+Each fold of a cross-validation has its statistics (`window_statistics`). Those of all other folds are the
+whole minus the fold, and give the solution for any smaller window and any penalty; the fold's own statistics
+give the error on it,
 
     sum_n (t_n - w . x_n)^2 = t^T t - 2 w^T c + w^T G w.
 
@@ -12,13 +12,13 @@ No picture is read again, however many windows and penalties are tried.
     selection = choose(scores)                      # one window and penalty for the image, or
     selection = choose(scores, per_pixel=True)      # for each pixel
 
-`tune` goes on from there: held-out errors can be differentiated, and it lowers them by changing every pixel's
-penalty and the shares that the offsets of the window have in it.
+`tune` continues from there: it lowers the held-out error by gradient descent on each pixel's penalty and each
+offset's factor.
 
     held_out    the error on each fold of the model of all others
     choosing    a window and a penalty, from these errors
     tuning      penalties of each pixel and offset
-    hat_matrix  leaving out one example at a time, exactly
+    hat_matrix  exact leave-one-out residuals
 """
 
 from mlr_jax.model_selection.choosing import (

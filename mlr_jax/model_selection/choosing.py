@@ -1,4 +1,4 @@
-"""One window and penalty for the picture or for each pixel, chosen from the errors on held-out folds."""
+"""Chooses a window and a penalty, for the picture or for each pixel, by the errors on held-out folds."""
 
 import dataclasses
 import math
@@ -39,8 +39,8 @@ Rule = Literal["minimum", "one_standard_error"]
 """How a choice is made.
 
 "minimum": the least error; of equal ones that with the largest penalty, and then with the smallest window.
-"one_standard_error" (Breiman et al., 1984): of all that are within one standard error, over folds, of the
-least, that with the fewest inputs, and then with the largest penalty.
+"one_standard_error" (Breiman et al., 1984): of all errors within one standard error, over folds, of
+the least, that with the fewest inputs, and then with the largest penalty.
 """
 
 
@@ -48,10 +48,10 @@ class Selection(NamedTuple):
     """A choice, and the scores that it was made from.
 
     Attributes:
-      window_index: () or `(height, width)` int32, the place in `scores.windows`.
+      window_index: () or `(height, width)` int32, the index into `scores.windows`.
       penalty: () or `(height, width)`.
-      scores: of all that was tried.
-      tuned: the penalties that `tune` made of it, if it did.
+      scores: of all windows and penalties tried.
+      tuned: the result of `tune`, if it ran.
     """
 
     window_index: jax.Array
@@ -69,11 +69,11 @@ def choose(
       scores: from `cross_validate`, with penalties that are the same for all pixels.
       per_pixel: whether each pixel chooses its own, or all the same.
       rule: see `Rule`.
-      smoothing: standard deviation in pixels by which errors are smoothed before pixels choose: a pixel's own
-        errors are too few to go by. 0 does not smooth.
+      smoothing: standard deviation in pixels of the Gaussian that smooths errors before each pixel chooses,
+        since the errors of one pixel are noisy. 0 does not smooth.
 
     Returns:
-      The choice. What could not be solved is not chosen, unless nothing could.
+      The choice, among windows and penalties that could be solved, if there are any.
 
     Raises:
       InputError: there is no such rule, or penalties differ from pixel to pixel.
@@ -89,7 +89,7 @@ def choose(
 
 @partial(jax.jit, static_argnames=("per_pixel", "rule", "smoothing"))
 def _choose(scores: Scores, *, per_pixel: bool, rule: Rule, smoothing: float) -> tuple[jax.Array, jax.Array]:
-    """The places of the windows, and the penalties."""
+    """The indices of the windows, and the penalties."""
     errors = jnp.where(jnp.isfinite(scores.errors), scores.errors, jnp.inf)
     errors = _smooth(errors, smoothing) if per_pixel else errors.mean(axis=(-2, -1))
     num_penalties = len(scores.penalties)
@@ -100,16 +100,16 @@ def _choose(scores: Scores, *, per_pixel: bool, rule: Rule, smoothing: float) ->
 def solve(
     statistics: WindowStatistics, selection: Selection, *, penalize_bias: bool = True
 ) -> tuple[WindowLinear, Window]:
-    """The map of all pairs, with what was chosen.
+    """Fits all pairs with the choice.
 
     Args:
-      statistics: of all pairs; several along a first axis of all arrays, where the folds had them.
+      statistics: of all pairs; several along a first axis of all arrays, if the folds have them.
       selection: from `choose`.
       penalize_bias: as for `cross_validate`.
 
     Returns:
-      The map, and its window: the one that was chosen, where that is one and known; otherwise that of the
-      statistics, with weights of 0 for what a pixel's own window does not have.
+      The map, and its window: the chosen one, if it is concrete and the same for all pixels; otherwise that
+      of the statistics, with weights of 0 at offsets outside a pixel's own window.
     """
     windows = selection.scores.windows
     index, largest = selection.window_index, statistics.window
@@ -138,19 +138,19 @@ def fit(
     tuned: bool = False,
     penalize_bias: bool = True,
 ) -> tuple[WindowLinear, Window, Selection]:
-    """Chooses by cross-validation, and fits all pairs: what "auto" and "tuned" of `synthesis.fit` do.
+    """Chooses by cross-validation, and fits all pairs, for "auto" and "tuned" of `synthesis.fit`.
 
     Args:
       fold_statistics: as for `cross_validate`.
       windows: to choose from.
       penalties: `(num_penalties,)`, to choose from.
       per_pixel: whether each pixel chooses.
-      tuned: whether penalties are tuned from there on, for pixels and offsets.
+      tuned: whether to tune the chosen penalties, for pixels and offsets.
       penalize_bias: whether the penalty includes the bias, as published.
 
     Returns:
-      The map, its window, and what was chosen. Under `jit` the window is that of the statistics, with weights
-      of 0 for what the chosen one has not, and tuned factors of 1.
+      The map, its window, and the choice. Under `jit` the window is that of the statistics, with weights of 0
+      and tuned factors of 1 at offsets outside the chosen one.
 
     Raises:
       InputError: as for `cross_validate`; or penalties are to be tuned while windows differ from pixel to
@@ -191,14 +191,14 @@ def fit(
 
 
 def are_several(window: Any) -> bool:
-    """Whether these are windows to choose from: a list or a tuple, which `masks.Window` is too."""
+    """Whether this is a list or tuple of windows to choose from; a `Window` is a tuple too, but only one."""
     return isinstance(window, list | tuple) and not isinstance(window, Window | Mask)
 
 
 def candidates(
     where: str, window: Any, penalty: Any, height: int, width: int
 ) -> tuple[tuple[Window, ...], jax.Array | np.ndarray]:
-    """The windows and penalties among which to choose: the only one, where it is given.
+    """The windows and penalties to choose from; only one, if it is given.
 
     Args:
       where: the function that was called, for the message.
@@ -238,7 +238,7 @@ def candidates(
 
 
 def _best(errors: jax.Array, scores: Scores, rule: Rule) -> jax.Array:
-    """The cell (window, penalty) that is chosen from `(num_folds, num_windows, num_penalties, ...)`."""
+    """The chosen cell (window, penalty) of errors `(num_folds, num_windows, num_penalties, ...)`."""
     num_folds, num_windows, num_penalties = errors.shape[:3]
     cells = errors.reshape(num_folds, num_windows * num_penalties, *errors.shape[3:])
     shares = scores.num_pairs / scores.num_pairs.sum()
@@ -258,7 +258,7 @@ def _best(errors: jax.Array, scores: Scores, rule: Rule) -> jax.Array:
 
 
 def _smooth(errors: jax.Array, sigma: float) -> jax.Array:
-    """Gaussian means over the pixels around."""
+    """Gaussian means around every pixel."""
     *lead, height, width = errors.shape
     planes = jnp.moveaxis(errors.reshape(-1, height, width), 0, -1)
     return jnp.moveaxis(blur(planes, sigma), -1, 0).reshape(*lead, height, width)
@@ -285,7 +285,7 @@ def _widen(params: WindowLinear, window: Window, largest: Window) -> WindowLinea
 
 
 def _spread(values: jax.Array, axis: int, window: Window, largest: Window, *, fill: float) -> jax.Array:
-    """What a window has of each offset, at the places of a larger window."""
+    """Spreads a window's values for its offsets to the offsets of a larger window."""
     if window == largest:
         return values
     all_entries = largest.entries

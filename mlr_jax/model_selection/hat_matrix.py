@@ -1,4 +1,4 @@
-"""What every example's prediction misses without it, from the hat matrix of all."""
+"""Leave-one-out residuals, from the hat matrix of all examples."""
 
 from functools import partial
 
@@ -20,15 +20,15 @@ def leave_one_out(
     penalize_bias: bool = True,
     batch_size: int | None = None,
 ) -> jax.Array:
-    """What every example's prediction misses if the regression is fitted without it, exactly.
+    """The exact residual of every example under the regression fitted without it.
 
-    Without fitting again: with the hat matrix H, the prediction at example n misses (t_n - (H t)_n) / (1 -
-    H_nn). Where a pixel has fewer inputs than there are examples, 1 - H_nn is computed from a factor of its
-    Gram matrix; where it has as many or more, as a_n / (K^-1)_nn with the kernel matrix K = X X^T + lambda I
-    and K a = t, which holds for penalties however small, as long as the examples' inputs are not linearly
-    dependent. Not stable are: penalties below the rounding of the Gram or kernel matrix (1e-7 of its
-    diagonal in float32) if this is singular, as where inputs or examples occur twice; and examples that
-    alone determine a weight, whose 1 - H_nn is 0.
+    It fits nothing again: with the hat matrix H, the residual of example n is (t_n - (H t)_n) / (1 - H_nn).
+    If a pixel has fewer inputs than there are examples, 1 - H_nn comes from a factor of its Gram matrix.
+    Otherwise the residual is a_n / (K^-1)_nn, with the kernel matrix K = X X^T + lambda I and K a = t, for
+    any small penalty, as long as the examples' inputs are linearly independent. Two cases are unstable:
+    penalties below the rounding of the Gram or kernel matrix (1e-7 of its diagonal in float32) if this is
+    singular, as with repeated inputs or examples; and examples that alone determine a weight, whose 1 - H_nn
+    is 0.
 
     Args:
       inputs: `(num_examples, num_inputs)` floating point.
@@ -90,8 +90,8 @@ def _leave_one_out(
         if penalize_bias:
             rows, valid = jnp.concatenate([rows, jnp.ones_like(rows[:1])]), jnp.append(valid, True)
         if num_inputs < num_examples:
-            return _miss_by_gram(rows, valid, target, penalty, penalize_bias)
-        return _miss_by_kernel(rows, target, penalty, penalize_bias)
+            return _residuals_by_gram(rows, valid, target, penalty, penalize_bias)
+        return _residuals_by_kernel(rows, target, penalty, penalize_bias)
 
     if batch_size is None:
         numbers = 3 * num_inputs * num_examples + 3 * min(num_inputs, num_examples) ** 2
@@ -100,7 +100,7 @@ def _leave_one_out(
     return jax.lax.map(of_pixel, columns, batch_size=batch_size).T
 
 
-def _miss_by_gram(
+def _residuals_by_gram(
     rows: jax.Array, valid: jax.Array, target: jax.Array, penalty: jax.Array, penalize_bias: bool
 ) -> jax.Array:
     """`rows` is `(num_inputs, num_examples)`."""
@@ -116,7 +116,9 @@ def _miss_by_gram(
     return (target - fitted) / (1 - hat)
 
 
-def _miss_by_kernel(rows: jax.Array, target: jax.Array, penalty: jax.Array, penalize_bias: bool) -> jax.Array:
+def _residuals_by_kernel(
+    rows: jax.Array, target: jax.Array, penalty: jax.Array, penalize_bias: bool
+) -> jax.Array:
     num = rows.shape[1]
     kernel = jnp.einsum("kn,km->nm", rows, rows, precision="highest") + penalty * jnp.eye(
         num, dtype=rows.dtype

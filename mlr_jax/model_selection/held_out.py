@@ -16,15 +16,15 @@ from mlr_jax._windows.statistics import WindowStatistics
 from mlr_jax.windows import Window
 
 SMOOTHING = 4.0
-"""Standard deviation in pixels by which errors are smoothed before every pixel chooses."""
+"""Standard deviation in pixels of the Gaussian that smooths errors before every pixel chooses."""
 
 
 class Scores(NamedTuple):
-    """Errors on the pairs of each fold, of models of the pairs of all others.
+    """Errors on the pairs of each fold, of the models fitted to all others.
 
     Attributes:
-      windows: that were tried. Static.
-      penalties: `(num_penalties,)`, that were tried.
+      windows: the windows tried. Static.
+      penalties: `(num_penalties,)`, the penalties tried.
       num_pairs: `(num_folds,)`, in each fold.
       errors: `(num_folds, num_windows, num_penalties, height, width)`, mean squared errors over the pairs and
         channels of a fold; NaN where a system could not be solved.
@@ -37,12 +37,12 @@ class Scores(NamedTuple):
 
 
 class FoldStatistics(NamedTuple):
-    """The statistics from which folds are left out.
+    """The statistics of all pairs and of each fold.
 
     Attributes:
       whole: of all pairs.
       stacked: of each fold's pairs, along a first axis of all arrays.
-      num_pairs: `(num_folds,)`, in each.
+      num_pairs: `(num_folds,)`, in each fold.
     """
 
     whole: WindowStatistics
@@ -54,7 +54,7 @@ def fold_of(subjects: Sequence[Hashable], *, num_folds: int = 5, seed: int = 0) 
     """Splits people, not pictures, at random into folds of nearly equal size.
 
     Args:
-      subjects: whose picture each pair is.
+      subjects: the person of each pair.
       num_folds: 2 or more.
       seed: of the random choice.
 
@@ -88,8 +88,8 @@ def folds_of_pairs(
 
     Args:
       where: the function that was called, for the message.
-      num_pairs: of which there are so many.
-      subjects: whose picture each is; None if each is another's.
+      num_pairs: the number of pairs.
+      subjects: the person of each; None if each is another person's.
       num_folds: at most.
 
     Raises:
@@ -113,10 +113,10 @@ def cross_validate(
     *,
     penalize_bias: bool = True,
 ) -> Scores:
-    """The error on held-out pairs of every window and penalty, at every pixel, from statistics alone.
+    """The held-out error of every window and penalty at every pixel, from statistics alone.
 
-    Differentiable with respect to the penalties. Every window and penalty costs one solution a fold, and
-    hardly more for its error.
+    Differentiable with respect to the penalties. Every window and penalty costs one solve for each fold; the
+    errors cost little more.
 
     Args:
       fold_statistics: for each fold a `WindowStatistics` of its pairs, or several along a first axis of all
@@ -161,7 +161,7 @@ def mean_errors(scores: Scores) -> jax.Array:
 def held_out_error(
     whole: WindowStatistics, fold: WindowStatistics, window: Window, regularization: Regularization
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean squared errors on a fold's pairs of the model of all others.
+    """Mean squared errors, on a fold's pairs, of the model fitted to all others.
 
     Returns:
       `(errors, solved)`, each `(height, width)`.
@@ -204,7 +204,7 @@ def _stack(folds: tuple[WindowStatistics, ...]) -> FoldStatistics:
 
 
 def of_stacked(stacked: WindowStatistics) -> FoldStatistics:
-    """From the statistics of each fold along a first axis: one fold is added to the whole after the other."""
+    """`FoldStatistics` from those of each fold along a first axis; adds up the folds one after the other."""
     num_folds = len(stacked.num_pairs)
     first, others = (
         jax.tree.map(lambda leaf, part=part: leaf[part], stacked) for part in (0, slice(1, num_folds))
@@ -218,7 +218,7 @@ def of_stacked(stacked: WindowStatistics) -> FoldStatistics:
 
 
 def as_window(where: str, window: int | Window) -> Window:
-    """A window, of which only the side may be given."""
+    """The window itself, or the square window of a side."""
     if isinstance(window, Window):
         return window
     checks.positive_integer(where, "window, unless it is a windows.Window,", window)
@@ -247,7 +247,7 @@ def _cross_validate(
             """Errors, and which systems are solved, `(num_windows, num_penalties, rows, width)`."""
             num_seen, num_unseen = (each.num_pairs for each in both)
             largest = both[0].window
-            # What depends on no penalty and no window is computed once.
+            # Computed once for all windows and penalties.
             all_moments = tuple(centred.of_statistics(each) for each in both)
 
             def of_window(window: Window) -> tuple[jax.Array, jax.Array]:
@@ -277,7 +277,7 @@ def _cross_validate(
 
 
 def _map_groups(function: Callable[..., Any], argument: Any, num_pairs: jax.Array) -> Any:
-    """The function of each group, along a first axis; of the only one, if there is no axis of groups."""
+    """Maps a function over groups along a first axis; without that axis there is a single group."""
     if num_pairs.ndim:
         return jax.lax.map(function, argument)
     return jax.tree.map(lambda leaf: leaf[None], function(argument))

@@ -23,15 +23,15 @@ from mlr_jax.windows import Window
 
 
 class Tuned(NamedTuple):
-    """What `tune` has found.
+    """The result of `tune`.
 
     Attributes:
       penalty: `(height, width)`.
-      factors: `(num_offsets,)`, by which it is multiplied for each offset; None if they were not tuned.
+      factors: `(num_offsets,)`, the penalty's factor for each offset; None if they were not tuned.
       errors: `(num_steps + 1,)`, mean squared errors on the folds that it descended on, before every step and
         at the end.
-      stopping_errors: the same on the fold that says where to stop.
-      num_steps: (), int32, after how many steps that error was least, where these penalties are from.
+      stopping_errors: the same on the last fold, which decides where to stop.
+      num_steps: (), int32, the number of steps at the least of these errors, where the penalties are from.
     """
 
     penalty: jax.Array
@@ -59,24 +59,25 @@ def tune(
 
         sum_f sum_p error_{f, p}(lambda_p),    log lambda = log penalty + mean + blur(theta_p),
 
-    over all folds f but the last, of which the error of fold f is that of the model of all pairs that are not
-    in it, as in `cross_validate`. Offset k of the window has the penalty lambda_p F_k, an anisotropic prior
-    over the receptive field. The least error on the last fold says after how many steps to stop, before
-    the penalties overfit the others.
+    over all folds f but the last; the error of fold f is that of the model fitted to all pairs outside it, as
+    in `cross_validate`. Offset k of the window has the penalty lambda_p F_k, an anisotropic prior
+    over the receptive field. The least error on the last fold decides where to stop, before the
+    penalties overfit the others.
 
     Args:
       fold_statistics: three or more, as for `cross_validate`.
       window: side of a square window, odd, or a `windows.Window`, inside that of the statistics.
-      penalty: lambda > 0 to begin with, one for all or `(height, width)`: of `choose`.
-      per_pixel: whether each pixel has its own, or all go up and down together.
+      penalty: the initial lambda > 0, one for all or `(height, width)`, such as from `choose`.
+      per_pixel: whether each pixel has its own penalty, or all share one factor.
       per_offset: whether each offset has its own factor, the same for all pixels.
       penalize_bias: whether the penalty includes the bias, as published.
-      smoothing: standard deviation in pixels by which pixels' logarithms are smoothed. 0 does not smooth.
-      num_steps: that are tried.
-      learning_rate: of Adam: logarithms change by about so much in a step.
+      smoothing: standard deviation in pixels of the Gaussian that smooths pixels' logarithms. 0 does not
+        smooth.
+      num_steps: of Adam.
+      learning_rate: of Adam, about the change of a logarithm in one step.
 
     Returns:
-      The penalties where the error on the last fold was least, which may be those that it began with.
+      The penalties with the least error on the last fold, which may be the initial ones.
 
     Raises:
       InputError: as for `cross_validate`, or there are fewer than three folds.
@@ -106,7 +107,7 @@ def tune(
 
 
 class _Logarithms(NamedTuple):
-    """What `tune` changes: of all penalties together, of each pixel's, and of the offsets' factors."""
+    """The variables of `tune`: logarithms of a common factor, of pixels' factors, and of offsets' factors."""
 
     mean: jax.Array
     pixels: jax.Array | None
@@ -131,7 +132,7 @@ def _tune(
     smoothing: float,
     num_steps: int,
 ) -> Tuned:
-    # Here, since it takes a while to import, and nothing else needs it.
+    # Imported here, since it is slow to import, and nothing else needs it.
     import optax
 
     def values(logarithms: _Logarithms) -> tuple[jax.Array, jax.Array | None]:
@@ -150,9 +151,9 @@ def _tune(
     shares = num_pairs[:-1] / num_pairs[:-1].sum()
 
     def descend(logarithms: _Logarithms) -> tuple[jax.Array, jax.Array, _Logarithms]:
-        """The error on the folds but the last, that on the last, and the gradient of the first one."""
+        """The error on all folds but the last, the error on the last, and the gradient of the former."""
         changed, pull_back = jax.vjp(values, logarithms)
-        # One fold after the other, gradient included: nothing of it is kept.
+        # One fold after the other with its gradient, so that intermediate values are freed.
         errors, gradients = jax.lax.map(lambda fold: jax.value_and_grad(fold_error)(changed, fold), descended)
         gradient = jax.tree.map(
             lambda leaf: jnp.tensordot(shares, leaf, axes=1, precision="highest"), gradients
@@ -172,7 +173,7 @@ def _tune(
     ) -> tuple[tuple[Any, ...], tuple[jax.Array, jax.Array]]:
         logarithms, moments, best, least, when, scale = state
         error, stopping, gradient = descend(logarithms)
-        # Errors are small numbers: in units of the first one, the optimiser's epsilon is not in the way.
+        # Errors are small: in units of the first error, the optimiser's epsilon is negligible.
         scale = jnp.where(number == 0, 1 / error, scale)
         better = stopping < least
         best = jax.tree.map(partial(jnp.where, better), logarithms, best)

@@ -1,9 +1,9 @@
-"""Arithmetic that knows nothing of faces, windows or masks.
+"""Arithmetic that does not depend on faces, windows or masks.
 
-compensated   sums that keep what rounding takes from them
-materialized  results that the compiler computes once, not anew for each of their readers
+compensated   sums that keep their rounding errors
+materialized  results that the compiler computes once, not anew for each use
 cholesky      the factorisation of one matrix, to be vmapped
-batching      how many outputs a solver works on at once
+batching      how many outputs a solver takes at once
 blurring      Gaussian filters
 resizing      pictures of another size
 """

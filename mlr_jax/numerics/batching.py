@@ -3,8 +3,8 @@
 import jax
 from jax.typing import DTypeLike
 
-# A CPU wants one batch to stay in its cache (0.5 to 8 MiB were tried); an accelerator wants to be busy (a
-# guess, not measured).
+# On a CPU one batch should stay in the cache (0.5 to 8 MiB were tried); on an accelerator it should use all
+# cores (a guess, not measured).
 _CPU_BYTES = 2 * 2**20
 _ACCELERATOR_BYTES = 256 * 2**20
 
@@ -19,7 +19,7 @@ def default_batch_size(num_outputs: int, numbers: int, dtype: DTypeLike, *, at_l
       at_least: below which reading the shared data of a batch would dominate.
 
     Returns:
-      A number that divides `num_outputs` if one near the best does: the rest would be compiled once more.
+      A number that divides `num_outputs` if one near the best does: a rest would be compiled separately.
     """
     budget = _CPU_BYTES if jax.default_backend() == "cpu" else _ACCELERATOR_BYTES
     best = min(max(at_least, budget // (numbers * jax.numpy.dtype(dtype).itemsize)), num_outputs)

@@ -28,7 +28,7 @@ def blur(planes: jax.Array, sigma: float) -> jax.Array:
         margins = [(0, 0)] * planes.ndim
         margins[axis] = (reach, reach)
         padded = jnp.pad(planes, margins, mode="edge")
-        # Shifted pictures rather than a convolution: those of CPUs are slow for one channel, and float32.
+        # Shifted pictures, since convolutions on CPUs are slow for one channel, and only float32.
         shifted = (
             jax.lax.slice_in_dim(padded, start, start + length, axis=axis) for start in range(len(shares))
         )

@@ -1,28 +1,28 @@
 """Cholesky factorisation of one matrix in plain JAX, to be vmapped over many.
 
 The batched LAPACK calls behind `jnp.linalg` wait for the CPU's thread pool from within it: two of them at
-a time, from two fits in one program or from a gradient, can block each other for ever on a machine of
-two cores. These loops cannot, and run on any device. On a CPU they are about as fast for matrices of 10 and
-of 49 rows, where that was measured.
+a time, from two fits in one program or from a gradient, can deadlock on a machine of two cores. These loops
+cannot, and run on any device. On a CPU they are about as fast for matrices of 10 and of 49 rows, where that
+was measured.
 """
 
 import jax
 import jax.numpy as jnp
 
 MAX_EXCESS = 1e-3
-"""Of a regression's objective without weights: what a solution may leave above the least value."""
+"""A solution's largest excess over the least objective, as a fraction of the objective without weights."""
 
 # Rows that are eliminated one by one; the rows above them are subtracted by a matrix product.
 _PANEL = 8
-# Units of rounding of a diagonal entry: what is left of it after elimination is noise if it is no more.
+# Rounding units of a diagonal entry, up to which its pivot is noise.
 _NOISE = 4
 
 
 def least_pivots(diagonal: jax.Array) -> jax.Array:
-    """What must be left of diagonal entries when all rows before are eliminated, for a system to be solved.
+    """The pivots that a system must exceed to be solved.
 
-    Elimination subtracts numbers as large as the entry itself. Where hardly more is left than they were
-    rounded by, the matrix is not positive definite in its precision, whatever the sign of what is left: the
+    Elimination subtracts numbers as large as the diagonal entry itself. If a pivot hardly exceeds their
+    rounding errors, the matrix is not positive definite in its precision, whatever the sign of the pivot: the
     solution would be worse than none.
 
     Args:
@@ -57,10 +57,10 @@ def factor(matrix: jax.Array) -> jax.Array:
 
 
 def _eliminate(panel: jax.Array, least: jax.Array) -> jax.Array:
-    """The rows of the factor, from those of the matrix, `(rows, columns)`, that are left of it.
+    """The rows of the factor, from the partly eliminated rows of the matrix, `(rows, columns)`.
 
-    The multiples of a row that a step adds to all are made one step before: a loop that made them for every
-    number it adds, or chose between numbers, took three times as long.
+    Each step adds multiples of a row to all; their factors are computed one step before. A loop that computed
+    them for every number, or chose between numbers, took three times as long.
     """
     rows, columns = jnp.arange(panel.shape[0]), jnp.arange(panel.shape[1])
 

@@ -1,4 +1,4 @@
-"""Sums that keep what rounding takes from them: as good over millions of terms as over a few."""
+"""Sums that keep their rounding errors: as accurate over millions of terms as over a few."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,21 @@ import jax
 
 
 class Sum(NamedTuple):
-    """A sum, as the unevaluated pair `high + low`, of which `low` is what `high` has no digits for."""
+    """A sum, as the unevaluated pair `high + low`, of which `low` is the rounding error of `high`."""
 
     high: jax.Array
     low: jax.Array
 
 
 def add(total: Sum, value: jax.Array) -> Sum:
-    """Adds `value`: what rounding takes from `high` is found exactly (Knuth's two-sum) and put into `low`."""
+    """Adds `value`; adds the exact rounding error of `high` (Knuth's two-sum) to `low`."""
     high = total.high + value
     virtual = high - total.high
     return Sum(high, total.low + ((total.high - (high - virtual)) + (value - virtual)))
 
 
 def join(first: Sum, second: Sum) -> Sum:
-    """Adds two sums, and moves to `high` what it has digits for."""
+    """Adds two sums, and moves as much to `high` as its digits can hold."""
     total = add(first, second.high)
     low = total.low + second.low
     high = total.high + low

@@ -1,11 +1,11 @@
-"""Intermediate results that XLA's CPU compiler computes once, where it would rather compute them many times.
+"""Makes XLA's CPU compiler compute intermediate results once, not once for each use.
 
-On a CPU, XLA fuses whatever is computed elementwise, slices included, into the loop that reads it. Two things
-come of that which cost a multiple of the time. A slice whose start is only known at run time, fused into a
+On a CPU, XLA fuses whatever is computed elementwise, slices included, into the loop that reads it. This
+can multiply the time in two cases. A slice whose start is only known at run time, fused into a
 loop over several axes, keeps LLVM from vectorising this loop: an update of rank 4 takes six times as long.
 And a chain of sums of products is computed anew for every element that depends on it. `optimization_barrier`
-does not help, since this compiler removes it before it fuses (jaxlib 0.10.2). The branch of a conditional is
-compiled on its own.
+does not help, since this compiler removes it before it fuses (jaxlib 0.10.2). But it compiles
+the branch of a conditional separately.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ def materialized(is_run: jax.Array, function: Callable[..., Any], *args: Any) ->
     """Calls a function so that its results are written to memory before they are read.
 
     Args:
-      is_run: () bool, always true, but not by what the compiler can see: such as a comparison of a loop's
-        counter. Where it is false, the results are zero.
+      is_run: () bool, always true, but unknown to the compiler, such as a comparison of a loop's counter. If
+        it were false, the results would be zero.
       function: what to call; arrays to a pytree of arrays.
       *args: its arguments.
 

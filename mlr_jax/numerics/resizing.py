@@ -1,4 +1,4 @@
-"""Pictures of other sizes, by a matrix for each side."""
+"""Resizes pictures, by a matrix for each side."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Method = Literal["linear", "cubic"]
-"""How old pixels make a new one: by a line, or by Keys' cubic (a = -1/2)."""
+"""The interpolation: linear, or Keys' cubic (a = -1/2)."""
 
 
 def resize(planes: jax.Array, shape: tuple[int, int], method: Method) -> jax.Array:
@@ -51,9 +51,9 @@ def resize_on_host(plane: np.ndarray, shape: tuple[int, int], method: Method) ->
 
 
 def _weights(before: int, after: int, method: Method) -> np.ndarray:
-    """Of the old places in the new ones, `(after, before)`; each row has the sum 1."""
+    """The weights of old pixels in new ones, `(after, before)`; each row has the sum 1."""
     places = (np.arange(after) + 0.5) * (before / after) - 0.5
-    # A kernel as wide as a new pixel, where that is wider than an old one.
+    # The kernel is as wide as the larger of a new and an old pixel.
     distances = abs(places[:, None] - np.arange(before)[None]) / max(before / after, 1)
     weights = _linear(distances) if method == "linear" else _cubic(distances)
     return weights / weights.sum(axis=1, keepdims=True)

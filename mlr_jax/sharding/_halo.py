@@ -20,7 +20,7 @@ def on_strips(
     halo: int,
     split: MeshSplit,
 ) -> tuple:
-    """Calls a function of pictures on strips of them, and puts its results together.
+    """Calls a function of pictures on strips of them, and joins its results.
 
     Args:
       function: `arguments` -> a tuple, with as many rows as they have.
@@ -75,9 +75,9 @@ class _Strips(NamedTuple):
 
     Attributes:
       axis: of the mesh; None for one strip.
-      rows: of a device's own, the first being row `rows` times its index.
-      size: rows that it needs for these.
-      starts: the first of them, for each device.
+      rows: each device's own rows, from row `rows` times its index on.
+      size: rows of a strip, with its halos.
+      starts: the first row of each device's strip.
     """
 
     axis: str | None

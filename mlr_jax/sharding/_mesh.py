@@ -53,7 +53,7 @@ def split_of(where: str, mesh: Mesh, pairs: str | None, rows: str | None) -> Mes
 
 
 def num_devices(split: MeshSplit, name: str | None) -> int:
-    """Into how many parts an axis of a layout is split."""
+    """The number of parts into which an axis of a layout is split."""
     axis = None if name is None else getattr(split, name)
     return 1 if axis is None else split.mesh.shape[axis]
 
@@ -64,7 +64,7 @@ def spec(layout: Layout, split: MeshSplit) -> PartitionSpec:
 
 
 def layout_on(shape: Sequence[int], layout: Layout, split: MeshSplit) -> NamedSharding:
-    """How an array lies on the mesh: whole where the devices do not divide it, as JAX wants it."""
+    """How an array lies on the mesh: whole where the devices do not divide it, as JAX requires."""
     divided = tuple(
         name if size % num_devices(split, name) == 0 else None
         for size, name in zip(shape, layout, strict=False)
@@ -85,7 +85,7 @@ def place_statistics(statistics: WindowStatistics, split: MeshSplit) -> WindowSt
 
 def as_pictures(where: str, name: str, pictures: ArrayLike, split: MeshSplit) -> jax.Array:
     """Pictures on the mesh, after checking that they are floating point of the right rank."""
-    # Placed before all else, so that no device needs to hold all of them.
+    # Placed first, so that no device needs to hold all of them.
     placed = place(pictures, PICTURES, split) if np.ndim(pictures) == len(AXES) else pictures
     return checks.as_floating(where, name, placed, AXES)
 

@@ -47,9 +47,9 @@ def fit(
 ) -> ExpressionModel:
     """Learns from pairs of pictures how an expression changes faces: `synthesis.fit` on many devices.
 
-    Split over rows alone, each device calls `synthesis.fit` on its strip, and nothing is communicated but the
-    strips' margins. Split over pairs, the fit always goes through `window_statistics`: it takes sums of
-    the size of `2 * num_offsets` pictures or more, whatever the number of pairs.
+    Split over rows alone, each device calls `synthesis.fit` on its strip, and devices send each other only
+    halos. Split over pairs, the fit always goes through `window_statistics`, whose sums have the size of
+    `2 * num_offsets` pictures or more, whatever the number of pairs.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
@@ -66,7 +66,7 @@ def fit(
       The model, its rows split as those of the pictures.
 
     Raises:
-      TypeError: the pictures are not floating point, or the window is none.
+      TypeError: the pictures are not floating point, or `window` is no window.
       InputError: shapes do not agree, a value is NaN, the window does not suit the picture, the penalty is
         negative, or the mesh has no such axis.
     """
@@ -176,7 +176,7 @@ def _fit(
         return model.weights, model.bias, model.solved
 
     def fit_one(inputs: jax.Array, targets: jax.Array) -> WindowLinear:
-        """Every output channel of which sees all inputs."""
+        """A fit in which every output channel sees all inputs."""
         centres = (
             jnp.moveaxis(jax.lax.stop_gradient(each.mean(axis=0)), -1, 0) for each in (inputs, targets)
         )
@@ -185,7 +185,7 @@ def _fit(
         return solve_window(statistics, window, regularization, split=split)
 
     def as_grey(images: jax.Array) -> jax.Array:
-        """Channel after channel of each picture: split in the same way as the pictures are."""
+        """Each channel as a picture, split in the same way as the pictures."""
         return jnp.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3], 1)
 
     if split.pairs is None:

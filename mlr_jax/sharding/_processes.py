@@ -1,4 +1,4 @@
-"""`sharding.join`: statistics of all processes, each of which streamed its own pairs."""
+"""`sharding.join`: adds up the statistics of processes that streamed their own pairs."""
 
 import zlib
 from functools import partial
@@ -15,10 +15,10 @@ from mlr_jax.window_statistics import WindowStatistics
 
 
 def join(statistics: WindowStatistics) -> WindowStatistics:
-    """The statistics of the pairs of all processes, from those that each process made of its own.
+    """Adds up the statistics that each process made of its own pairs.
 
-    Every process calls it, once all have been through their pairs, of which there may be other numbers on
-    each. Without `jax.distributed` there is one process, and nothing to do.
+    Every process calls it after its last pair; numbers of pairs may differ. Without `jax.distributed` there
+    is one process, and nothing to do.
 
     Args:
       statistics: of this process's pairs, on its own devices; made with the same window, size and centres
@@ -40,7 +40,7 @@ def join(statistics: WindowStatistics) -> WindowStatistics:
         )
     if jax.process_count() == 1:
         return statistics
-    # Sums that differ in shape would wait for each other for ever, and others that differ add up to nonsense.
+    # Sums of different shapes would deadlock; sums of different windows or centres would be wrong.
     centres = statistics.input_centre, statistics.target_centre
     described = repr((statistics.window, [(each.shape, each.dtype) for each in centres])).encode()
     mark = np.uint32(zlib.crc32(b"".join([described, *(np.asarray(each).tobytes() for each in centres)])))

@@ -51,8 +51,8 @@ def update(
       rows: its axis over which the rows are split, if any.
 
     Returns:
-      The statistics with these pairs, each device having its rows of them. They are those of one device, and
-      work with all functions of `window_statistics`; for those that are split over rows, `solve` is faster.
+      The statistics with these pairs, each device holding its own rows. They equal those of one device, and
+      work with all functions of `window_statistics`; if they are split over rows, `sharding.solve` is faster.
 
     Raises:
       TypeError: the pictures are not floating point.
@@ -88,7 +88,7 @@ def solve(
       penalize_bias: whether the penalty includes the bias, as published.
 
     Returns:
-      The map, each device having its rows of it.
+      The map, each device holding its own rows.
 
     Raises:
       TypeError: the window is no `windows.Window`.
@@ -121,7 +121,7 @@ def add(
     missing = -num % devices
 
     def fill(pictures: jax.Array, centre: jax.Array) -> jax.Array:
-        """With pictures that are zero once they are centred: they add nothing to the sums."""
+        """Appends pictures equal to the centre, which add nothing to the sums."""
         nothing = jnp.broadcast_to(jnp.moveaxis(centre, 0, -1)[None], (missing, *pictures.shape[1:]))
         return jnp.concatenate([pictures, nothing])
 
@@ -142,7 +142,7 @@ def add(
         (PLANES, PLANES, PICTURES, PICTURES),
         (PLANES,),
         height=height,
-        # The products at a row are with rows as far away as two offsets are from each other.
+        # A product pairs rows that are at most as far apart as two offsets.
         halo=2 * window.reach[0],
         split=split,
     )
@@ -187,10 +187,11 @@ def with_sums(
 
 
 def psum(sums: tuple[Sum, ...], axis: str, devices: int) -> tuple[Sum, ...]:
-    """Adds up the sums of the devices along an axis, so that what `psum` rounds off is not lost.
+    """Adds up the devices' sums along an axis without losing the rounding errors of `psum`.
 
-    Of each number, as much is taken as is a multiple of one unit, which is so large that these add up
-    without rounding in any order; the rest goes with the low parts (Rump, Ogita and Oishi, SISC 2008).
+    Each number is split into a multiple of a common unit and a rest. The unit is so large that the multiples
+    add up without rounding in any order; the rest is added to the low parts (Rump, Ogita and Oishi, SISC
+    2008).
     """
 
     def add_up(total: Sum) -> Sum:

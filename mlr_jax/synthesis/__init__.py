@@ -1,9 +1,9 @@
-"""Expressions on pictures: learn one from pairs of pictures, and put it on others.
+"""Learns an expression from pairs of pictures, and puts it on others.
 
-This is masked linear regression (`masked_ridge`, Khan et al., IJCV 2020) for images with channels, with
-the change of expression under a dial. `fit` takes all pairs at once, and `choose` finds the window and the
-penalty, too; `init_statistics`, `update` and `solve` take some pairs at a time, as many as there may be.
-`synthesize` puts the expression on faces.
+This is masked linear regression (`masked_ridge`, Khan et al., IJCV 2020) for images with channels, with an
+intensity of the expression. `fit` takes all pairs at once, and `choose` also finds the window and the
+penalty; `init_statistics`, `update` and `solve` take any number of pairs, some at a time. `synthesize` puts
+the expression on faces.
 """
 
 from mlr_jax._windows.channels import Channels

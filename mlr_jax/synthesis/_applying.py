@@ -20,7 +20,7 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
 
         result = (1 - intensity) * images + intensity * prediction
 
-    The result is not clipped, so that gradients pass; a picture is shown after clipping it to [0, 1].
+    The result is not clipped, so that gradients pass; clip it to [0, 1] for display.
 
     Args:
       model: from `fit`.

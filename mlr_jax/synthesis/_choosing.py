@@ -43,25 +43,25 @@ def choose(
 ) -> ExpressionModel:
     """Chooses a window and a penalty by the held-out error, and fits all pairs with them.
 
-    One pass over the pairs gives the statistics of each fold, from which every window and every penalty is
-    solved and measured (`model_selection`). `fit` calls this where its window or penalty is "auto".
+    One pass over the pairs gives the statistics of each fold, which are enough to solve and measure
+    every window and every penalty (`model_selection`). `fit` calls this if its window or penalty is "auto".
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
       expressive: the same shape, the same people with the expression.
       windows: to choose from, or one; "auto" for those of `model_selection.WINDOWS` that the pictures can
         hold.
-      penalties: "auto" for `model_selection.PENALTIES`; "tuned" to go on from the best of them to penalties
-        of each pixel and each offset (`model_selection.tune`); or one number.
+      penalties: "auto" for `model_selection.PENALTIES`; "tuned" to start from the best of them, and tune
+        the penalties of each pixel and each offset (`model_selection.tune`); or one number.
       channels: how colour channels relate, see `Channels`.
       penalize_bias: whether the penalty includes the bias, as published.
-      mirror: whether every pair counts a second time, left and right exchanged.
+      mirror: whether every pair counts a second time, mirrored left to right.
       per_pixel: whether each pixel chooses, instead of all together.
-      subjects: whose picture each pair is, so that people are held out; by default each is another's.
+      subjects: the person of each pair, so that people are held out; by default all are different.
       num_folds: into which people are split; fewer if there are fewer people.
 
     Returns:
-      The model, with what was chosen as its `selection`.
+      The model, with the choice as its `selection`.
 
     Raises:
       TypeError: the pictures are not floating point.
@@ -102,7 +102,7 @@ def fit_chosen(
     subjects: Sequence[Hashable] | None = None,
     num_folds: int = 5,
 ) -> ExpressionModel:
-    """`choose` for pairs that were checked."""
+    """`choose` for checked pairs."""
     fold_of = model_selection.folds_of_pairs(where, len(neutral), subjects, num_folds)
     if mirror:
         fold_of = np.tile(fold_of, 2)
@@ -131,7 +131,7 @@ def fit_chosen(
 
 
 def with_mirrored(*pictures: jax.Array) -> tuple[jax.Array, ...]:
-    """All pictures, and after them all once more, left and right exchanged."""
+    """All pictures, and after them their mirror images."""
     return tuple(jnp.concatenate([each, jnp.flip(each, axis=2)]) for each in pictures)
 
 
@@ -150,8 +150,8 @@ def _sum_up_folds(
     Args:
       neutral: `(num, height, width, channels)`.
       expressive: the same shape.
-      members: `(num_folds, most)`, the pairs of each fold, filled up with some of them.
-      is_member: the same shape, bool: which are no filling.
+      members: `(num_folds, most)`, the pairs of each fold, padded with some of them.
+      is_member: the same shape, bool, false for padding.
       window: static.
       channels: static.
     """
@@ -165,7 +165,7 @@ def _sum_up_folds(
         def of_group(pairs: tuple[jax.Array, jax.Array]) -> WindowStatistics:
             inputs, targets = pairs
             empty = begin(inputs, targets, window)
-            # Of shared channels, all pictures of one come after those of another.
+            # Shared channels are examples: first all pictures of one channel, then of the next.
             shifts = len(neutral) * jnp.arange(num_channels)
             own = (shifts[:, None] + indices[None]).reshape(-1)
             is_counted_own = jnp.tile(is_counted, num_channels)

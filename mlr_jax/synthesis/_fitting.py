@@ -34,14 +34,14 @@ def fit(
     """Learns from pairs of pictures how an expression changes faces.
 
     Each output pixel is a ridge regression on a window of the input, see `masked_ridge.fit`. In a
-    window, neighbouring pixels share their work, see `choose_solver`; masks go through `masked_ridge`. The
-    result is the same. For pictures that are split over several devices, `sharding.fit` sends less between
+    window, neighbouring pixels share work, see `choose_solver`; masks go through `masked_ridge`, with the
+    same result. For pictures that are split over several devices, `sharding.fit` sends less between
     them. Under `jit`, a window's size, `channels` and `solver` must be static: bind them with
     `functools.partial`.
 
-    "auto" chooses the window, the penalty, or both, by the held-out error, as `choose` does. "tuned" goes on
-    from there to penalties of each pixel and each offset. What was chosen, and from which errors, is the
-    model's `selection`.
+    "auto" chooses the window, the penalty, or both, by the held-out error, as `choose` does. "tuned" then
+    tunes the penalties of each pixel and each offset. The model's `selection` holds the choice and its
+    errors.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
@@ -51,11 +51,11 @@ def fit(
       penalty: lambda >= 0, one for all or `(height, width)`, 0.4 in the paper; or "auto"; or "tuned".
       channels: how colour channels relate, see `Channels`.
       penalize_bias: whether the penalty includes the bias, as published.
-      mirror: whether every pair counts a second time, left and right exchanged; faces being about as often
-        one way round as the other, that is twice the examples.
+      mirror: whether every pair counts a second time, mirrored left to right; a mirrored face is as likely as
+        the face, so that there are twice as many examples.
       solver: see `Solver`; by default `choose_solver`'s, and "gather" for masks.
       batch_size: pixels that `masked_ridge.fit` solves at once, see there.
-      **choice: `per_pixel`, `subjects` and `num_folds` of `choose`, where something is chosen.
+      **choice: `per_pixel`, `subjects` and `num_folds` of `choose`, with "auto" or "tuned".
 
     Returns:
       The model.
@@ -63,7 +63,7 @@ def fit(
     Raises:
       TypeError: the pictures are not floating point.
       InputError: shapes do not agree, a value is NaN, the window does not suit the picture or the solver, the
-        penalty is negative, or "auto" does not go with what else was asked for.
+        penalty is negative, or "auto" does not go with another option.
 
     >>> faces = jax.random.uniform(jax.random.key(0), (20, 8, 8, 3))
     >>> model = fit(faces, 1 - faces, window=3, penalty=1e-4)
@@ -100,7 +100,7 @@ def fit(
 
 
 def _receptive_field(where: str, window: WindowLike, height: int, width: int) -> Window | Mask:
-    """The window or mask that a caller asks for, after checking that it suits the pictures."""
+    """The caller's window or mask, after checking that it suits the pictures."""
     if isinstance(window, Mask):
         masks.check(window, where, num_inputs=height * width)
         if len(window.indices) != height * width:
@@ -124,7 +124,7 @@ def _solver(
     num_channels: int,
     channels: Channels,
 ) -> Solver:
-    """The solver that a caller asks for, after checking that it suits the receptive field; or the fastest."""
+    """The caller's solver, after checking that it suits the receptive field; or the fastest."""
     if solver not in (None, *get_args(Solver)):
         raise checks.InputError(
             f"{where}: solver must be one of {', '.join(get_args(Solver))}, not {solver!r}"

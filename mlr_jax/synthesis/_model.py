@@ -1,4 +1,4 @@
-"""What a fit returns and a synthesis takes, and the checks that both share."""
+"""The model and the statistics of an expression, and the checks that fits share."""
 
 from typing import Literal, NamedTuple
 
@@ -15,11 +15,11 @@ from mlr_jax.window_linear import WindowLinear
 from mlr_jax.windows import Window
 
 Solver = Literal["primal", "dual", "gather"]
-"""How windows are solved.
+"""How a fit solves the pixels' systems.
 
-"primal": from the sums that `window_statistics` shares among pixels, a system of the window's inputs for
-each. "dual": from kernels that slide, a system of the examples for each (`window_dual`). "gather": pixel by
-pixel (`masked_ridge`), which needs nothing of a window. All give the same weights.
+"primal": systems over the window's inputs, from sums that pixels share (`window_statistics`). "dual": systems
+over the examples, from a sliding kernel (`window_dual`). "gather": pixel by pixel, for any window or mask
+(`masked_ridge`). All give the same weights.
 """
 
 AXES = ("num", "height", "width", "channels")
@@ -35,9 +35,9 @@ class ExpressionModel(NamedTuple):
       bias: `(out_channels, height, width)`.
       window: what each pixel sees: a window, which is static, and says which blurred or mirrored copies of a
         picture it reads; or a mask over the `height * width` pixels, the same for all channels. To
-        differentiate with respect to a model with a mask, pass `allow_int=True` to `jax.grad`, since a mask
-        is no number.
-      selection: where the window or the penalty was chosen: what was chosen, and from which errors.
+        differentiate with respect to a model with a mask, pass `allow_int=True` to `jax.grad`, since its
+        indices are integers.
+      selection: the choice of window and penalty with its errors; None if nothing was chosen.
       solved: the shape of `bias`, 1 where a pixel's system could be solved in its precision, and 0 where it
         could not and the pixel is predicted by the mean of its targets. None for a model from a file.
     """
@@ -110,6 +110,6 @@ def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax
 
 
 def warn_unsolved(where: str, model: ExpressionModel) -> None:
-    """Warns where pixels fall back to their mean, in the line that called a door of this package."""
+    """Warns if pixels fall back to their mean, with the line that called a function of this package."""
     assert model.solved is not None
     checks.warn_unsolved(where, model.solved, stacklevel=5)

@@ -15,7 +15,7 @@ from mlr_jax.synthesis._model import ExpressionModel, Solver, join_groups
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.windows import Window
 
-# Pictures that are averaged for the centre of the statistics.
+# Pictures averaged for the centre of the statistics.
 _NUM_CENTRE = 16
 
 
@@ -60,7 +60,7 @@ def fit(
 
     def fit_rows(neutral: jax.Array, expressive: jax.Array, own: Regularization) -> WindowLinear:
         def fit_one(group: tuple[jax.Array, jax.Array]) -> WindowLinear:
-            """One fit of `(num, height, width, channels)`, every output channel of which sees all inputs."""
+            """A fit of `(num, height, width, channels)` in which every output channel sees all inputs."""
             inputs, targets = group
             if isinstance(window, Mask) or solver == "gather":
                 seen = channel_groups.views_first(inputs, num_views)
@@ -70,7 +70,7 @@ def fit(
             statistics = accumulation.of_pairs(window, inputs, targets, centre(inputs), centre(targets))
             return primal.solve(statistics, window, own)
 
-        # One after the other: a single channel may be all that memory holds twice.
+        # One after the other, to save memory.
         return jax.lax.map(fit_one, (group(neutral, channels, num_views), group(expressive, channels)))
 
     if isinstance(window, Mask) or solver != "primal":
@@ -87,9 +87,9 @@ def fit(
 
 
 def centre(images: jax.Array) -> jax.Array:
-    """`(channels, height, width)`, the mean of some pictures, which are enough to be near the mean of all.
+    """`(channels, height, width)`, the mean of the first pictures, which is near the mean of all.
 
-    One picture is added after the other: to the bit the same on any number of threads, as `mean` is not.
+    It adds one picture after the other: unlike `mean`, to the bit the same on any number of threads.
     """
     some = jax.lax.stop_gradient(images[:_NUM_CENTRE])
     return jnp.moveaxis(sum(some[1:], some[0]) / len(some), -1, 0)

@@ -1,4 +1,4 @@
-"""`init_statistics`, `update` and `solve`: a model of pairs that come in parts."""
+"""`init_statistics`, `update` and `solve`: a model of pairs that arrive in batches."""
 
 from functools import partial
 from typing import Any
@@ -74,8 +74,7 @@ def update(
 ) -> ExpressionStatistics:
     """Adds pairs.
 
-    It is compiled once for each number of pairs. Which pairs come together, and in which order, changes the
-    rounding of the sums but nothing else.
+    Compiled once for each number of pairs. How pairs are batched and ordered changes only the rounding.
 
     Args:
       statistics: so far.
@@ -111,14 +110,14 @@ def solve(
 ) -> ExpressionModel:
     """The model of all pairs that were added.
 
-    The same as that of `fit`, up to rounding, which always goes through the sums here: with fewer pairs than
-    a window has inputs, a small penalty loses digits that the dual would keep.
+    The same as that of `fit`, up to rounding. It always solves primal systems: with fewer pairs than a window
+    has inputs, a small penalty loses digits that the dual would keep.
 
     Args:
-      statistics: of the pairs; for several penalties the same.
+      statistics: of the pairs; the same for all penalties.
       penalty: lambda >= 0, one for all or `(height, width)`; 0.4 in the paper.
       penalize_bias: whether the penalty includes the bias, as published.
-      factors: `(num_offsets,)`, by which it is multiplied for each offset: of `model_selection.tune`.
+      factors: `(num_offsets,)`, the penalty's factor for each offset, such as from `model_selection.tune`.
 
     Returns:
       The model.

@@ -1,6 +1,6 @@
 """The lasso's path, for many outputs side by side.
 
-The door is `baselines.l1_lasso`; behind it are
+`baselines.l1_lasso` is the public module. It uses
 
     homotopy    one output: a step along its path, and the certificate of a solution
     lanes       all outputs: a lane that is done takes the next output

@@ -1,9 +1,9 @@
 """A procedural data set of faces: nothing to download, any number of people, any picture size.
 
-The renderer is a shader. `portrait.shade` gives the colour at one point, by laying the parts of the picture
-over each other from back to front, and `render` asks it at every point through `jax.vmap`. The skin is a
-relief, a height over the picture plane. Its normals are `jax.grad` of that height, so that one light shades
-every fold, lip and cheek.
+The renderer is a shader. `portrait.shade` gives the colour at one point, by composing the parts of the
+picture from back to front, and `render` calls it at every point through `jax.vmap`. The skin is a relief, a
+height over the picture plane. Its normals are `jax.grad` of that height, so that one light shades every fold,
+lip and cheek.
 
     people    identities and expressions, and random draws of both
     anatomy   the geometry of a face

@@ -88,7 +88,7 @@ class Point(NamedTuple):
 def point_at(who: Identity, act: Expression, x: Array, y: Array) -> Point:
     """Everything that the parts share at one point."""
     direction, frequency, phase = who.skin_waves.T
-    # Directions all around, for the coarse half of the waves as for the fine one.
+    # Directions all around, both for the coarse and for the fine half of the waves.
     turn = jnp.pi * (jnp.arange(16, dtype=jnp.float32) + direction) / 8
     along = x * jnp.cos(turn) + y * jnp.sin(turn)
     (coarse, fine), (slow, fast), phases = (jnp.split(a, 2) for a in (along, frequency, phase))

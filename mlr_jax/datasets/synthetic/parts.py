@@ -18,7 +18,7 @@ _Paint = tuple[Array, Array]  # colour (3,) and coverage () of one part at a poi
 
 
 def _skin_colour(who: Identity, at: Point) -> Array:
-    """What two pigments leave of white light; blood shows where the skin is thin."""
+    """White light less the absorption of two pigments; blood shows where the skin is thin."""
     x, y = at.x, at.y
     flush = (
         0.55 * bump(x, y - who.nose_y, 0.06, 0.05)
@@ -96,7 +96,7 @@ def _with_lids(who: Identity, act: Expression, skin: Array, at: Point) -> Array:
 
 
 def _open_sky(who: Identity, act: Expression, at: Point) -> Array:
-    """Part of the sky that brows, nose, lips and hair leave to the skin."""
+    """Fraction of the sky that brows, nose, lips and hair do not hide from the skin."""
     lips, y = at.lips, at.y
     nostril = bump(at.across - 0.45 * who.nose_width, y - who.nose_y - 0.036, 0.017, 0.008)
     opening, outline = _hair_shape(who, at)
@@ -248,7 +248,7 @@ def _glasses(who: Identity, act: Expression, at: Point) -> _Paint:
 
 
 def backdrop(who: Identity, at: Point) -> Array:
-    """Light `(3,)` of what is behind the person."""
+    """Light `(3,)` of the background."""
     lightness, hue, saturation, gradient = who.backdrop
     tint = 1 + 0.35 * saturation * jnp.cos(2 * jnp.pi * (hue + rgb(0.0, 1 / 3, 2 / 3)))
     glow = 1 + 0.5 * (gradient - 0.5) * (1 - 2 * at.y) + 0.5 * (gradient - 0.3) * at.x
@@ -258,4 +258,4 @@ def backdrop(who: Identity, at: Point) -> Array:
 BACK_TO_FRONT = (
     _hair_behind, _neck, _cloth, _ears, _skin, _eyes, _lashes, _mouth_inside, _hair, _glasses,
 )  # fmt: skip
-"""The parts of a picture, in the order in which they are laid over each other."""
+"""The parts of a picture, in the order of composition."""

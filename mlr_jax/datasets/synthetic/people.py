@@ -125,7 +125,7 @@ _TYPICAL = {
     ),
 }  # fmt: skip
 
-# Standard deviation of every face about that, smallest where it would part closed lips.
+# Standard deviation of faces about the typical one, smallest where it would part closed lips.
 _SPREAD = Expression(
     smile=0.06, stretch=0.06, jaw=0.012, lip_raise=0.02, press=0.08,
     brow_inner=0.07, brow_outer=0.07, brow_draw=0.07, eye_open=0.07,
@@ -144,8 +144,8 @@ def sample_identity(key: Array) -> Identity:
       key: a JAX random key.
 
     Returns:
-      The person, every field uniform in its range, but that dark skin goes with dark curly hair and
-      dark eyes, and long hair with no beard.
+      The person, every field uniform in its range, except that dark skin goes with dark curly hair
+      and dark eyes, and long hair with no beard.
     """
     ranges = [hint.__metadata__ for hint in get_type_hints(Identity, include_extras=True).values()]
     sizes = [math.prod(shape) for _, _, *shape in ranges]

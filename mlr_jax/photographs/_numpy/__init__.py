@@ -1,4 +1,4 @@
-"""The whole way from photograph to photograph in NumPy: the same results as in JAX, to rounding.
+"""The whole pipeline from photograph to photograph in NumPy: the same results as in JAX, to rounding.
 
 Why two implementations? JAX compiles anew for every size, and photographs come in all sizes: compiling takes
 longer than NumPy takes for the whole work. Only JAX has derivatives, `jit` and `vmap`. `expressions` uses
