@@ -177,7 +177,6 @@ def solve(
     where = "window_statistics.solve"
     check_inside(where, window, statistics)
     size = statistics.input_centre.shape[1:]
-    check_not_empty(where, statistics)
     options = regularization.checked(
         where,
         penalty,
@@ -187,6 +186,7 @@ def solve(
         factors=factors,
         num_offsets=len(window.offsets),
     )
+    check_not_empty(where, statistics)
     params = primal.solve(statistics, window, options)
     assert params.solved is not None
     checks.warn_unsolved(where, params.solved)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from mlr_jax import masks, sharding, synthesis, window_statistics, windows
 from mlr_jax.checks import InputError
+from mlr_jax.numerics.compensated import Sum
 from mlr_jax.sharding import _statistics
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +62,7 @@ def test_sums_over_devices_keep_their_digits():
     high = np.random.default_rng(0).standard_normal((9, 7), np.float32) * np.float32([[1e8]] + 8 * [[1e-2]])
     low = high * np.float32(1e-8)
     add_up = jax.vmap(lambda *sums: _statistics.psum(sums, "i", 9), axis_name="i")
-    (total,) = jax.jit(add_up)(window_statistics.Sum(high, low))
+    (total,) = jax.jit(add_up)(Sum(high, low))
     expected = high.sum(axis=0, dtype=np.float64) + low.sum(axis=0, dtype=np.float64)
     for device in range(9):
         found = np.asarray(total.high[device], np.float64) + np.asarray(total.low[device], np.float64)
@@ -109,7 +110,7 @@ def test_join_on_one_process_changes_nothing():
     ],
 )
 def test_clear_errors_of_fit(change, words):
-    with pytest.raises(InputError, match=f"(sharding.fit|masks): .*{words}"):
+    with pytest.raises(InputError, match=f"(sharding.fit|windows): .*{words}"):
         fit(**change)
 
 

@@ -444,3 +444,10 @@ def test_all_solvers_agree_on_windows_with_views(people, channels):
 def test_clear_errors_about_choosing(people, options, message):
     with pytest.raises(InputError, match=message):
         synthesis.fit(*people[:2], **options)
+
+
+@pytest.mark.parametrize("options", [{"windw": 3}, {"window": "auto", "folds": 3}])
+def test_an_unknown_option_is_rejected(options, rng):
+    pictures = rng.random((2, 4, 5, 5, 1), dtype=np.float32)
+    with pytest.raises(TypeError, match=r"there is no option '(windw|folds)'"):
+        synthesis.fit(*pictures, **options)

@@ -20,19 +20,23 @@ output channel sees all channels of the window.
 """
 
 
-def group(images: jax.Array, channels: Channels, num_views: int = 1) -> jax.Array:
+def group(images: jax.Array, channels: Channels, *, num_views: int = 1) -> jax.Array:
     """The examples of each regression: `(groups, num, height, width, inputs of one)`."""
     if channels == "joint":
         return images[None]
-    return as_examples(images, num_views)[None] if channels == "shared" else split(images, num_views)
+    return (
+        as_examples(images, num_views=num_views)[None]
+        if channels == "shared"
+        else split(images, num_views=num_views)
+    )
 
 
-def as_examples(images: jax.Array, num_views: int = 1) -> jax.Array:
+def as_examples(images: jax.Array, *, num_views: int = 1) -> jax.Array:
     """(num, height, width, channels * views) -> (channels * num, height, width, views)."""
-    return split(images, num_views).reshape(-1, *images.shape[1:3], num_views)
+    return split(images, num_views=num_views).reshape(-1, *images.shape[1:3], num_views)
 
 
-def split(images: jax.Array, num_views: int = 1) -> jax.Array:
+def split(images: jax.Array, *, num_views: int = 1) -> jax.Array:
     """(num, height, width, channels * views) -> (channels, num, height, width, views)."""
     return jnp.moveaxis(images.reshape(*images.shape[:3], -1, num_views), 3, 0)
 

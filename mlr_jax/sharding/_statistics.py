@@ -100,10 +100,10 @@ def solve(
     size = statistics.input_centre.shape[1:]
     windows.check(window, where, *size)
     window_statistics.check_inside(where, window, statistics)
-    window_statistics.check_not_empty(where, statistics)
     options = as_regularization(
         where, penalty, size, statistics.num_pairs.dtype, split, penalize_bias=penalize_bias
     )
+    window_statistics.check_not_empty(where, statistics)
     params = solve_window(place_statistics(statistics, split), window, options, split=split)
     assert params.solved is not None
     checks.warn_unsolved(where, params.solved)

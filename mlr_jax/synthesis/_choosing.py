@@ -156,7 +156,7 @@ def _sum_up_folds(
       channels: static.
     """
     num_channels = channel_groups.num_examples(1, neutral.shape[3], channels)
-    seen = group(linear.view_images(neutral, window), channels, window.num_views)
+    seen = group(linear.view_images(neutral, window), channels, num_views=window.num_views)
     groups = seen, group(expressive, channels)
 
     def of_fold(fold: tuple[jax.Array, jax.Array]) -> WindowStatistics:

@@ -65,12 +65,17 @@ def fit(
       InputError: shapes do not agree, a value is NaN, the window does not suit the picture or the solver, the
         penalty is negative, or "auto" does not go with another option.
 
+    >>> import jax
+    >>> from mlr_jax.synthesis import synthesize
     >>> faces = jax.random.uniform(jax.random.key(0), (20, 8, 8, 3))
     >>> model = fit(faces, 1 - faces, window=3, penalty=1e-4)
     >>> bool(abs(synthesize(model, faces) + faces - 1).max() < 1e-2)
     True
     """
     where = "synthesis.fit"
+    for name in choice:
+        if name not in ChoiceOptions.__annotations__:
+            raise TypeError(f"{where}: there is no option {name!r}")
     neutral, expressive = as_pairs(where, neutral, expressive)
     check_channels(where, channels)
     if isinstance(window, str) or model_selection.are_several(window) or isinstance(penalty, str):

@@ -71,7 +71,9 @@ def fit(
             return primal.solve(statistics, window, own)
 
         # One after the other, to save memory.
-        return jax.lax.map(fit_one, (group(neutral, channels, num_views), group(expressive, channels)))
+        return jax.lax.map(
+            fit_one, (group(neutral, channels, num_views=num_views), group(expressive, channels))
+        )
 
     if isinstance(window, Mask) or solver != "primal":
         return join_groups(fit_rows(neutral, expressive, regularization), window)

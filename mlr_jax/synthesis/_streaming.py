@@ -147,7 +147,7 @@ def _init(
     neutral: jax.Array, expressive: jax.Array, window: Window, channels: Channels
 ) -> ExpressionStatistics:
     seen = linear.view_images(neutral, window)
-    groups = group(seen, channels, window.num_views), group(expressive, channels)
+    groups = group(seen, channels, num_views=window.num_views), group(expressive, channels)
     return ExpressionStatistics(
         ChannelMode(channels), jax.lax.map(lambda pair: begin(pair[0], pair[1], window), groups)
     )
@@ -168,7 +168,9 @@ def _update(
 
     def add_strip(start: jax.Array, size: int, planes: tuple[Any, ...]) -> tuple[Any, ...]:
         def rows(images: jax.Array, num_views: int = 1) -> jax.Array:
-            return group(jax.lax.dynamic_slice_in_dim(images, start, size, axis=1), channels, num_views)
+            return group(
+                jax.lax.dynamic_slice_in_dim(images, start, size, axis=1), channels, num_views=num_views
+            )
 
         groups = WindowStatistics(window, num_pairs, *planes), rows(seen, window.num_views), rows(expressive)
         return jax.lax.map(add_group, groups)[2:]
