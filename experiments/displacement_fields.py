@@ -44,7 +44,7 @@ from experiments.running import flag_values, run_folder, script
 from mlr_jax import displacement, metrics, warped_ridge, window_linear, windows
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
-from mlr_jax.datasets import landmarks, source as sources
+from mlr_jax.datasets import landmarks, streams
 from mlr_jax.warped_ridge import FIELD_SIZE
 
 TABLES = ("results.csv", "summary.csv")
@@ -139,17 +139,17 @@ def measure() -> None:
 
 def _load(cache_dir: Path) -> tuple[tuple[str, ...], dict[str, People]]:
     """The subjects, and what is known of them, by where the fields to learn from come from."""
-    opened = data.stream()
-    pairs = sources.load(opened, data.name(), cache_dir=cache_dir)
+    stream = data.stream()
+    pairs = streams.load(stream, data.name(), cache_dir=cache_dir)
     registered = np.asarray(displacement.register(pairs.expressive, pairs.neutral))
     people = People(*pairs[:2], registered, registered, np.zeros((len(registered), 0)))
     file = _POINTS.value or data.beside(_BESIDE)
     if file is None:
         return pairs.subjects, {"registration": people}
-    points = landmarks.corresponding_points(opened, Path(file).expanduser())
-    shape = (points[:, 0] / opened.shape[1]).reshape(len(points), -1).astype(np.float32)
+    points = landmarks.corresponding_points(stream, Path(file).expanduser())
+    shape = (points[:, 0] / stream.shape[1]).reshape(len(points), -1).astype(np.float32)
     people = people._replace(shape=shape)
-    splines = data.landmark_fields(opened, file)
+    splines = data.landmark_fields(stream, file)
     return pairs.subjects, {"registration": people, "landmarks": people._replace(fields=splines)}
 
 

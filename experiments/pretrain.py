@@ -27,7 +27,7 @@ from experiments.pictures import data, splits
 from experiments.reporting import averages
 from experiments.running import run_folder, script
 from mlr_jax import displacement, metrics, model_file, synthesis, warped_ridge
-from mlr_jax.datasets import source as sources
+from mlr_jax.datasets import streams
 from mlr_jax.datasets.pairs import Pairs, take
 from mlr_jax.model_file import Model
 from mlr_jax.photographs.expressions import transferable
@@ -61,8 +61,8 @@ def pretrain() -> None:
     rows: list[dict[str, Any]] = []
     best_rows: list[dict[str, Any]] = []
     for name, (source, target) in MODELS.items():
-        opened = data.stream(source=source, target=target)
-        pairs = sources.load(opened, data.name())
+        stream = data.stream(source=source, target=target)
+        pairs = streams.load(stream, data.name())
         fields = np.asarray(displacement.register(pairs.expressive, pairs.neutral))
         measured = [
             {"model": name, **row}
@@ -79,7 +79,7 @@ def pretrain() -> None:
         model_file.save(
             path,
             model,
-            template=data.template(opened),
+            template=data.template(stream),
             metadata=data.settings()
             | {"source": source, "target": target, "num_people": len(set(pairs.subjects))}
             | {"kind": KINDS[-1], "penalty": best[KINDS[-1]]["penalty"], "channel_mode": _CHANNEL_MODE.value}

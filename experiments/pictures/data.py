@@ -13,9 +13,9 @@ from experiments.pictures import splits
 from experiments.running import run_folder
 from mlr_jax import checks, displacement
 from mlr_jax.alignment import FaceTemplate
-from mlr_jax.datasets import ck_plus, folder, jaffe, landmarks, london, manifest, synthetic
+from mlr_jax.datasets import ck_plus, folder, jaffe, landmarks, london, manifest, streams, synthetic
 from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
-from mlr_jax.datasets.source import Source, take
+from mlr_jax.datasets.streams import PairStream
 
 LOADERS: Mapping[str, Callable[..., Pairs]] = {
     "synthetic": synthetic.load,
@@ -25,7 +25,7 @@ LOADERS: Mapping[str, Callable[..., Pairs]] = {
     "folder": folder.load,
     "manifest": manifest.load,
 }
-STREAMS: Mapping[str, Callable[..., Source]] = {
+STREAMS: Mapping[str, Callable[..., PairStream]] = {
     "synthetic": synthetic.stream,
     "london": london.stream,
     "jaffe": jaffe.stream,
@@ -140,7 +140,7 @@ def load(*, cache_dir: Path) -> Pairs:
     return _load(_SEED.value, cache_dir)
 
 
-def stream(**options: object) -> Source:
+def stream(**options: object) -> PairStream:
     """Opens the pairs that the flags name, to be read one by one.
 
     All of them, unless `--test_list` or `--test_fraction` is given: then those to train on.
@@ -151,16 +151,16 @@ def stream(**options: object) -> Source:
     Raises:
       InputError: the data are not as they should be, as far as this is seen without reading all pictures.
     """
-    source = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | options)
+    opened = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | options)
     if _TEST_LIST.value is None and not _TEST_FRACTION.present:
-        return source
-    train, _ = _split(splits.index_pairs(source.subjects), _SEED.value)
-    return take(source, train.neutral)
+        return opened
+    train, _ = _split(splits.index_pairs(opened.subjects), _SEED.value)
+    return streams.take(opened, train.neutral)
 
 
-def template(source: Source) -> FaceTemplate | None:
+def template(opened: PairStream) -> FaceTemplate | None:
     """Where the faces of a data set have eyes and mouth, if it knows."""
-    found = source.key.get("template")
+    found = opened.key.get("template")
     return found if isinstance(found, FaceTemplate) else None
 
 
@@ -171,11 +171,11 @@ def beside(name: str) -> str | None:
     return str(path) if folder is not None and path.is_file() else None
 
 
-def landmark_fields(source: Source, path: str) -> np.ndarray:
+def landmark_fields(opened: PairStream, path: str) -> np.ndarray:
     """Displacement fields of all pairs, from points of both pictures.
 
     Args:
-      source: of aligned faces.
+      opened: a stream of aligned faces.
       path: an npz file of points, see `mlr_jax.datasets.landmarks.corresponding_points`.
 
     Returns:
@@ -184,8 +184,8 @@ def landmark_fields(source: Source, path: str) -> np.ndarray:
     Raises:
       InputError: the faces were not aligned, or the file is not as it should be.
     """
-    both = landmarks.corresponding_points(source, Path(path).expanduser())
-    shape = source.shape[:2]
+    both = landmarks.corresponding_points(opened, Path(path).expanduser())
+    shape = opened.shape[:2]
     return np.stack([displacement.from_landmarks(moved, fixed, shape) for fixed, moved in both])
 
 

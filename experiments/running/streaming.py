@@ -12,8 +12,8 @@ import jax
 
 from experiments.running import checkpoint, memory
 from mlr_jax import checks, synthesis
-from mlr_jax.datasets import source as sources
-from mlr_jax.datasets.source import Source
+from mlr_jax.datasets import streams
+from mlr_jax.datasets.streams import PairStream
 from mlr_jax.synthesis import Channels, ExpressionStatistics
 
 # Below so many bytes of sums nothing needs a gigabyte, and asking takes time.
@@ -64,26 +64,26 @@ class Summed(NamedTuple):
     waiting_seconds: float
 
 
-def batch_size(source: Source) -> int:
+def batch_size(stream: PairStream) -> int:
     """How many pairs are best added at once."""
-    pair_bytes = 8 * math.prod(source.shape)
+    pair_bytes = 8 * math.prod(stream.shape)
     return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // pair_bytes))
 
 
 def statistics_like(
-    source: Source, *, window: int, channels: Channels, batch_size: int
+    stream: PairStream, *, window: int, channels: Channels, batch_size: int
 ) -> ExpressionStatistics:
     """The shapes of the sums, without making any.
 
     Raises:
       InputError: the window does not suit the pictures.
     """
-    pictures = _batch_like(source, batch_size)
+    pictures = _batch_like(stream, batch_size)
     init = partial(synthesis.init_statistics, window=window, channels=channels)
     return jax.eval_shape(init, pictures, pictures)
 
 
-def check_memory(like: ExpressionStatistics, source: Source, batch_size: int) -> None:
+def check_memory(like: ExpressionStatistics, stream: PairStream, batch_size: int) -> None:
     """Raises InputError if the sums, or solving from them, would not fit into memory."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
     available = memory.available_bytes()
@@ -91,12 +91,12 @@ def check_memory(like: ExpressionStatistics, source: Source, batch_size: int) ->
         return
     needed = size
     if needed <= available:
-        pictures = _batch_like(source, batch_size)
+        pictures = _batch_like(stream, batch_size)
         # An update puts the new sums where the old ones were.
         update = memory.needed_bytes(synthesis.update, like, pictures, pictures) - size
         needed = max(update, memory.needed_bytes(synthesis.solve, like))
     if needed > available:
-        height, width, _ = source.shape
+        height, width, _ = stream.shape
         raise checks.InputError(
             f"the window's sums would need {needed / 2**30:.1f} GiB of memory at {height} x {width}, and "
             f"{available / 2**30:.1f} GiB are free; choose a smaller --window or --image_size"
@@ -122,7 +122,7 @@ def load(path: Path, settings: Mapping[str, Any], like: ExpressionStatistics) ->
 
 
 def accumulate(
-    source: Source,
+    stream: PairStream,
     earlier: Sums | None,
     *,
     window: int,
@@ -140,7 +140,7 @@ def accumulate(
     in between: sums that go on from a checkpoint are to the bit those of a run without a break.
 
     Args:
-      source: of the pairs.
+      stream: of the pairs.
       earlier: the sums so far, over whole batches, if there are any.
       window: side of the window, in pixels.
       channels: how colour channels relate.
@@ -159,11 +159,11 @@ def accumulate(
     """
     start = time.perf_counter()
     waiting = 0.0
-    total = len(source.subjects)
+    total = len(stream.subjects)
     left_out = list(earlier.left_out) if earlier else []
 
     def note(index: int, error: checks.InputError) -> None:
-        left_out.append(f"{source.subjects[index]}: {error}")
+        left_out.append(f"{stream.subjects[index]}: {error}")
         if leave_out is not None:
             leave_out(left_out[-1])
 
@@ -171,7 +171,7 @@ def accumulate(
     update = jax.jit(synthesis.update, donate_argnums=0)
     sums = earlier
     num_pairs = saved = earlier.num_pairs if earlier else 0
-    reading = sources.batches(source, batch_size, start=saved, leave_out=None if leave_out is None else note)
+    reading = streams.batches(stream, batch_size, start=saved, leave_out=None if leave_out is None else note)
     with contextlib.closing(reading) as reader:
         while num_pairs < total:
             asked = time.perf_counter()
@@ -206,5 +206,5 @@ def accumulate(
     return Summed(sums, time.perf_counter() - start, waiting)
 
 
-def _batch_like(source: Source, batch_size: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((min(batch_size, len(source.subjects)), *source.shape), "float32")
+def _batch_like(stream: PairStream, batch_size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((min(batch_size, len(stream.subjects)), *stream.shape), "float32")
