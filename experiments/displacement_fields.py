@@ -38,13 +38,14 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from experiments.comparing.methods import METHODS
-from experiments.pictures import data, splits
+from experiments.pictures import data
 from experiments.reporting import figures
 from experiments.running import flag_values, run_folder, script
 from mlr_jax import displacement, metrics, warped_ridge, window_linear, windows
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
 from mlr_jax.datasets import landmarks, streams
+from mlr_jax.datasets.pairs import fold_indices
 from mlr_jax.warped_ridge import FIELD_SIZE
 
 TABLES = ("results.csv", "summary.csv")
@@ -104,7 +105,7 @@ def measure() -> None:
         flag_values.set_unless_given({"num_subjects": 24, "image_size": 32, "channels": "1", "num_folds": 4})
     output_dir = run_folder.chosen("displacement_fields")
     subjects, trained_on = _load(data.cache_folder(output_dir))
-    folds = splits.folds(subjects, num_folds=_NUM_FOLDS.value)
+    folds = fold_indices(subjects, num_folds=_NUM_FOLDS.value)
     configuration = run_folder.describe_run(
         data.resolved_flags(), {"experiment": "displacement_fields", "num_pairs": len(subjects)}
     )

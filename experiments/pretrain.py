@@ -23,12 +23,12 @@ import numpy as np
 from absl import flags
 
 import mlr_jax
-from experiments.pictures import data, splits
+from experiments.pictures import data
 from experiments.reporting import averages
 from experiments.running import run_folder, script
 from mlr_jax import displacement, metrics, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import streams
-from mlr_jax.datasets.pairs import Pairs, take
+from mlr_jax.datasets.pairs import Pairs, fold_indices, take
 from mlr_jax.model_file import Model
 from mlr_jax.photographs.expressions import transferable
 from mlr_jax.synthesis import ExpressionModel
@@ -100,7 +100,7 @@ def pretrain() -> None:
 def _measure(pairs: Pairs, fields: np.ndarray, penalty: float) -> list[dict[str, Any]]:
     """What models make of people that they were not trained on; means over people, for each kind."""
     figures: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
-    for train, held_out in splits.folds(pairs.subjects, num_folds=_NUM_FOLDS.value):
+    for train, held_out in fold_indices(pairs.subjects, num_folds=_NUM_FOLDS.value):
         seen, unseen = take(pairs, train), take(pairs, held_out)
         published = synthesis.synthesize(_fit_masked(seen, penalty), unseen.neutral)
         added = unseen.neutral + jax.vmap(transferable)(published - unseen.neutral)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.pictures import splits
 from mlr_jax import checks
+from mlr_jax.datasets import pairs
 
 
 class HeldOut(NamedTuple):
@@ -58,4 +58,4 @@ def split(subjects: Sequence[str], *, fraction: float = 0.1, seed: int = 0) -> t
         raise checks.InputError(
             "training a GAN needs two people, of whom one is left out to say where to stop"
         )
-    return splits.train_test(subjects, test_fraction=fraction, seed=seed)
+    return pairs.split_indices(subjects, test_fraction=fraction, seed=seed)

@@ -9,12 +9,11 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments.pictures import splits
 from experiments.running import run_folder
 from mlr_jax import checks, displacement
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.datasets import ck_plus, folder, jaffe, landmarks, london, manifest, streams, synthetic
-from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
+from mlr_jax.datasets.pairs import Pairs, split_indices, split_indices_by_subjects, take
 from mlr_jax.datasets.streams import PairStream
 
 LOADERS: Mapping[str, Callable[..., Pairs]] = {
@@ -87,7 +86,9 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
       InputError: the data are not as they should be, the test list cannot be read, or one of the two sets
         would be empty.
     """
-    return _split(_load(seed, cache_dir, **options), seed)
+    pairs = _load(seed, cache_dir, **options)
+    train, test = _split(pairs.subjects, seed)
+    return take(pairs, train), take(pairs, test)
 
 
 def cache_folder(output_dir: Path) -> Path:
@@ -154,8 +155,8 @@ def stream(**options: object) -> PairStream:
     opened = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | options)
     if _TEST_LIST.value is None and not _TEST_FRACTION.present:
         return opened
-    train, _ = _split(splits.index_pairs(opened.subjects), _SEED.value)
-    return streams.take(opened, train.neutral)
+    train, _ = _split(opened.subjects, _SEED.value)
+    return streams.take(opened, train)
 
 
 def template(opened: PairStream) -> FaceTemplate | None:
@@ -263,21 +264,21 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
         return LOADERS[_DATASET.value](_data_dir(), **options)
 
 
-def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """`(train, test)`, as `--test_list` or `--test_fraction` says."""
+def _split(subjects: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of `(train, test)`, as `--test_list` or `--test_fraction` says."""
     if _TEST_LIST.value is None:
         if not 0 < _TEST_FRACTION.value < 1:
             raise checks.InputError(f"--test_fraction must be between 0 and 1, not {_TEST_FRACTION.value:g}")
-        return split(pairs, test_fraction=_TEST_FRACTION.value, seed=seed)
+        return split_indices(subjects, test_fraction=_TEST_FRACTION.value, seed=seed)
     try:
         lines = Path(_TEST_LIST.value).expanduser().read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise checks.InputError(f"--test_list: cannot read {_TEST_LIST.value}: {error}") from error
-    subjects = [line.strip() for line in lines if line.strip()]
-    if not subjects:
+    test_subjects = [line.strip() for line in lines if line.strip()]
+    if not test_subjects:
         raise checks.InputError(f"--test_list: {_TEST_LIST.value} names no subject")
     try:
-        return split_by_subjects(pairs, subjects)
+        return split_indices_by_subjects(subjects, test_subjects)
     except checks.InputError as error:
         raise checks.InputError(f"--test_list: {_TEST_LIST.value}: {error}") from error
 
