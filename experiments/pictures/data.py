@@ -2,8 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -16,27 +18,20 @@ from mlr_jax.datasets import ck_plus, folder, jaffe, landmarks, london, manifest
 from mlr_jax.datasets.pairs import Pairs, split_indices, split_indices_by_subjects, take
 from mlr_jax.datasets.streams import PairStream
 
-LOADERS: Mapping[str, Callable[..., Pairs]] = {
-    "synthetic": synthetic.load,
-    "london": london.load,
-    "jaffe": jaffe.load,
-    "ck_plus": ck_plus.load,
-    "folder": folder.load,
-    "manifest": manifest.load,
-}
-STREAMS: Mapping[str, Callable[..., PairStream]] = {
-    "synthetic": synthetic.stream,
-    "london": london.stream,
-    "jaffe": jaffe.stream,
-    "ck_plus": ck_plus.stream,
-    "folder": folder.stream,
-    "manifest": manifest.stream,
+# Modules with `stream` and `load`.
+DATASETS: Mapping[str, ModuleType] = {
+    "synthetic": synthetic,
+    "london": london,
+    "jaffe": jaffe,
+    "ck_plus": ck_plus,
+    "folder": folder,
+    "manifest": manifest,
 }
 
 # Sets that have one layout, so that all of them may lie side by side.
 _PUBLISHED = ("london", "jaffe", "ck_plus")
 
-_DATASET = flags.DEFINE_enum("dataset", "synthetic", list(LOADERS), "The data set.")
+_DATASET = flags.DEFINE_enum("dataset", "synthetic", list(DATASETS), "The data set.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
@@ -117,13 +112,13 @@ def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
     if _DATASET.value != "synthetic":
         if {_SOURCE.value, _TARGET.value} <= set(synthetic.EXPRESSIONS):
             others = {"num_subjects": 20, "seed": seed, "cache_dir": cache_dir}
-            return {"synthetic": LOADERS["synthetic"](None, **others, **options)}
+            return {"synthetic": synthetic.load(None, **others, **options)}
         return {}
-    folder = Path(os.environ.get("MLR_JAX_DATA", "")) / "london"
-    if os.environ.get("MLR_JAX_DATA") and folder.is_dir():
+    root = Path(os.environ.get("MLR_JAX_DATA", "")) / "london"
+    if os.environ.get("MLR_JAX_DATA") and root.is_dir():
         with contextlib.suppress(checks.InputError):  # It has two expressions only.
-            STREAMS["london"](folder, **options)
-            return {"london": LOADERS["london"](folder, cache_dir=cache_dir, **options)}
+            london.stream(root, **options)
+            return {"london": london.load(root, cache_dir=cache_dir, **options)}
     return {}
 
 
@@ -152,7 +147,7 @@ def stream(**options: object) -> PairStream:
     Raises:
       InputError: the data are not as they should be, as far as this is seen without reading all pictures.
     """
-    opened = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | options)
+    opened = DATASETS[_DATASET.value].stream(_data_dir(), **_options(_SEED.value) | options)
     if _TEST_LIST.value is None and not _TEST_FRACTION.present:
         return opened
     train, _ = _split(opened.subjects, _SEED.value)
@@ -199,7 +194,7 @@ def available_targets(targets: Sequence[str]) -> list[str]:
     found, problems = [], []
     for target in targets:
         try:
-            STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | {"target": target})
+            DATASETS[_DATASET.value].stream(_data_dir(), **_options(_SEED.value) | {"target": target})
             found.append(target)
         except checks.InputError as error:
             problems.append(error)
@@ -233,9 +228,9 @@ def title(*, target: str | None = None) -> str:
     return f"{_DATASET.value}: {_SOURCE.value} to {target or _TARGET.value}"
 
 
-def _options(seed: int) -> dict[str, object]:
+def _options(seed: int) -> dict[str, Any]:
     """What the data sets are asked for."""
-    options: dict[str, object] = {
+    options: dict[str, Any] = {
         "image_size": _IMAGE_SIZE.value,
         "channels": int(_CHANNELS.value),
         "source": _SOURCE.value,
@@ -261,7 +256,7 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
         options["cache_dir"] = cache_dir
         if _DATASET.value != "synthetic":  # Of which a bar would stand still while the drawing is compiled.
             options["progress"] = progress
-        return LOADERS[_DATASET.value](_data_dir(), **options)
+        return DATASETS[_DATASET.value].load(_data_dir(), **options)
 
 
 def _split(subjects: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -286,7 +281,7 @@ def _split(subjects: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
 def _data_dir() -> str | None:
     if _DATA_DIR.value is not None:
         if _DATASET.value == "synthetic":
-            raise checks.InputError(f"--data_dir needs --dataset: {', '.join([*LOADERS][1:])}")
+            raise checks.InputError(f"--data_dir needs --dataset: {', '.join([*DATASETS][1:])}")
         return str(Path(_DATA_DIR.value).expanduser())
     if _DATASET.value == "synthetic":
         return None
