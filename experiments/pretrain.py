@@ -2,14 +2,13 @@ r"""Makes the pretrained models: a smile on a neutral face, and a neutral face f
 
     python -m experiments.pretrain --dataset=london --image_size=128 --output_dir=mlr_jax/pretrained
 
-The models are warped ridges (mlr_jax/warped_ridge.py). The penalty is chosen by five-fold cross-validation
-over people, which also says how good such a model is on people that it was not trained on, beside the
-published model, masked ridge. Then it is trained on all. Weights are stored in half precision; what that
-costs is measured too.
+The models are warped ridges (mlr_jax/warped_ridge.py). Five-fold cross-validation over people chooses the
+penalty, and measures the held-out error beside that of the published model, masked ridge. Then a model is
+trained on all people. Weights are stored in half precision, whose cost is measured, too.
 
 Writes into --output_dir: smile.npz and unsmile.npz (mlr_jax/model_file.py); results.csv, every candidate; and
-README.md, the model card. Expected on London: MSE 0.80 (smile) and 0.77 (unsmile) of that of leaving the
-pictures as they are, within 0.02, and sharpness 0.6; half precision changes the MSE by less than a part in
+README.md, the model card. Expected on London: MSE 0.80 (smile) and 0.77 (unsmile) of the unchanged pictures'
+MSE, within 0.02, and sharpness 0.6; half precision changes the MSE by less than a part in
 10,000. In two and a half minutes on 2 CPU cores.
 """
 
@@ -38,7 +37,7 @@ MODELS = {"smile": ("neutral", "happy"), "unsmile": ("happy", "neutral")}
 """Name -> the expression to start from, and the one to reach."""
 
 KINDS = ("masked_ridge", "masked_ridge, change added", "warped_ridge")
-"""What is compared: the published model, the same as it is put on photographs, and the one that is kept."""
+"""The models compared: the published one, the same as applied to photographs, and the pretrained one."""
 
 _HEADER = (
     "model", "kind", "window", "penalty", "num_people", "mse", "mse_se", "mse_of_input", "ssim",
@@ -98,7 +97,7 @@ def pretrain() -> None:
 
 
 def _measure(pairs: Pairs, fields: np.ndarray, penalty: float) -> list[dict[str, Any]]:
-    """What models make of people that they were not trained on; means over people, for each kind."""
+    """Held-out measures of each kind of model, as means over people."""
     figures: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
     for train, held_out in fold_indices(pairs.subjects, num_folds=_NUM_FOLDS.value):
         seen, unseen = take(pairs, train), take(pairs, held_out)
@@ -154,7 +153,7 @@ def _fit_warped(pairs: Pairs, fields: np.ndarray, penalty: float) -> WarpedModel
 
 
 def _cost_of_storage(model: WarpedModel, stored: Model, pairs: Pairs) -> float:
-    """How much larger the MSE is as stored, as a part of it."""
+    """The relative increase of the MSE by storage."""
     assert isinstance(stored, WarpedModel)
     exact, rounded = (
         # In double precision, since the difference is small.

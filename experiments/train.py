@@ -3,21 +3,21 @@ r"""Trains masked ridge on as many pairs as a disk holds, and writes the model.
     python -m experiments.train --dataset=folder --data_dir=FOLDER --model=smile.npz
     python -m experiments.train --dataset=london --channel_mode=joint --window=5
 
-Pictures are decoded in threads while the batch before them is added to sums (mlr_jax/window_statistics.py),
-from which alone the model is solved. Memory does not grow with the number of pairs. All pairs are trained on,
-unless --test_list or --test_fraction leaves people out.
+Threads decode pictures while the batch before them is added to sums (mlr_jax/window_statistics.py), from
+which the model is solved. Memory does not grow with the number of pairs. Training uses all pairs, unless
+--test_list or --test_fraction leaves people out.
 
-The sums are saved every --save_every pairs, and on Ctrl-C or SIGTERM. The same command goes on from there,
-and comes to the same model to the bit, however often it was stopped or killed. Once all pairs are summed,
-another --penalty costs no more than solving again. What changes the sums (data, window, channel mode, batch
-size, versions, kind of device) needs another --output_dir, or --restart.
+The script saves the sums every --save_every pairs, and on Ctrl-C or SIGTERM. The same command resumes there,
+and gives the same model to the bit. Once all pairs are summed, another --penalty only solves again. Other
+data, windows, channel modes, batch sizes, versions and kinds of devices change the sums, and need another
+--output_dir, or --restart.
 
-A pair with a picture that cannot be read is left out, with a line that says why, and counted; with --strict
-it ends the training, the sums so far being saved.
+A pair with an unreadable picture is left out and counted, and a line says why; with --strict it ends the
+training, after the sums so far are saved.
 
---kind=warped_ridge trains a model whose pixels move before they mix (mlr_jax/warped_ridge.py). It looks at
-every pair more than once: all must fit into memory, and what is stopped begins anew. Where pixels come from
-is found by registration of the pictures, or from --points of a face mesh in both.
+--kind=warped_ridge trains a model whose pixels move before they mix (mlr_jax/warped_ridge.py). It needs all
+pairs in memory, and starts again after a stop. The displacement fields come from registration of the
+pictures, or from --points of a face mesh in both.
 
     python -m experiments.train --kind=warped_ridge --window=5 --penalty=6.4 --channel_mode=shared ...
 
@@ -82,7 +82,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _SAVE_EVERY = flags.DEFINE_integer(
     "save_every", 5000, "Pairs after which the sums are saved, at the end of a batch.", lower_bound=1
 )
-_RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever was summed before.")
+_RESTART = flags.DEFINE_bool("restart", False, "Start again, without the sums of an earlier run.")
 _STRICT = flags.DEFINE_bool("strict", False, "End where a picture cannot be read, instead of leaving it out.")
 _WEIGHTS = flags.DEFINE_enum(
     "weights", "float32", ["float32", "float16"], "Numbers in the model's file; float16 take half the space."
@@ -93,7 +93,7 @@ flags.adopt_module_key_flags(run_folder)
 
 
 def train() -> None:
-    """The whole way from pictures to a model on disk."""
+    """Trains the model and writes it."""
     channels = cast(synthesis.Channels, _CHANNEL_MODE.value)
     output_dir = run_folder.chosen("train")
     model_path = _model_path(output_dir)
@@ -171,7 +171,7 @@ def train() -> None:
 
 
 def _train_warped(stream: PairStream, output_dir: Path, model_path: Path) -> None:
-    """Trains a warped ridge, for which every pair is looked at more than once."""
+    """Trains a warped ridge on all pairs in memory."""
     if not _PENALIZE_BIAS.value:
         raise checks.InputError("--nopenalize_bias: the bias of a warped ridge is penalised")
     fields: ArrayLike | None = None if _POINTS.value is None else data.landmark_fields(stream, _POINTS.value)
@@ -256,7 +256,7 @@ def _model_path(output_dir: Path) -> Path:
 
 
 def _settings(stream: PairStream, like: synthesis.ExpressionStatistics, batch_size: int) -> dict[str, Any]:
-    """All that the sums depend on, to the bit."""
+    """All that the bits of the sums depend on."""
     key = {name: value for name, value in stream.key.items() if name != "loader"}
     return {
         **data.settings(),
@@ -275,7 +275,7 @@ def _settings(stream: PairStream, like: synthesis.ExpressionStatistics, batch_si
 
 
 def _metadata(stream: PairStream) -> dict[str, Any]:
-    """What a model's user may want to know of it."""
+    """The record of the training in the model's file."""
     return {
         **data.settings(),
         "num_pairs": len(stream.subjects),

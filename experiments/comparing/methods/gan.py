@@ -16,7 +16,7 @@ def pix2pix(settings: Settings) -> Method:
 
 
 def cyclegan(settings: Settings) -> Method:
-    """A GAN that need not be told which pictures belong together (Zhu et al., 2017)."""
+    """An unpaired GAN: a generator for each direction (Zhu et al., 2017)."""
     return _gan("cyclegan", settings)
 
 
