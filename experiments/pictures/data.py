@@ -1,4 +1,4 @@
-"""The flags that choose a data set, and what they load. Every experiment shares them."""
+"""The flags of the data set, which all experiments share, and its pairs."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ DATASETS: Mapping[str, ModuleType] = {
     "manifest": manifest,
 }
 
-# Sets that have one layout, so that all of them may lie side by side.
+# Published data sets, each looked for in the folder of its name.
 _PUBLISHED = ("london", "jaffe", "ck_plus")
 
 _DATASET = flags.DEFINE_enum("dataset", "synthetic", list(DATASETS), "The data set.")
@@ -74,12 +74,11 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
 
     Args:
       seed: of the split and of the synthetic faces, one of `seeds`.
-      cache_dir: where pictures are kept for the next time, see `cache_folder`.
+      cache_dir: of decoded pictures, see `cache_folder`.
       **options: `image_size`, `source` or `target`, in place of the flag.
 
     Raises:
-      InputError: the data are not as they should be, the test list cannot be read, or one of the two sets
-        would be empty.
+      InputError: the data are invalid, the test list cannot be read, or one of the two sets would be empty.
     """
     pairs = _load(seed, cache_dir, **options)
     train, test = _split(pairs.subjects, seed)
@@ -87,20 +86,20 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
 
 
 def cache_folder(output_dir: Path) -> Path:
-    """Where pictures are kept for the next time: what the flag names, made if need be, or in `output_dir`.
+    """The folder of decoded pictures: that of the flag, made if needed, or one in `output_dir`.
 
     Raises:
-      InputError: what the flag names cannot be made or written to.
+      InputError: the flag's folder cannot be made or written to.
     """
     return run_folder.create(_CACHE_DIR.value, flag="cache_dir") if _CACHE_DIR.value else output_dir / "cache"
 
 
 def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
-    """Loads pairs from another data set than the one that the flags name, of the same size and expressions.
+    """Loads pairs of the same size and expressions from another data set than that of the flags.
 
     Args:
       seed: of the synthetic faces.
-      cache_dir: where pictures are kept for the next time, see `cache_folder`.
+      cache_dir: of decoded pictures, see `cache_folder`.
 
     Returns:
       Name -> pairs: synthetic faces, or London where MLR_JAX_DATA has it; none if it lacks the expressions.
@@ -123,7 +122,7 @@ def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
 
 
 def name() -> str:
-    """Of the data set."""
+    """The name of the data set."""
     return _DATASET.value
 
 
@@ -131,7 +130,7 @@ def load(*, cache_dir: Path) -> Pairs:
     """Loads all pairs that the flags name, without a split.
 
     Raises:
-      InputError: the data are not as they should be.
+      InputError: the data are invalid.
     """
     return _load(_SEED.value, cache_dir)
 
@@ -139,13 +138,13 @@ def load(*, cache_dir: Path) -> Pairs:
 def stream(**options: object) -> PairStream:
     """Opens the pairs that the flags name, to be read one by one.
 
-    All of them, unless `--test_list` or `--test_fraction` is given: then those to train on.
+    These are all pairs, or the training pairs if `--test_list` or `--test_fraction` is given.
 
     Args:
       **options: `source` or `target`, in place of the flag.
 
     Raises:
-      InputError: the data are not as they should be, as far as this is seen without reading all pictures.
+      InputError: the data are invalid; the pictures are not read.
     """
     opened = DATASETS[_DATASET.value].stream(_data_dir(), **_options(_SEED.value) | options)
     if _TEST_LIST.value is None and not _TEST_FRACTION.present:
@@ -155,7 +154,7 @@ def stream(**options: object) -> PairStream:
 
 
 def template(opened: PairStream) -> FaceTemplate | None:
-    """Where the faces of a data set have eyes and mouth, if it knows."""
+    """The template of the faces of a data set, if it has one."""
     found = opened.key.get("template")
     return found if isinstance(found, FaceTemplate) else None
 
@@ -168,17 +167,17 @@ def beside(name: str) -> str | None:
 
 
 def landmark_fields(opened: PairStream, path: str) -> np.ndarray:
-    """Displacement fields of all pairs, from points of both pictures.
+    """Displacement fields of all pairs, from landmarks in both pictures.
 
     Args:
       opened: a stream of aligned faces.
-      path: an npz file of points, see `mlr_jax.datasets.landmarks.corresponding_points`.
+      path: an npz file of landmarks, see `mlr_jax.datasets.landmarks.corresponding_points`.
 
     Returns:
       `(num_pairs, height, width, 2)` float32, for `warped_ridge.fit`.
 
     Raises:
-      InputError: the faces were not aligned, or the file is not as it should be.
+      InputError: the faces were not aligned, or the file is invalid.
     """
     both = landmarks.corresponding_points(opened, Path(path).expanduser())
     shape = opened.shape[:2]
@@ -186,10 +185,10 @@ def landmark_fields(opened: PairStream, path: str) -> np.ndarray:
 
 
 def available_targets(targets: Sequence[str]) -> list[str]:
-    """Those of the expressions that the data set has, as far as its file names tell.
+    """The expressions among `targets` that the data set has, by its file names.
 
     Raises:
-      InputError: there is none; it says why there is not the first.
+      InputError: there is none; the message is about the first.
     """
     found, problems = [], []
     for target in targets:
@@ -204,17 +203,17 @@ def available_targets(targets: Sequence[str]) -> list[str]:
 
 
 def settings() -> dict[str, object]:
-    """The data set and what is learned from it, in words that do not depend on where it lies."""
+    """The data set and the expressions, without the place of its files."""
     return {"dataset": _DATASET.value, "source": _SOURCE.value, "target": _TARGET.value}
 
 
 def person(subject: str, seed: int) -> str:
-    """A name for the person, the same in all splits: synthetic people are others with every seed."""
+    """A name of the person for all splits; synthetic people differ with the seed."""
     return f"{subject}, seed {seed}" if _DATASET.value == "synthetic" else subject
 
 
 def resolved_flags() -> dict[str, object]:
-    """The flags whose meaning depends on more than their value."""
+    """The flags whose meaning depends on more than their value, resolved."""
     return {"data_dir": _data_dir(), "channels": int(_CHANNELS.value)}
 
 
@@ -224,12 +223,12 @@ def target() -> str:
 
 
 def title(*, target: str | None = None) -> str:
-    """The data set and what is learned from it, for figures; `target` in place of the flag."""
+    """The data set and the expressions, for figures; `target` in place of the flag."""
     return f"{_DATASET.value}: {_SOURCE.value} to {target or _TARGET.value}"
 
 
 def _options(seed: int) -> dict[str, Any]:
-    """What the data sets are asked for."""
+    """The options of the data set's `stream`."""
     options: dict[str, Any] = {
         "image_size": _IMAGE_SIZE.value,
         "channels": int(_CHANNELS.value),
@@ -242,9 +241,9 @@ def _options(seed: int) -> dict[str, Any]:
 
 
 def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
-    """The pairs that the flags name."""
+    """Loads the pairs that the flags name."""
     options = _options(seed) | instead
-    # Shown only where it takes long enough for someone to wonder, and wiped away before any message.
+    # The bar appears only after two seconds, and is removed before any message.
     with tqdm(desc="reading pictures", unit="pair", delay=2, mininterval=1, leave=False) as bar:
 
         def progress(subjects: Sequence) -> Iterator:
@@ -254,7 +253,7 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
                 bar.update()
 
         options["cache_dir"] = cache_dir
-        if _DATASET.value != "synthetic":  # Of which a bar would stand still while the drawing is compiled.
+        if _DATASET.value != "synthetic":  # Whose bar would stand still during compilation.
             options["progress"] = progress
         return DATASETS[_DATASET.value].load(_data_dir(), **options)
 

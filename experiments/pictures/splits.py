@@ -8,7 +8,7 @@ from mlr_jax.datasets.pairs import Pairs, take
 
 
 def folds_of_pairs(train: Pairs, num_folds: int, *, seed: int = 0) -> list[tuple[Pairs, Pairs]]:
-    """The folds of a cross-validation on training pairs, as many as there are people if these are few.
+    """The folds of a cross-validation on training pairs; at most as many as there are people.
 
     Returns:
       For each fold, `(the pairs to fit on, the held-out pairs)`.
@@ -23,7 +23,7 @@ def folds_of_pairs(train: Pairs, num_folds: int, *, seed: int = 0) -> list[tuple
 
 
 def first_people(train: Pairs, num_pairs: int, *, seed: int) -> Pairs:
-    """The first pairs, `num_pairs` of them, of people in a random order that is the same for all numbers."""
+    """The first `num_pairs` pairs of people in a random order, which is the same for all numbers."""
     people = sorted(set(train.subjects))
     rank = dict(zip(np.random.default_rng(seed).permutation(people), range(len(people)), strict=True))
     chosen = sorted(range(len(train.subjects)), key=lambda pair: rank[train.subjects[pair]])[:num_pairs]
