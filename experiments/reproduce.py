@@ -1,4 +1,4 @@
-r"""Are the paper's claims so? (Khan et al., IJCV 2020) Every experiment, and a verdict on each claim.
+r"""Do the paper's claims hold? (Khan et al., IJCV 2020) Every experiment, and a verdict on each claim.
 
     python -m experiments.reproduce --dataset=london --data_dir=...
     python -m experiments.reproduce --fast
