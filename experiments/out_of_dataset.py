@@ -143,7 +143,7 @@ def _draw_faces(
     for name, each in pictures.items():
         if name != "copy_input":
             columns[name] = np.concatenate([each[label][: counts[label]] for label in shown])
-    # White where the truth is not known.
+    # White where the truth is unknown.
     truths = [np.ones_like(kind.inputs) if kind.truth is None else kind.truth for kind in shown.values()]
     columns["truth"] = np.concatenate(
         [truth[:count] for truth, count in zip(truths, counts.values(), strict=True)]

@@ -51,7 +51,7 @@ SETTING = ("method", "hyper_parameter", "value", "smoothing")
 _INTENSITIES = np.arange(9) / 4
 
 _SMOOTHINGS = flags.DEFINE_multi_float(
-    "smoothings", [0, 0.5, 1, 2], "Standard deviations in pixels by which what is added is smoothed."
+    "smoothings", [0, 0.5, 1, 2], "Standard deviations in pixels of the blur of the change."
 )
 flags.adopt_module_key_flags(options)
 

@@ -40,7 +40,7 @@ class Step(NamedTuple):
       experiment: the script.
       flags: besides those of the data set.
       figures: to publish, without real people of a data set.
-      is_synthetic: whether it is about synthetic faces, whatever the data set.
+      is_synthetic: whether it uses synthetic faces, for any data set.
       columns: heading -> column of a table that the page shows.
       table: that it shows.
     """

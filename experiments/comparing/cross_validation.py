@@ -44,7 +44,7 @@ def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[F
 
     Args:
       name: of the method, for messages.
-      method: what is fitted.
+      method: to fit.
       tried: the candidates, all of them `possible`.
       folds: (pairs to fit on, pairs to measure on).
 
@@ -68,7 +68,7 @@ def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> li
     """Measures every candidate.
 
     Args:
-      method: what is fitted.
+      method: to fit.
       tried: the candidates, all of them `possible`.
       folds: (pairs to fit on, pairs to measure on).
 

@@ -129,7 +129,7 @@ def choose(
 
     Args:
       name: of the method, for messages.
-      method: what is fitted.
+      method: to fit.
       grid: the values to choose from; those that do not suit the pairs are left out.
       train: the pairs.
       seed: of the folds.

@@ -70,7 +70,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
     """CycleGAN for a task.
 
     Args:
-      task: what is to be learned.
+      task: what to learn.
       width: channels of the first layers, 64 in the paper; the others are multiples.
       learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see
         `learning_rate_at`; in the second half of the epochs it falls to 0.

@@ -53,8 +53,8 @@ _TEST_LIST = flags.DEFINE_string(
 _CACHE_DIR = flags.DEFINE_string(
     "cache_dir",
     None,
-    "Folder where experiments that hold all pictures in memory keep what they have decoded or drawn for the "
-    "next run; several may share one. By default each keeps its own in its --output_dir.",
+    "Folder for decoded and drawn pictures, for later runs of experiments that hold all of them in memory; "
+    "several may share it. By default each has one in its --output_dir.",
 )
 
 

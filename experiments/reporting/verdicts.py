@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
     """The verdict on one claim.
 
     Attributes:
-      claim: its letter and what it says.
+      claim: its letter and its words.
       verdict: whether it holds.
       evidence: the numbers for and against it.
     """

@@ -9,7 +9,7 @@ Imports nothing else of `experiments`.
     compilation_cache  compiled programs for the next run
     memory, timing     memory and time of a computation
     checkpoint         arrays from which stopped work resumes
-    signals            Ctrl-C, for work that saves what it has before it ends
+    signals            Ctrl-C, for work that saves its state before it ends
     streaming          sums over pairs that are read one by one
     local_processes    several JAX processes on one machine
 """

@@ -78,7 +78,7 @@ def default_folder() -> Path:
 
 
 def _use(folder: Path) -> None:
-    # For this user only: whoever writes here can run programs as this user.
+    # Closed to other users: an entry is run as a program of this user.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # JAX locks the folder for every entry, and would wait for ten seconds each time.
     with FileLock(folder / ".lockfile", timeout=_LOCK_SECONDS):

@@ -21,7 +21,7 @@ def cyclegan(settings: Settings) -> Method:
 
 
 def _gan(name: str, settings: Settings) -> Method:
-    """A GAN of two expressions. It learns the expressive picture, whatever the regressions learn."""
+    """A GAN of two expressions. It learns the expressive picture for any `settings.learn`."""
 
     def fit(neutral: jax.Array, expressive: jax.Array) -> Params:
         raise checks.InputError(

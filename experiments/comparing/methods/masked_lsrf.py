@@ -83,7 +83,7 @@ def _errors(
                 # An entry that stayed empty gets a unit diagonal, and so a weight of 0.
                 diagonal = jnp.where(pursuit.valid, penalty, 1)
                 weights = _solve_nested(gram + jnp.diag(diagonal), right)
-                # Where a window has fewer inputs than asked for, there is no such candidate.
+                # There is no candidate of more inputs than a window has.
                 chosen = weights[np.minimum(num_nonzeros, longest) - 1]
                 return matmul((matmul(chosen, seen) - truth[None]) ** 2, plane.held_out_weight)
 

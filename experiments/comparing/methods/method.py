@@ -94,7 +94,7 @@ class Sizes(NamedTuple):
 class MethodEntry(NamedTuple):
     """A method in the registry. Its name is that of `make`.
 
-    Whole numbers among the hyper-parameters are sizes, and each is compiled anew; floating-point numbers are
+    Whole numbers among the hyper-parameters are sizes, each of which is compiled; floating-point numbers are
     not. Where two candidates are equally good, the first is taken. Candidates that need more pairs or larger
     pictures than there are, are left out.
 
@@ -109,7 +109,7 @@ class MethodEntry(NamedTuple):
       test_values: values in place of `fixed` for the tests, which fit 20 pairs of 8 x 6 pixels.
       test_grid: values in place of `grid` for the test of `Method.errors`, which fits 15 such pairs.
       role: "regression"; "variant" of masked ridge, compared where the question is about it; or "gan",
-        trained step by step for minutes, compared where it is asked for.
+        trained step by step for minutes, compared only if named.
       duration: a greater one for slower methods, which are tried later.
     """
 
@@ -148,10 +148,10 @@ def render(
 
     Args:
       method: of the registry.
-      params: what it has learned.
+      params: its parameters.
       neutral: `(num, height, width, channels)`.
       intensity: `(num,)`; 0 gives the pictures themselves, 1 what the method predicts.
-      smoothing: standard deviation in pixels by which what is added to the (moved) picture is smoothed, so
+      smoothing: standard deviation in pixels of the blur of the change to the (moved) picture, so
         that the picture's own details stay. Static.
     """
     if method.render is not None:

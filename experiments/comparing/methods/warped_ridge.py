@@ -20,7 +20,7 @@ _OPTIONS: dict[str, Any] = {"window": 5, "field_window": 9, "field_penalty": 100
 def warped_ridge(settings: Settings) -> Method:
     """Pixels move before they mix: masked ridge on faces that a predicted displacement has moved.
 
-    It learns the expressive picture, whatever the other regressions learn.
+    It learns the expressive picture for any `settings.learn`.
     """
     options: dict[str, Any] = {"channels": settings.channel_mode, **_OPTIONS}
     fit = partial(warped.fit, **options)
