@@ -151,8 +151,8 @@ def render(
       params: its parameters.
       neutral: `(num, height, width, channels)`.
       intensity: `(num,)`; 0 gives the pictures themselves, 1 what the method predicts.
-      smoothing: standard deviation in pixels of the blur of the change to the (moved) picture, so
-        that the picture's own details stay. Static.
+      smoothing: standard deviation in pixels of the blur of the change to the (moved) picture, so that the
+        picture's own details stay. Static.
     """
     if method.render is not None:
         return method.render(params, neutral, intensity, smoothing)
