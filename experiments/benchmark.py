@@ -6,22 +6,21 @@ r"""How fast are fit and prediction, beside other ways to do the same, and besid
 
 Pictures are smooth noise, grey unless it says otherwise, float32. Each case is timed warm, on a synchronised
 device: the median of --num_runs runs with the fastest and the slowest. Peers that would take minutes are
-timed on a sample of pixels and scaled, which the table says. The error is that of the weights (or of the
-predictions), the largest over a sample of pixels of the norm of the difference from the float64 solution over
-its norm. Memory is what a compiled computation plans to hold beyond its arguments, results included; what
-NumPy allocates at most; or, for training from a disk, all that the process held.
+timed on a sample of pixels and scaled, as the table says. The error is that of the weights (or of the
+predictions): the norm of the difference from the float64 solution over its norm, the largest over a sample of
+pixels. Memory is that of a compiled computation beyond its arguments, results included; the peak of NumPy's
+allocations; or, for training from a disk, the peak of the process.
 
-The floor of a fit is the time to read its pictures once at the speed of a measured copy (bytes read and
-written), and to do the operations that cannot be avoided (one multiplication for each lag image, pixel and
-example, and K^3 / 6 a pixel for its system of K unknowns) at the speed of a measured matrix product; that of
-a prediction the time to read pictures and weights and to write the result.
+The floor of a fit is the time to read its pictures once at the rate of a measured copy (bytes read and
+written), and to do the least operations (one multiplication for each lag image, pixel and example, and K^3 /
+6 a pixel for its system of K unknowns) at the rate of a measured matrix product; that of a prediction is the
+time to read pictures and weights and to write the result.
 
 The parts: "fit" and "predict" beside their peers; "select", a cross-validation of 40 candidates over 5 folds;
-"solver", all solvers of synthesis.fit, whichever it would choose; "stream", training from a disk
-(experiments/train.py) in a process of its own; "first", first calls, each in a new process that has nothing
-compiled, from its start to the result, beside peers and beside the project as it was at --baseline_commit
-(benchmarking/first_calls.py): seconds, the processors' seconds, programs that were compiled, the compiler's
-seconds, and those of a second call.
+"solver", all solvers of synthesis.fit; "stream", training from a disk (experiments/train.py) in a new
+process; "first", first calls, each in a new process without compiled programs, from its start to the result,
+beside peers and the project at --baseline_commit (benchmarking/first_calls.py): seconds, CPU seconds,
+compiled programs, the compiler's seconds, and those of a second call.
 
 Writes benchmark.json, benchmark.csv, benchmark.md (the table), benchmark.png and config.json into
 --output_dir.
@@ -95,7 +94,7 @@ def benchmark() -> None:
         for row in parts[name](machine):
             rows.append(row)
             print(tables.line(row), flush=True)
-            # After every measurement, so that an interruption loses none that is finished.
+            # After every measurement: an interruption loses no finished one.
             run_folder.write_csv(output_dir / "benchmark.csv", tables.HEADER, rows)
             document = json.dumps(configuration | {"results": rows}, indent=2, default=str) + "\n"
             run_folder.write_bytes(output_dir / "benchmark.json", document.encode())
@@ -166,7 +165,7 @@ def _predictions(machine: Machine) -> Iterator[Row]:
     matrix = peers.sparse_matrix(weights, mask, size**2)
     bias = np.asarray(model.bias).reshape(-1, 1)
     flat = inputs.reshape(num, -1)
-    # The examples last, as a sparse product wants them; or the pictures as they come.
+    # The examples last, as a sparse product needs them.
     columns = np.ascontiguousarray(flat.T)
     exact = (matrix.astype(np.float64) @ columns.astype(np.float64) + bias).T
     floor = (2 * inputs.nbytes + weights.nbytes) / machine.bytes_per_second

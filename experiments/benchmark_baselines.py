@@ -3,14 +3,13 @@ r"""How fast are the baselines, beside scikit-learn on the same machine in the s
     python -m experiments.benchmark_baselines
     python -m experiments.benchmark_baselines --dataset=london --data_dir=...
 
-Fits every output pixel of --num_pairs grey pictures of 64 x 64 (4096 features, 4096 targets and 82 examples
-by default) with each of our baselines, and with scikit-learn; the lasso and orthogonal matching pursuit,
-which it fits target by target, on a sample of --num_targets pixels. These two peers are timed in two ways: a
-loop that calls them for one target after the other with the pictures as they come, and one call with all
-targets of the sample and the arrays laid out as it wants them (Fortran order, so that it copies nothing).
-All are timed in float32 and in float64, and the faster counts. The lasso is stopped at the same relative
-duality gap; what both reached is computed in float64 and stands in the table. Times are those of warm,
-compiled runs; compilation is a column of its own.
+Fits all output pixels of --num_pairs grey pictures of 64 x 64 (by default 4096 features, 4096 targets and 82
+examples) with each baseline and with scikit-learn. scikit-learn fits the lasso and orthogonal matching
+pursuit target by target, so these run on a sample of --num_targets pixels, in two ways: a loop with one call
+for each target and the pictures as they are, and one call for the sample with arrays in Fortran order, which
+scikit-learn does not copy. Peers are timed in float32 and in float64, and the faster counts. Both lassos stop
+at the same relative duality gap; the table has the gaps that they reached, computed in float64. Times are of
+warm, compiled runs; compile_seconds are those of the compilation.
 
 Writes benchmark.json, benchmark.csv and config.json into --output_dir, and prints the table. Expected, in
 about two minutes on 2 CPU cores: the lasso and matching pursuit take less than a twentieth of the loop's
@@ -63,7 +62,7 @@ flags.adopt_module_key_flags(run_folder)
 
 
 class Problem(NamedTuple):
-    """What is fitted: `(num_examples, num_pixels)` each, float32, and the pixels of the sample."""
+    """Inputs and targets, `(num_examples, num_pixels)` float32, and the pixels of the sample."""
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -71,12 +70,12 @@ class Problem(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """scikit-learn's side.
+    """An estimator of scikit-learn.
 
     Attributes:
-      name: of its estimator.
+      name: of its class.
       fit: (inputs, targets) -> anything, for targets `(num_examples, any number)` or `(num_examples,)`.
-      targets: which are fitted: those of the sample, or all.
+      targets: the pixels that it fits: the sample, or all.
       loops: whether it is also called target by target.
     """
 
@@ -105,7 +104,7 @@ def benchmark() -> None:
     for measure in measures:
         rows.append(measure())
         print(_line(rows[-1]), flush=True)
-        # After every method, so that an interruption loses none that is finished.
+        # After every method: an interruption loses no finished one.
         run_folder.write_csv(output_dir / "benchmark.csv", HEADER, rows)
         document = configuration | {"results": rows}
         content = json.dumps(document, indent=2, default=str) + "\n"
@@ -135,7 +134,7 @@ def _measure_lasso(problem: Problem, alpha: float) -> dict[str, Any]:
     )
 
     def fit(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        # Its gap is over || y ||^2, ours over half of it.
+        # scikit-learn divides the gap by || y ||^2, l1_lasso by half of it.
         lasso = Lasso(alpha=alpha, tol=tolerance / 2, max_iter=100_000)
         return np.atleast_2d(lasso.fit(inputs, targets).coef_)
 
@@ -250,7 +249,7 @@ def _measure_all(
     peer_name: str,
     peer_fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
 ) -> dict[str, Any]:
-    """Measures a method that scikit-learn too fits for all targets in one call."""
+    """Measures a method that scikit-learn also fits in one call for all targets."""
     inputs, targets = jnp.asarray(problem.inputs), jnp.asarray(problem.targets)
     params, seconds, compile_seconds = timing.compile_and_run(fit, inputs, targets)
     own = np.asarray(predict(params, inputs))
@@ -272,7 +271,7 @@ def _row(
     peer: Peer,
     agreement: Callable[[Any], str],
 ) -> dict[str, Any]:
-    """Times the peer, in the precision in which it is faster, and compares."""
+    """Times the peer in its faster precision, and compares."""
     num_targets = problem.targets.shape[1]
     own = 1e3 * seconds / num_targets
     loop, call = np.inf, np.inf
@@ -284,7 +283,7 @@ def _row(
             if peer.loops:
                 _, loop_seconds = timing.run(_loop, peer.fit, inputs, targets)
                 loop = min(loop, 1e3 * loop_seconds / len(peer.targets))
-            # In the order that it wants, so that it need not copy.
+            # In Fortran order, which scikit-learn does not copy.
             fortran = np.asfortranarray(inputs), np.asfortranarray(targets)
             result, call_seconds = timing.run(peer.fit, *fortran)
             call = min(call, 1e3 * call_seconds / len(peer.targets))

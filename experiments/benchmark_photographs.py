@@ -2,15 +2,14 @@ r"""How long does a photograph take, and how many faces a second does a model ch
 
     python -m experiments.benchmark_photographs
 
-The photograph is the astronaut that scikit-image carries, enlarged to --megapixels and saved as JPEG and PNG.
-Its parts are timed one by one, warm: reading, finding the face (with the extra `align`), cutting it out,
-changing it, putting it back, and writing. The first time, packages are imported; nothing is compiled.
+The photograph is scikit-image's astronaut, enlarged to --megapixels and saved as JPEG and PNG. The steps are
+timed one by one, warm: reading, finding the face (with the extra `align`), cutting it out, changing it,
+putting it back, and writing. The first time imports packages, and compiles nothing.
 
-Training is timed on pairs of drawn people that are in memory, fields included.
+Training is timed on pairs of synthetic people in memory, fields included.
 
-The model alone is timed on one face of 128 x 128 in colour, as a webcam would send them, and on 100 at once.
-So is its masked regression, beside NumPy adding the same weighted, shifted pictures, whose result is
-compared.
+The model alone is timed on one face of 128 x 128 in colour, as of a webcam, and on 100 at once. So is its
+masked regression, beside NumPy, which adds the same weighted, shifted pictures; the results are compared.
 
 Writes benchmark.csv and config.json into --output_dir, and prints the table.
 """
@@ -69,7 +68,7 @@ def benchmark() -> None:
 
 
 def _photograph(model: Model, template: FaceTemplate) -> list[dict[str, Any]]:
-    """The parts of the way of one photograph, and all of them together."""
+    """The steps from photograph to photograph, and their total."""
     portrait = out_of_distribution.astronaut()
     small = files.to_levels(portrait.picture, np.dtype(np.uint8))
     scale = (_MEGAPIXELS.value * 1e6 / (small.shape[0] * small.shape[1])) ** 0.5
@@ -109,7 +108,7 @@ def _photograph(model: Model, template: FaceTemplate) -> list[dict[str, Any]]:
 
 
 def _training(size: int) -> dict[str, Any]:
-    """A warped ridge from pairs that are in memory, the registration of their fields included."""
+    """A warped ridge from pairs in memory, registration of their fields included."""
     pairs = synthetic.load(image_size=size, num_subjects=_NUM_PAIRS.value)
     arrays = jnp.asarray(pairs.neutral), jnp.asarray(pairs.expressive)
     start = time.perf_counter()

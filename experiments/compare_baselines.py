@@ -1,23 +1,23 @@
 r"""How close does each method come to the real expression? (Khan et al., IJCV 2020, claim a)
 
-Trains every method on the same pairs of faces, and tests it on people that it has not seen:
+Trains every method on the same pairs of faces, and tests it on held-out people:
 
     python -m experiments.compare_baselines
     python -m experiments.compare_baselines --dataset=london --data_dir=... --channels=1 --num_seeds=5
 
 Every method's hyper-parameters are chosen by cross-validation over people on the training pairs, from the
 grids of the registry (--select=cv), or are fixed (--select=fixed). Several splits in one run
-(--num_seeds) give means, standard errors and paired tests. A run that was stopped goes on where it was, with
-the same command; one with more methods or splits computes only these. The quick methods come first, and each
-row of the table is shown as soon as it is there, on standard error; the whole table follows in the end.
+(--num_seeds) give means, standard errors and paired tests. The same command resumes a stopped run; one with
+more methods or splits computes only these. Quick methods come first; standard error shows each row of the
+table as soon as it is finished, and the whole table follows at the end.
 
 Writes into --output_dir: config.json; results.csv, a row for each method and split; summary.csv, a row for
 each method; selection.csv, the error of every candidate; errors.csv, the error of every test picture;
-summary.png; comparison.png, test faces of the first split. Times are the median of five runs
-after compilation and warm-up, on a synchronised device, or of fewer where these take longer than two
-seconds; they are those of one fit with the chosen hyper-parameters, and select_seconds those of the search,
-compilations included. Expected, on the default (100 synthetic people, 64 x 64 colour): masked ridge has a
-lower error than all that do not share its receptive fields.
+summary.png; comparison.png, test faces of the first split. Times are of one fit with the chosen
+hyper-parameters: the median of five runs after compilation and warm-up, on a synchronised device, or of fewer
+if these take longer than two seconds. select_seconds are those of the search, compilations included.
+Expected, on the default (100 synthetic people, 64 x 64 colour): masked ridge has a lower error than all
+methods without its receptive fields.
 """
 
 from absl import flags
@@ -50,7 +50,7 @@ def compare() -> None:
     grids = {"masked_ridge": given} if given else {}
 
     def check(train: Pairs) -> None:
-        """What was asked for by a flag of its own is possible."""
+        """Raises InputError if the given window or penalty does not suit the pairs."""
         if given and "masked_ridge" in names:
             method = make_method("masked_ridge", options.settings())
             cross_validation.possible(method, options.grid("masked_ridge", given), [(train, train)])

@@ -7,22 +7,21 @@ A fit of N pairs of P output pixels (times channels) on a window of r x r, K = r
 
     primal   sums          P N L multiplications,  L = ((2 r - 1)^2 + 1) / 2 + r^2 lag images
              elimination   P K^3 / 3
-    dual     kernels       P 2 r N^2: a column of the window comes, another one goes
+    dual     kernels       P 2 r N^2: one column of the window is added, another one removed
              elimination   P N^3 / 3
              weights       P K N
     both     bytes read    8 P N; for the primal once, and never held together
              bytes held    8 P (L + 2) by streamed sums; 4 P (K + 1) by the weights
     D devices, pairs split   each P N / D of the sums; 12 P (L + 2) bytes joined once (largest, high and low
                              parts), of which a ring sends 2 (D - 1) / D
-    D devices, rows split    each P / D of everything; margins of 2 (r // 2) rows from each side are sent once
+    D devices, rows split    each P / D of everything; halos of 2 (r // 2) rows from each side are sent once
 
-Every kind of work has one rate, found from three fits of the benchmark (--benchmark names its file); the
-table sets what this predicts beside what was measured in all others, and then looks at what no machine here
-can measure: --num_pairs pairs of --height x --width in colour on --num_devices such machines, between which
---network_bytes_per_second are sent, each of which decodes as many pixels a second as the benchmark's stream
-of large pictures.
+Every kind of work has one rate, found from three fits of the benchmark (--benchmark names its file). The
+table compares predictions and measurements of all other fits. Then follows a case too large to measure here:
+--num_pairs pairs of --height x --width in colour on --num_devices such machines, each of which sends
+--network_bytes_per_second and decodes as many pixels a second as the benchmark's stream of large pictures.
 
-Expected: predictions within a factor of 2 of what is measured.
+Expected: predictions within a factor of 2 of measurements.
 """
 
 import json
@@ -75,12 +74,12 @@ class Work(NamedTuple):
 
 
 def num_lag_images(side: int) -> int:
-    """Of a window of `side` x `side`, with those of the targets."""
+    """The number for a window of `side` x `side`, with those of the targets."""
     return ((2 * side - 1) ** 2 + 1) // 2 + side**2
 
 
 def work(fit: Fit) -> Work:
-    """What a fit does with the solver that `synthesis.fit` chooses."""
+    """The multiplications of a fit with the solver that `synthesis.fit` chooses."""
     num_outputs, num, side = fit
     if synthesis.choose_solver(windows.square(side), num) == "primal":
         return Work(num_outputs * num * num_lag_images(side), num_outputs * side**6 / 3, 0)
@@ -104,7 +103,7 @@ def calibrate(measured: Mapping[Fit, float]) -> Work:
 
 
 def seconds(fit: Fit, rates: Work) -> float:
-    """What the model predicts."""
+    """The predicted seconds of a fit."""
     return sum(amount * rate for amount, rate in zip(work(fit), rates, strict=True))
 
 
@@ -141,7 +140,7 @@ def _fits(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Fit, float]]:
 
 
 def _pixels_decoded_a_second(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Pixels of colour pictures, both of a pair, that the stream of large pictures came through."""
+    """Pixels a second of the stream of large colour pictures, both of each pair."""
     for row in rows:
         match = re.fullmatch(r"stream [\d,]+ pairs of (\d+) x (\d+) x 3, .*", row["case"])
         if match:
@@ -150,7 +149,7 @@ def _pixels_decoded_a_second(rows: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _large(rates: Work, pixels_a_second: float | None) -> Iterator[str]:
-    """What training on very many large pictures would take."""
+    """The predicted cost of training on very many large pictures."""
     size, num, devices = _HEIGHT.value * _WIDTH.value, _NUM_PAIRS.value, _NUM_DEVICES.value
     each = Fit(_CHANNELS * size, -(-num // devices), _SIDE)
     planes = each.num_outputs * (num_lag_images(_SIDE) + 2)

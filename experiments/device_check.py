@@ -4,19 +4,19 @@ r"""Is what an accelerator computes right, and how fast is it? One table, within
     python -m experiments.device_check --seconds=480
     python -m experiments.device_check --fast
 
-Nothing is downloaded, and no pictures are needed. The parts, each in a process of its own:
+Downloads nothing, and needs no pictures. The parts, each in a new process:
 
-    checks    weights of every solver beside the float64 solution on the host, which products of fewer digits
-              than float32's would miss; predictions; sums in parts; the same fit twice, whose bits may differ
-              on some devices, by rounding only
+    checks    weights of every solver beside the float64 solution on the host, which reveal products of fewer
+              digits than float32's; predictions; sums in parts; the same fit twice, which may differ on some
+              devices, by rounding only
     warm      compilation and warm seconds of fits of 128 x 128 to 1024 x 1024 in colour, 82 pairs, r = 3,
               with the memory that they plan to take, and of predictions
     first     the first such fit of a new process, from its start to the weights, and plain JAX's (of one
               channel)
-    pix2pix   the GAN at full width on drawn faces, for all the time that is left
+    pix2pix   the GAN at full width on synthetic faces, for all the remaining time
 
-A part that fails, for want of a package or of memory, or that would take longer than its share of --seconds,
-is ended; what it has found by then is kept, with the reason.
+A part ends if a package or memory is missing, or after its share of --seconds; its results so far are kept,
+with the reason.
 
 Writes device_check.json and device_check.md, which name the device, into --output_dir. Ends with exit status
 1 if a check has failed. Expected: none does.
@@ -33,7 +33,7 @@ from experiments.reporting import markdown
 from experiments.running import flag_values, run_folder, script
 from mlr_jax import checks
 
-# Each takes so much of the time at most; what is left of a share goes to those that follow.
+# The largest share of the time for each; the rest of a share goes to the following parts.
 _SHARES = {"checks": 0.25, "warm": 0.3, "first": 0.25, "pix2pix": 1.0}
 
 _SECONDS = flags.DEFINE_float("seconds", 480.0, "For everything.", lower_bound=10)
@@ -43,7 +43,7 @@ flags.adopt_module_key_flags(run_folder)
 
 
 def check() -> None:
-    """Runs the parts one after the other, and writes what they have found."""
+    """Runs the parts one after the other, and writes their results."""
     deadline = time.monotonic() + _SECONDS.value
     flag_values.check_names("parts", _PARTS.value, _SHARES, what="part")
     output_dir = run_folder.chosen("device_check")
@@ -68,7 +68,7 @@ def check() -> None:
 
 
 def document(found: Mapping[str, Any]) -> str:
-    """All that was found, as tables."""
+    """All results as tables."""
     parts = [_markdown_part(name, part["rows"], part["not_done"]) for name, part in found["parts"].items()]
     return "\n".join([f"# {_device(found['device'])}\n", *parts])
 

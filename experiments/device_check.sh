@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Checks and measures the library on this machine's accelerator, in eight minutes, and downloads nothing:
 #   bash experiments/device_check.sh --output_dir=FOLDER
-# `python -m experiments.device_check --help` says what it does and lists its flags. The first Python that has
-# JAX is taken: $PYTHON, that of .venv, or python3; JAX must be able to use the accelerator.
+# `python -m experiments.device_check --help` says what it does and lists its flags. Runs the first Python that
+# has JAX: $PYTHON, that of .venv, or python3; JAX must be able to use the accelerator.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-# From the caller's folder, so that paths in flags mean what they say.
+# Stays in the caller's folder, to which paths in flags are relative.
 export PYTHONPATH="$here"
 for python in ${PYTHON:+"$PYTHON"} "$here/.venv/bin/python" python3; do
   if "$python" -c 'import absl, filelock, jax' 2> /dev/null; then

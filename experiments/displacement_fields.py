@@ -1,27 +1,27 @@
 r"""How well can it be known where an expression will move the pixels of a face?
 
-Warped ridge (mlr_jax/warped_ridge.py) predicts a displacement field for each face. This compares ways to
-predict it, by cross-validation over people: how much of the field is left unknown, and what error the moved
-face and the whole model have with it:
+Warped ridge (mlr_jax/warped_ridge.py) predicts a displacement field for each face. This compares predictors
+by cross-validation over people: how much of the field they leave unknown, and the errors of the moved face
+and of the whole model with it:
 
     python -m experiments.displacement_fields --dataset=london --data_dir=... --image_size=128
 
-The fields to be predicted are those that a registration of both pictures finds. With --points, those of a
-face mesh in both, models are also trained on thin-plate splines through these, and on the neutral face's
-shape. The ways: none; the mean field; masked ridge of the field on a small grey face, with windows of several
-sizes, with and without mirrored pairs; ridge and reduced-rank regression on all of the small face; ridge on
-the shape; and as bounds the test person's own fields, which are not known in practice.
+The fields to predict come from registration of both pictures. With --points of a face mesh in both, models
+are also trained on thin-plate splines through these, and on the neutral face's shape. The predictors: none;
+the mean field; masked ridge of the field on a small grey face, with windows of several sizes, with and
+without mirrored pairs; ridge and reduced-rank regression on all of the small face; ridge on the shape; and as
+bounds the test person's own fields, which are unknown in practice.
 
-Writes into --output_dir: config.json; results.csv, each way with each penalty; summary.csv, each way with the
-penalty that leaves the least unknown, which is chosen on the same people and so a little too good, for every
-way alike; and displacement_fields.png. unknown is the squared error of the field, relative to that of no
-field; mse_moved the error of faces that only move, mse that of warped ridge with such fields.
+Writes into --output_dir: config.json; results.csv, each predictor ("way") with each penalty; summary.csv,
+each predictor with the penalty that leaves the least unknown, chosen on the same people and so slightly too
+good for all alike; and displacement_fields.png. unknown is the squared error of the field, relative to that
+of no field; mse_moved is the error of faces that only move, mse that of warped ridge with such fields.
 
 Expected, London, 128 x 128 colour: the mean field leaves 0.777 unknown, window 9 0.773, window 31, all pixels
-and the neutral face's shape 0.77: how someone smiles is hardly to be seen before, in whatever way. With the
-person's own registered field the model's MSE x 1e3 is 2.5, with that of the mesh 4.5, with any that can be
-known 5.4 (the unchanged picture has 6.7). Models trained on registered fields are a little better than those
-trained on the mesh. In six minutes on 2 CPU cores.
+and the neutral face's shape 0.77: a neutral face hardly shows how its person smiles. The model's MSE x 1e3 is
+2.5 with the person's own registered field, 4.5 with that of the mesh, and 5.4 with all predicted ones (the
+unchanged picture has 6.7). Models trained on registered fields are slightly better than those trained on the
+mesh. In six minutes on 2 CPU cores.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,13 +38,14 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from experiments.comparing.methods import METHODS
-from experiments.pictures import data, splits
+from experiments.pictures import data
 from experiments.reporting import figures
 from experiments.running import flag_values, run_folder, script
 from mlr_jax import displacement, metrics, warped_ridge, window_linear, windows
 from mlr_jax.baselines import l2_ridge, reduced_rank
 from mlr_jax.baselines.factored_linear import FactoredLinear
-from mlr_jax.datasets import landmarks, source as sources
+from mlr_jax.datasets import landmarks, streams
+from mlr_jax.datasets.pairs import fold_indices
 from mlr_jax.warped_ridge import FIELD_SIZE
 
 TABLES = ("results.csv", "summary.csv")
@@ -67,13 +68,13 @@ flags.adopt_module_key_flags(run_folder)
 
 
 class People(NamedTuple):
-    """What is known of some people.
+    """Pictures and fields of some people.
 
     Attributes:
       neutral: `(num, height, width, channels)`.
       expressive: the same shape.
       fields: `(num, height, width, 2)`, to learn from.
-      registered: the same shape, to be predicted.
+      registered: the same shape, to predict.
       shape: `(num, 2 * num_points)`, the points of the neutral face as parts of its side; none without
         --points.
     """
@@ -89,8 +90,8 @@ class Predictor(NamedTuple):
     """One predictor of displacement fields.
 
     Attributes:
-      learn: (people, penalty) -> what predicts the fields of people, of any size.
-      penalties: that are tried.
+      learn: (people, penalty) -> a function from people to their fields, of any size.
+      penalties: to try.
     """
 
     learn: Callable[[People, float], Callable[[People], ArrayLike]]
@@ -100,11 +101,11 @@ class Predictor(NamedTuple):
 def measure() -> None:
     """The experiment."""
     if _FAST.value:
-        # Folds of one size, as every size is compiled.
+        # Folds of equal size, since each size is compiled.
         flag_values.set_unless_given({"num_subjects": 24, "image_size": 32, "channels": "1", "num_folds": 4})
     output_dir = run_folder.chosen("displacement_fields")
     subjects, trained_on = _load(data.cache_folder(output_dir))
-    folds = splits.folds(subjects, num_folds=_NUM_FOLDS.value)
+    folds = fold_indices(subjects, num_folds=_NUM_FOLDS.value)
     configuration = run_folder.describe_run(
         data.resolved_flags(), {"experiment": "displacement_fields", "num_pairs": len(subjects)}
     )
@@ -138,23 +139,23 @@ def measure() -> None:
 
 
 def _load(cache_dir: Path) -> tuple[tuple[str, ...], dict[str, People]]:
-    """The subjects, and what is known of them, by where the fields to learn from come from."""
-    opened = data.stream()
-    pairs = sources.load(opened, data.name(), cache_dir=cache_dir)
+    """The subjects, and their people by the source of the fields to learn from."""
+    stream = data.stream()
+    pairs = streams.load(stream, data.name(), cache_dir=cache_dir)
     registered = np.asarray(displacement.register(pairs.expressive, pairs.neutral))
     people = People(*pairs[:2], registered, registered, np.zeros((len(registered), 0)))
     file = _POINTS.value or data.beside(_BESIDE)
     if file is None:
         return pairs.subjects, {"registration": people}
-    points = landmarks.corresponding_points(opened, Path(file).expanduser())
-    shape = (points[:, 0] / opened.shape[1]).reshape(len(points), -1).astype(np.float32)
+    points = landmarks.corresponding_points(stream, Path(file).expanduser())
+    shape = (points[:, 0] / stream.shape[1]).reshape(len(points), -1).astype(np.float32)
     people = people._replace(shape=shape)
-    splines = data.landmark_fields(opened, file)
+    splines = data.landmark_fields(stream, file)
     return pairs.subjects, {"registration": people, "landmarks": people._replace(fields=splines)}
 
 
 def _predictors(people: People) -> dict[str, Predictor]:
-    """All predictors that suit what is known of people."""
+    """All predictors for such people."""
     found = {
         "none": Predictor(lambda seen, penalty: lambda people: 0 * people.registered),
         "mean": Predictor(_mean),
@@ -188,7 +189,7 @@ def _mean(seen: People, penalty: float) -> Callable[[People], ArrayLike]:
 
 
 def _masked(side: int, mirrored: bool, seen: People, penalty: float) -> Callable[[People], ArrayLike]:
-    """As warped ridge does."""
+    """Masked ridge of the field, as in warped ridge."""
     window = windows.square(side)
     field = warped_ridge.fit_fields(seen.neutral, seen.fields, window, penalty, mirrored=mirrored)
     return lambda people: (
@@ -214,7 +215,7 @@ def _dense(
 
 
 def _of_shape(seen: People, penalty: float) -> Callable[[People], ArrayLike]:
-    """A regression of all of the field on where the points of the neutral face are."""
+    """A regression of all of the field on the points of the neutral face."""
     small = displacement.resize(seen.fields, (FIELD_SIZE, FIELD_SIZE))
     linear = l2_ridge.fit(seen.shape, small.reshape(len(small), -1), penalty)
     return lambda people: l2_ridge.predict(linear, people.shape).reshape(-1, FIELD_SIZE, FIELD_SIZE, 2)
@@ -236,7 +237,7 @@ def _unknown(
 def _errors(
     predictor: Predictor, penalty: float, people: People, folds: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, float]:
-    """What faces come to with such fields, when they only move and when they change, too."""
+    """The errors of faces that such fields move, and of those that also change."""
     found: dict[str, list[np.ndarray]] = {}
     for seen, unseen in folds:
         learned_from, others = _take(people, seen), _take(people, unseen)
@@ -263,13 +264,13 @@ def _errors(
 
 
 def _fields(predict: Callable[[People], ArrayLike], people: People) -> np.ndarray:
-    """The predicted fields, of the size of the faces and as warped ridge uses them."""
+    """The predicted fields, enlarged to the size of the faces, as in warped ridge."""
     height, width = people.neutral.shape[1:3]
     return np.asarray(warped_ridge.enlarge_fields(predict(people), height, width).fields)
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """A row for each predictor, a dot for what its models were trained on."""
+    """A row for each predictor, a dot for each source of its training fields."""
     predictors = list(dict.fromkeys(row["way"] for row in rows))
     sources = list(dict.fromkeys(row["trained_on"] for row in rows))
     labels = {"unknown": "part of the field that is unknown", "mse": "mean squared error x 1e3 with it"}

@@ -1,21 +1,20 @@
 r"""Which expressions can be learned? (Khan et al., IJCV 2020, claim a, for six expressions)
 
-Learns each expression from the neutral face, by every method, and tests on people that have not been seen:
+Trains every method on each expression, from the neutral face, and tests it on held-out people:
 
     python -m experiments.expressions
     python -m experiments.expressions --dataset=ck_plus --data_dir=... --channels=1 --num_seeds=5
 
-Expressions that the data set lacks are left out, which standard error says.
+Expressions that the data set lacks are left out; standard error names them.
 
 Writes into --output_dir: config.json; results.csv, a row for each expression, method and split; summary.csv,
 means and standard errors over splits, and paired tests; selection.csv and errors.csv, as compare_baselines
-does; expressions.png, the errors; and faces.png, the first test person of each expression: the same one for
-all of them where everybody has them all, as each expression's people are split on their own. Stopped, the
-same command goes on where it was.
+does; expressions.png, the errors; and faces.png, the first test person of each expression, which is the same
+if all people have all expressions, since each expression's people are split separately. The same command
+resumes a stopped run.
 
 Expected: masked ridge has the least error for every expression. 100 synthetic people, 64 x 64 grey, fixed
-values: disgusted 2.76 and afraid 3.02 x 1e-3 within 0.03, where leaving the picture as it is gives 3.62 and
-4.01.
+values: disgusted 2.76 and afraid 3.02 x 1e-3 within 0.03; the unchanged picture has 3.62 and 4.01.
 """
 
 import sys

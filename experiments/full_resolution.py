@@ -8,19 +8,19 @@ enlarged, the photograph is resampled once, the enlarged change is added, the ed
 
 Hyper-parameters are the fixed ones of the registry. Besides the two models, there are: the unchanged picture;
 masked ridge with its smoothed change added to the photograph's own pixels; and warped ridge without its
-change, where pixels move and no more, which cannot draw teeth into a closed mouth: mouth_mse is the error
-around the mouth. nose_sharpness is measured on the bridge of the nose, which a smile leaves as it is: where
-the unchanged picture has less than 1 there, the photographs of the expression are sharper as photographs, and
-sharpness relative to the input says more.
+change, where pixels only move, which cannot draw teeth into a closed mouth: mouth_mse is the error around the
+mouth. nose_sharpness is measured on the bridge of the nose, which a smile does not change: if the unchanged
+picture has less than 1 there, the photographs of the expression are sharper as photographs, and sharpness
+relative to the input is more telling.
 
 Writes into --output_dir: config.json; results.csv, a row for each size, output and split, with sharpness
 relative to the real expression's and to the input's; summary.csv, means and standard errors over splits; and
 faces_SIZE.png, all test faces of the first split: input, masked ridge, warped ridge and truth.
 
 Expected, London, five splits: at 512 pixels warped ridge has 0.88 of the input's sharpness, masked ridge
-0.01. Of the real smile's it has 0.56; but the unchanged picture itself has no more than 0.63, and 0.50 on the
-nose. Around the mouth moving alone lowers the error by a fifth, moving and changing by two fifths. In two
-minutes on 2 CPU cores.
+0.01. Of the real smile's it has 0.56; but the unchanged picture has only 0.63, and 0.50 on the nose. Around
+the mouth, moving alone lowers the error by a fifth, moving and changing by two fifths. In two minutes on 2
+CPU cores.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ from mlr_jax.photographs import expressions
 from mlr_jax.photographs.expressions import Cutout, Effect
 
 OUTPUTS = ("masked_ridge", "masked_ridge, change added", "warped_ridge, moved only", "warped_ridge")
-"""What is measured beside the unchanged picture, `copy_input`."""
+"""The outputs to measure besides the unchanged picture, `copy_input`."""
 MEASURES = ("mse", "ssim", "sharpness", "sharpness_of_input", "nose_sharpness", "mouth_mse")
 
 # Top, bottom, left and right, as parts of the side, for aligned faces.
@@ -79,7 +79,7 @@ def measure() -> None:
 
 
 def _jobs(session: Session, sizes: Sequence[int], small: int, seed: int) -> Iterator[Job]:
-    """A job for each size of pictures that models of size `small` change; the first split's draw faces."""
+    """A job for each size of the pictures; models have size `small`. The first split draws faces."""
     train, test = session.load(seed, {})
     models = _fit(train)
 
@@ -101,7 +101,7 @@ def _jobs(session: Session, sizes: Sequence[int], small: int, seed: int) -> Iter
 
 
 def _check_square(train: Pairs) -> None:
-    """Raises InputError unless the pictures can be faces."""
+    """Raises InputError unless the pictures are square."""
     height, width = train.neutral.shape[1:3]
     if height != width:
         raise checks.InputError(
@@ -123,7 +123,7 @@ def _fit(train: Pairs) -> dict[str, Model]:
 
 
 def _synthesize(models: Mapping[str, Model], test: Pairs, size: int) -> dict[str, np.ndarray]:
-    """What models of a size make of test pictures of any size: output -> pictures."""
+    """Applies models of a size to test pictures of any size: output -> pictures."""
     cutouts = [_cut_out(picture, size) for picture in test.neutral]
     masked, warped = (
         [expressions.effect(models[name], cutout) for cutout in cutouts]
@@ -151,7 +151,7 @@ def _measure(pictures: np.ndarray, test: Pairs) -> dict[str, float]:
     on_nose = [metrics.laplacian_variance(each[nose]) for each in (pictures, test.expressive)]
     return {
         "mse": float(metrics.mse(pictures, test.expressive).mean()),
-        # One after the other, as it takes many times the memory of a picture.
+        # One by one, since SSIM takes many times the memory of a picture.
         "ssim": float(
             np.mean(
                 [

@@ -1,28 +1,28 @@
 r"""Are GANs photo-realistic near their training data, and do they fail away from it? (Khan et al., IJCV 2020)
 
-Trains pix2pix and CycleGAN on the pairs of masked regression, for --gan_budget seconds each or
-until their error on people who are left out stops falling, and shows all of them their test people and what
-they never saw, as out_of_dataset does; and again after training on --sizes pairs, for as much less time:
+Trains pix2pix and CycleGAN on the pairs of masked regression, for --gan_budget seconds each or until their
+held-out error stops falling, and applies all methods to test people and to pictures from outside the data
+set, as out_of_dataset does; and again with --sizes pairs, for proportionally less time:
 
     python -m experiments.gan_comparison
     python -m experiments.gan_comparison --dataset=london --data_dir=... --gan_width=32 --gan_budget=1200
 
-With --targets, several expressions are learned instead: by pix2pix and CycleGAN each on its own, by StarGAN
-and GANimation together, for the time that all of them have.
+With --targets, methods learn several expressions: pix2pix and CycleGAN each one separately, StarGAN and
+GANimation all together, for the time of all.
 
     python -m experiments.gan_comparison --targets=happy,sad,surprised --num_subjects=100
 
-What the regressions choose, they choose by cross-validation unless --select=fixed. GANs that were trained
-before (experiments.train_gan) are taken from --gan_checkpoints, on the first split and with all pairs.
+Cross-validation chooses the regressions' hyper-parameters unless --select=fixed. --gan_checkpoints has GANs
+that experiments.train_gan trained, for the first split with all pairs.
 
 Writes into --output_dir: config.json; results.csv, a row for each method, number of pairs, expression, kind
 of picture and split, with errors, sharpness, parameters, epochs, seconds and memory; summary.csv, means over
 splits; curves.csv, the training of the GANs; gan_comparison.png; faces.png; and public_faces.png, those of
-them that show no real person. GANs in training are in trials. Stopped, the same command goes on where it was.
+them that show no real person. trials has checkpoints of the GANs. The same command resumes a stopped run.
 
-Expected: GANs that are hardly trained, unless they have hours or a GPU: in twenty minutes on a CPU core or
-two pix2pix of half of the published width gets as good as it will, and CycleGAN sees its pairs 29 times of
-200. docs/results/README.md has what came of it, on two cores that trainings shared.
+Expected: hardly trained GANs, without hours or a GPU: in twenty minutes on one or two CPU cores, pix2pix at
+half of the published width stops improving, and CycleGAN trains for 29 epochs of 200. docs/results/README.md
+has results, on two cores that trainings shared.
 
 Needs `pip install .[gans]`.
 """
@@ -75,7 +75,7 @@ COMPARED = ("copy_input", "masked_ridge", "masked_combined", "warped_ridge", *GA
 # With --fast.
 _FEW = ("copy_input", "masked_ridge", "pix2pix")
 _FEW_JOINT = ("copy_input", "masked_ridge", "stargan")
-# Seconds, channels, and the least that a discriminator of patches can look at.
+# Seconds, channels, and the smallest picture for a discriminator of patches.
 _SMALL = {"gan_budget": 2.0, "gan_width": 4, "image_size": 32}
 
 _SIZES = flags.DEFINE_multi_integer(
@@ -87,7 +87,7 @@ flags.adopt_module_key_flags(options)
 
 def measure() -> None:
     """The experiment."""
-    optional.fitting()  # Without the extra it ends before it starts.
+    optional.fitting()  # Fails early without the extra.
     is_fast = options.apply_fast()
     if is_fast:
         flag_values.set_unless_given(_SMALL)
@@ -112,12 +112,12 @@ def measure() -> None:
 
 
 def _jobs(session: Session, names: Sequence[str], curves: list[Row], seed: int) -> Iterator[Job]:
-    """A job for each task and method; those of the first split draw faces in the end.
+    """A job for each task and method; the first split draws faces at the end.
 
     Args:
       session: of the experiment.
       names: of the methods.
-      curves: of all trainings, to which those of the split are added.
+      curves: rows of all trainings; those of the split are added.
       seed: of the split.
     """
     tasks = list(_tasks(session, seed))
@@ -148,7 +148,7 @@ def _jobs(session: Session, names: Sequence[str], curves: list[Row], seed: int) 
 
 
 def _tasks(session: Session, seed: int) -> Iterator[TrainingTask]:
-    """Those of a split: the largest first."""
+    """The tasks of a split, the largest first."""
     cache_dir = data.cache_folder(session.output_dir)
     if _TARGETS.value is not None:
         for target in _TARGETS.value:
@@ -176,7 +176,7 @@ def _split(task: TrainingTask, pictures: np.ndarray) -> dict[str, np.ndarray]:
 
 def _errors(kind: EvaluationSet, pictures: np.ndarray) -> dict[str, Any]:
     measured = evaluation_sets.errors(kind, pictures)
-    # Beside the real picture's, or beside the input's where there is none.
+    # Relative to the real picture, or to the input if there is none.
     beside = kind.inputs if kind.truth is None else kind.truth
     return measured | {"sharpness": float(np.median(metrics.sharpness(pictures, beside)))}
 
@@ -191,7 +191,7 @@ def _write_curves(folder: Path, curves: Sequence[Mapping[str, Any]]) -> None:
 def _draw_faces(
     session: Session, tasks: Sequence[TrainingTask], shown: Mapping[str, Mapping[str, np.ndarray]]
 ) -> None:
-    """The first faces of every kind, as every method sees them: those of the largest tasks."""
+    """The first faces of every kind, as every method predicts them in the largest tasks."""
     kinds = tasks[0].kinds
     num = options.num_faces()
     for file, public_only in (("faces.png", False), ("public_faces.png", True)):
@@ -212,7 +212,7 @@ def _draw_faces(
 
 
 def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """Errors relative to leaving faces as they are, by kind or expression; and by the number of pairs."""
+    """Errors relative to the unchanged faces, by kind or expression; and by the number of pairs."""
     most = max(row["num_pairs"] for row in summaries)
     by_kind = [row for row in summaries if row["num_pairs"] == most and row["relative_mse_mean"] != ""]
     column = "pictures" if len({row["pictures"] for row in by_kind}) > 1 else "expression"

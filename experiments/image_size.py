@@ -1,26 +1,25 @@
 r"""How large can the pictures be? (Khan et al., IJCV 2020, claims b and c)
 
-Fits every method to pictures of growing size, with fixed hyper-parameters, and writes down its parameters,
-the memory and time that one fit takes, and its error on the test people:
+Fits every method to pictures of growing size, with fixed hyper-parameters, and records its parameters, the
+memory and time of one fit, and its test error:
 
     python -m experiments.image_size
     python -m experiments.image_size --dataset=london --data_dir=... --channels=1
 
-Before a fit the compiler says how much memory it takes, pictures and results included. One that needs more
-than --memory_gib, or than is free, is not tried; nor is one that would take more than --seconds if it grew
-as over the last two sizes; nor any larger one. --image_size and --select mean nothing here.
+Before a fit, the compiler reports its memory, pictures and results included. A fit is not tried if it needs
+more than --memory_gib or than is free, or would take more than --seconds if it grew as over the last two
+sizes; nor is any larger one. --image_size and --select have no effect.
 
-dense_gib is what the parameters would take if they were stored as they are counted, in float32: the dense
-regressions here never store their D x D weights, but two factors with as many rows as there are pairs, which
-the paper's did not.
+dense_gib is the float32 memory of the parameters as they are counted: the dense regressions here never store
+their D x D weights as the paper's did, but two factors with as many rows as there are pairs.
 
-Writes into --output_dir: config.json; results.csv, a row for each size and method, with what stopped it; and
-image_size.png, parameters, memory, time and error against the size. Stopped, the same command goes on where
-it was.
+Writes into --output_dir: config.json; results.csv, a row for each size and method, with the reason of a stop;
+and image_size.png, parameters, memory, time and error against the size. The same command resumes a stopped
+run.
 
-Expected: masked ridge reaches 1024 x 1024 in two seconds and 0.7 GiB; the lasso is stopped by time above
-128, and l0 above 512. The other regressions reach it, too, as written here, with worse pictures; stored in
-full, l2's matrix would take 16 GiB at 256 x 256 and 256 GiB at 512 x 512. London, grey, 74 pairs: MSE x 1e3
+Expected: masked ridge reaches 1024 x 1024 in two seconds and 0.7 GiB; time stops the lasso above 128, and l0
+above 512. The other regressions reach it, too, as implemented here, with worse pictures; stored in full, l2's
+matrix would take 16 GiB at 256 x 256 and 256 GiB at 512 x 512. London, grey, 74 pairs: MSE x 1e3
 of masked ridge 4.6 at 64, 6.6 at 1024 within 0.1. In eleven minutes on 2 CPU cores (AMD EPYC) that other
 jobs shared.
 """
@@ -60,7 +59,7 @@ HEADER = (
 )
 OUTPUTS = ("results.csv", "image_size.png")
 
-# Below, a time says little about how it grows.
+# Shorter times do not show how time grows.
 _SHORT_SECONDS = 0.1
 
 _SIZES = flags.DEFINE_multi_integer(
@@ -110,7 +109,7 @@ def _jobs(session: Session, sizes: Sequence[int], names: Sequence[str], seed: in
 def _measure(
     session: Session, name: str, train: Pairs, test: Pairs, earlier: Sequence[Row]
 ) -> dict[str, Any]:
-    """The rest of a row: what a fit took, or what stopped it."""
+    """The measures of a fit, or the reason why it was stopped."""
     limits = {"memory_gib": _MEMORY_GIB.value, "seconds": _SECONDS.value}
     expected = _expected_seconds(earlier, train.neutral.shape[1])
     code = inspect.getsource(_fit)
@@ -131,13 +130,13 @@ def _measure(
 
 
 def _expected_seconds(earlier: Sequence[Row], size: int) -> float:
-    """Of a fit, if it grows as over the last two sizes; infinite if the last one was stopped."""
+    """The time of a fit if it grows as over the last two sizes; infinite if the last one was stopped."""
     if earlier and earlier[-1]["stopped_by"]:
         return np.inf
     if len(earlier) < 2:
         return 0.0
     (small, short), (large, long) = ((row["image_size"], row["fit_seconds"]) for row in earlier[-2:])
-    # Short times say little: nothing grows faster than the square of the number of pixels.
+    # After short times the power is 2; it is at most 4, the square of the number of pixels.
     power = min(max(np.log(long / short) / np.log(large / small), 2), 4) if long > _SHORT_SECONDS else 2
     return float(f"{long * (size / large) ** power:.2g}")
 
@@ -155,7 +154,7 @@ def _fit(name: str, train: Pairs, test: Pairs, expected: float) -> ArrayFile:
         return ArrayFile({}, row | {"stopped_by": "time"})
     available = memory.available_bytes()
     if available is not None and needed > available:
-        # Not kept: another time more may be free.
+        # Not stored: another run may have more free memory.
         raise checks.InputError(
             f"memory: it needs {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are free"
         )

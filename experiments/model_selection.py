@@ -1,21 +1,21 @@
 r"""What does it gain that the model chooses its own window and penalty? (beyond Khan et al., IJCV 2020)
 
-Trains masked ridge as published (a window of 3 and a penalty of 0.4), and with choices and windows of its
-own: a window and a penalty for the picture (masked_auto) or for each pixel (masked_per_pixel), penalties
-tuned for each pixel and each offset (masked_tuned), a window that sees the mirror pixel (masked_mirrored) or
-far but not sharply (masked_foveated), mirrored pairs (mirrored_pairs), and the last two together with tuned
-penalties (masked_combined). All are chosen on the training pairs alone.
+Trains masked ridge as published (a window of 3 and a penalty of 0.4), and variants that choose for
+themselves: a window and a penalty for the picture (masked_auto) or for each pixel (masked_per_pixel),
+penalties tuned for each pixel and each offset (masked_tuned), a window with the mirror pixel
+(masked_mirrored), a foveated window (masked_foveated), mirrored pairs (mirrored_pairs), and the last two
+together with tuned penalties (masked_combined). All choices use the training pairs alone.
 
     python -m experiments.model_selection
     python -m experiments.model_selection --dataset=london --data_dir=... --num_seeds=5
 
-At every --sizes, grey and in colour; --image_size, --channels and --select mean nothing here.
+At every --sizes, grey and in colour; --image_size, --channels and --select have no effect.
 
 Writes into --output_dir: config.json; results.csv, a row for each size, number of channels, method and split;
 summary.csv, means, standard errors and paired differences from the published model; relative.csv, the error
-relative to the published model's, with its standard error over splits; errors.csv; model_selection.png, that
-as a figure; and maps.png, the window and the penalty that pixels chose, and the penalties they were tuned to.
-Stopped, the same command goes on where it was.
+relative to the published model's, with its standard error over splits; errors.csv; model_selection.png, the
+relative errors; and maps.png, each pixel's chosen window and penalty, and its tuned penalty. The same command
+resumes a stopped run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ def _relative(done: Comparison) -> list[dict[str, Any]]:
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """A line for each method, a mark for each size and number of channels."""
+    """A row for each method, a mark for each size and number of channels."""
     names = list(dict.fromkeys(row["method"] for row in rows))
     points = list(dict.fromkeys((row["image_size"], row["channels"]) for row in rows))
     labels = [f"{size} x {size}, {'grey' if channels == 1 else 'colour'}" for size, channels in points]
@@ -126,7 +126,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
 
 
 def _choose_maps(size: int, window: int | Literal["auto"]) -> dict[str, np.ndarray]:
-    """What pixels of grey faces chose and were tuned to, on the first split: label -> `(height, width)`."""
+    """The choices of the pixels of grey faces on the first split: label -> `(height, width)`."""
     (seed,) = data.seeds(1)
     cache_dir = data.cache_folder(run_folder.chosen("model_selection"))
     train, _ = data.load_split(seed, cache_dir=cache_dir, image_size=size, channels=1)

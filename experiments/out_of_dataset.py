@@ -1,14 +1,14 @@
 r"""What does each method make of faces unlike those it has learned from? (Khan et al., IJCV 2020, claim e)
 
-Trains every method on one data set and shows it what it never saw: people of another data set, its own test
+Trains every method on one data set and applies it to other pictures: people of another data set, its own test
 people through a pencil sketch and an oil paint filter, averaged faces, an astronaut and a cat:
 
     python -m experiments.out_of_dataset
     python -m experiments.out_of_dataset --dataset=london --data_dir=... --num_seeds=5
 
 Where the true expression is known (its own test people, plain and filtered in the same way, and the other
-data set) the error is measured against it, and relative to that of leaving the picture as it is: below 1 the
-method does some good. For every picture, ssim_to_input says how much of it is left.
+data set), the error is measured, also relative to that of the unchanged picture: below 1 the method helps.
+For every picture, ssim_to_input measures how much of it is preserved.
 
 The other data set is synthetic faces for one trained on people, and London, where MLR_JAX_DATA has it, for
 one trained on synthetic faces. The composite faces (DeBruine 2016, CC BY 4.0) are looked for in
@@ -16,10 +16,10 @@ $MLR_JAX_DATA/composites.
 
 Writes into --output_dir: config.json; results.csv, a row for each method, kind of picture and split;
 summary.csv, means and standard errors over splits; out_of_dataset.png, relative errors; faces.png, all
-portraits and the first --num_faces of every other kind, as every method sees them; and public_faces.png,
-those of them that show no real person of a data set. Stopped, the same command goes on where it was.
+portraits and the first --num_faces of every other kind, as every method predicts them; and public_faces.png,
+those of them that show no real person of a data set. The same command resumes a stopped run.
 
-Expected: masked ridge keeps what is there, where dense regressions draw a person of their training set.
+Expected: masked ridge preserves the picture, while dense regressions draw a person of their training set.
 London, 64 x 64 colour, three splits: relative MSE of masked ridge and of l2 0.82 and 1.3 on its own test
 people, 1.2 and 2.7 on sketches, 0.83 and 1.2 on oil paintings, 1.0 and 3.2 on synthetic people, within 0.1;
 SSIM to the cat 0.78 and 0.16. In twelve minutes on 2 CPU cores (AMD EPYC) that other jobs shared.
@@ -99,10 +99,10 @@ def _jobs(session: Session, names: Sequence[str], seed: int) -> Iterator[Job]:
 def _predict(
     session: Session, name: str, train: Pairs, kinds: Mapping[str, EvaluationSet], seed: int
 ) -> dict[str, np.ndarray]:
-    """What a method makes of the pictures of every kind."""
+    """Applies a method to the pictures of every kind."""
     grid, folds = options.grid(name), options.num_search_folds()
     every = np.concatenate([kind.inputs for kind in kinds.values()])
-    # Of the pictures that it is shown, no truth is needed.
+    # The pictures, without the truth.
     shown = Pairs(every, every[:0], ())
     settings = options.settings()
     what = {
@@ -143,7 +143,7 @@ def _draw_faces(
     for name, each in pictures.items():
         if name != "copy_input":
             columns[name] = np.concatenate([each[label][: counts[label]] for label in shown])
-    # White where the truth is not known.
+    # White where the truth is unknown.
     truths = [np.ones_like(kind.inputs) if kind.truth is None else kind.truth for kind in shown.values()]
     columns["truth"] = np.concatenate(
         [truth[:count] for truth, count in zip(truths, counts.values(), strict=True)]

@@ -6,12 +6,11 @@ people of a cross-validation, and on the test people:
     python -m experiments.penalty
     python -m experiments.penalty --dataset=london --data_dir=... --channels=1 --num_seeds=5
 
-Other methods that have a penalty can be named with --methods; what they are given besides are their fixed
-values.
+--methods may name other methods with a penalty; their other hyper-parameters are fixed.
 
 Writes into --output_dir: config.json; results.csv, a row for each method, window, penalty and split;
-summary.csv, means and standard errors over splits; and penalty.png, the three errors against the penalty.
-Stopped, the same command goes on where it was.
+summary.csv, means and standard errors over splits; and penalty.png, the three errors against the penalty. The
+same command resumes a stopped run.
 
 Expected: held-out and test people agree on the best penalty, which grows with the window. London, 64 x 64
 grey, five splits: 0.4, the paper's, is best for 3 x 3, with a test MSE x 1e3 of 4.91 within 0.03, 0.8 for 5
@@ -79,7 +78,7 @@ def measure() -> None:
         is_strict=True,
     ).rows
     summaries = sweep.summarize(session, rows, SETTING, tuple(MEASURES))
-    # Far from the best penalties the error is many times as high, and of no interest.
+    # Cuts off the many times higher errors far from the best penalties.
     limit = 2e3 * min(row["test_mse_mean"] for row in summaries)
     panels = [
         Panel(f"mean squared error x 1e3, {who}", _curves(rows, key), limit=limit)

@@ -1,23 +1,22 @@
 r"""How much sharpness does a low error cost? (Blau and Michaeli, CVPR 2018)
 
-The less a method knows, the more its error is lowered by blur. This measures both: every method is fitted
-over the values of its regulariser (the last of its hyper-parameters in the registry; the others are fixed),
-and what it adds to the picture is smoothed by 0, 0.5, 1 and 2 pixels, so that the picture's own details stay:
+The less a method knows, the more blur lowers its error. This measures both: every method is fitted with all
+values of its regulariser (the last of its hyper-parameters in the registry; the others are fixed), and its
+change to the picture is smoothed by 0, 0.5, 1 and 2 pixels, so that the picture's own details stay:
 
     python -m experiments.perception_distortion
     python -m experiments.perception_distortion --dataset=london --data_dir=... --channels=1 --num_seeds=5
 
-Smiles differ in strength. best_mse is the error at the intensity, of 0 to 2 in steps of 0.25, that suits
-each test face best: the same nine for every method, the input itself among them.
+Smiles differ in strength. best_mse is the error at each test face's best intensity, of 0 (the input) to 2 in
+steps of 0.25, for every method alike.
 
 Writes into --output_dir: config.json; results.csv, a row for each method, value, smoothing and split;
 summary.csv, means and standard errors over splits; and perception_distortion.png: MSE, its best_mse and SSIM
-against sharpness, a dot for each setting, and for each method a line through those that no other of its
-settings beats in both. Stopped, the same command goes on where it was. --select=fixed keeps to the fixed
-values.
+against sharpness, a dot for each setting, and for each method a line through its Pareto front. The same
+command resumes a stopped run. --select=fixed uses only the fixed values.
 
-Expected, London, 64 x 64 grey, five splits: where both are, warped ridge has a lower error than masked ridge
-or the same: MSE x 1e3 of 4.89 with 0.72 of the real sharpness, masked ridge 4.85 with 0.45 and 5.13 with
+Expected, London, 64 x 64 grey, five splits: at equal sharpness, the error of warped ridge is at most that of
+masked ridge: MSE x 1e3 of 4.89 with 0.72 of the real sharpness, masked ridge 4.85 with 0.45 and 5.13 with
 0.84. Adding the change smoothed by half a pixel makes masked ridge both better and sharper; dense
 regressions are worse than no change. In four minutes on 2 CPU cores.
 """
@@ -52,7 +51,7 @@ SETTING = ("method", "hyper_parameter", "value", "smoothing")
 _INTENSITIES = np.arange(9) / 4
 
 _SMOOTHINGS = flags.DEFINE_multi_float(
-    "smoothings", [0, 0.5, 1, 2], "Standard deviations in pixels by which what is added is smoothed."
+    "smoothings", [0, 0.5, 1, 2], "Standard deviations in pixels of the blur of the change."
 )
 flags.adopt_module_key_flags(options)
 
@@ -134,7 +133,7 @@ def _measure(name: str, grid: Grid, train: Pairs, test: Pairs, smoothings: Seque
 def _measures(
     method: Method, smoothing: float, params: Params, neutral: jax.Array, truth: jax.Array
 ) -> dict[str, jax.Array]:
-    """What comes out with one smoothing; see `MEASURES`."""
+    """The `MEASURES` with one smoothing."""
 
     def at(intensity: jax.Array) -> jax.Array:
         amount = jnp.broadcast_to(intensity, (len(neutral),))
@@ -165,8 +164,8 @@ def _rows(found: ArrayFile) -> list[dict[str, Any]]:
 def _front(
     summaries: Sequence[Mapping[str, Any]], measure: str
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The settings that have a sharpness, and those that no other beats in it and in the measure."""
-    # Where the truth is flat, there is none.
+    """The settings that have a sharpness, and the Pareto front of sharpness and the measure."""
+    # A flat truth has none.
     known = [row for row in summaries if np.isfinite(row["sharpness_mean"])]
     sign = -1 if measure == "ssim" else 1
     front: list[Mapping[str, Any]] = []
@@ -206,7 +205,7 @@ def _draw(summaries: Sequence[Mapping[str, Any]], title: str) -> bytes:
         for row in copied:
             unchanged = scale * row["ssim_mean" if measure == "ssim" else "mse_mean"]
             axis.axhline(unchanged, color="grey", linestyle=":", linewidth=1, zorder=0)
-            # What is far worse than no change is of no interest.
+            # Cuts off settings that are far worse than no change.
             low, high = axis.get_ylim()
             if measure == "ssim":
                 axis.set_ylim(max(low, 0.85 * unchanged), high)

@@ -1,11 +1,11 @@
-r"""What the pretrained models make of two photographs that scikit-image carries: an astronaut and a cat.
+r"""Applies the pretrained models to two photographs of scikit-image: an astronaut and a cat.
 
     python -m experiments.portraits
 
 The astronaut smiles, so her smile is taken off; the cat gets one. Writes into --output_dir: portraits.png,
-each photograph as it is, on the way, at the end, and with the face replaced by the model's output
-(`experiments.synthesize --detail=none`) instead of moved and changed; and parts.png, what moves and what
-changes, each on its own. No pixel of a closed mouth can move to where teeth should be: the change draws them.
+each photograph unchanged, at half and at full intensity, and with the face replaced by the model's output
+(`experiments.synthesize --detail=none`) instead of moved and changed; and parts.png, movement and change
+separately. No pixel of a closed mouth can move to where teeth should be: the change draws them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ flags.adopt_module_key_flags(run_folder)
 
 
 class _Row(NamedTuple):
-    """A photograph, the model, how much of it; left, top and side of what is shown."""
+    """A photograph, the model, its intensity; left, top and side of the shown part."""
 
     portrait: out_of_distribution.Portrait
     model: str
@@ -51,7 +51,7 @@ def draw() -> None:
 
 
 def _ways(row: _Row) -> dict[str, np.ndarray]:
-    """The photograph, and what `experiments.synthesize` makes of it."""
+    """The photograph, and results of `experiments.synthesize`."""
     photograph = _photograph(row)
     panels = {"photograph": photograph.levels}
     ways: tuple[tuple[float, Detail, str], ...] = (
@@ -67,7 +67,7 @@ def _ways(row: _Row) -> dict[str, np.ndarray]:
 
 
 def _parts(row: _Row) -> dict[str, np.ndarray]:
-    """What moves, what changes, and both together."""
+    """Movement, change, and both together."""
     photograph = _photograph(row)
     cutout, effect = _effect(row, photograph, row.intensity)
     moved = effect._replace(change=jnp.zeros_like(effect.change))

@@ -2,14 +2,13 @@ r"""Makes the pretrained models: a smile on a neutral face, and a neutral face f
 
     python -m experiments.pretrain --dataset=london --image_size=128 --output_dir=mlr_jax/pretrained
 
-The models are warped ridges (mlr_jax/warped_ridge.py). The penalty is chosen by five-fold cross-validation
-over people, which also says how good such a model is on people that it was not trained on, beside the
-published model, masked ridge. Then it is trained on all. Weights are stored in half precision; what that
-costs is measured too.
+The models are warped ridges (mlr_jax/warped_ridge.py). Five-fold cross-validation over people chooses the
+penalty, and measures the held-out error beside that of the published model, masked ridge. Then a model is
+trained on all people. Weights are stored in half precision, whose cost is measured, too.
 
 Writes into --output_dir: smile.npz and unsmile.npz (mlr_jax/model_file.py); results.csv, every candidate; and
-README.md, the model card. Expected on London: MSE 0.80 (smile) and 0.77 (unsmile) of that of leaving the
-pictures as they are, within 0.02, and sharpness 0.6; half precision changes the MSE by less than a part in
+README.md, the model card. Expected on London: MSE 0.80 (smile) and 0.77 (unsmile) of the unchanged pictures'
+MSE, within 0.02, and sharpness 0.6; half precision changes the MSE by less than a part in
 10,000. In two and a half minutes on 2 CPU cores.
 """
 
@@ -23,12 +22,12 @@ import numpy as np
 from absl import flags
 
 import mlr_jax
-from experiments.pictures import data, splits
+from experiments.pictures import data
 from experiments.reporting import averages
 from experiments.running import run_folder, script
 from mlr_jax import displacement, metrics, model_file, synthesis, warped_ridge
-from mlr_jax.datasets import source as sources
-from mlr_jax.datasets.pairs import Pairs, take
+from mlr_jax.datasets import streams
+from mlr_jax.datasets.pairs import Pairs, fold_indices, take
 from mlr_jax.model_file import Model
 from mlr_jax.photographs.expressions import transferable
 from mlr_jax.synthesis import ExpressionModel
@@ -38,7 +37,7 @@ MODELS = {"smile": ("neutral", "happy"), "unsmile": ("happy", "neutral")}
 """Name -> the expression to start from, and the one to reach."""
 
 KINDS = ("masked_ridge", "masked_ridge, change added", "warped_ridge")
-"""What is compared: the published model, the same as it is put on photographs, and the one that is kept."""
+"""The models compared: the published one, the same as applied to photographs, and the pretrained one."""
 
 _HEADER = (
     "model", "kind", "window", "penalty", "num_people", "mse", "mse_se", "mse_of_input", "ssim",
@@ -61,8 +60,8 @@ def pretrain() -> None:
     rows: list[dict[str, Any]] = []
     best_rows: list[dict[str, Any]] = []
     for name, (source, target) in MODELS.items():
-        opened = data.stream(source=source, target=target)
-        pairs = sources.load(opened, data.name())
+        stream = data.stream(source=source, target=target)
+        pairs = streams.load(stream, data.name())
         fields = np.asarray(displacement.register(pairs.expressive, pairs.neutral))
         measured = [
             {"model": name, **row}
@@ -79,7 +78,7 @@ def pretrain() -> None:
         model_file.save(
             path,
             model,
-            template=data.template(opened),
+            template=data.template(stream),
             metadata=data.settings()
             | {"source": source, "target": target, "num_people": len(set(pairs.subjects))}
             | {"kind": KINDS[-1], "penalty": best[KINDS[-1]]["penalty"], "channel_mode": _CHANNEL_MODE.value}
@@ -98,9 +97,9 @@ def pretrain() -> None:
 
 
 def _measure(pairs: Pairs, fields: np.ndarray, penalty: float) -> list[dict[str, Any]]:
-    """What models make of people that they were not trained on; means over people, for each kind."""
+    """Held-out measures of each kind of model, as means over people."""
     figures: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
-    for train, held_out in splits.folds(pairs.subjects, num_folds=_NUM_FOLDS.value):
+    for train, held_out in fold_indices(pairs.subjects, num_folds=_NUM_FOLDS.value):
         seen, unseen = take(pairs, train), take(pairs, held_out)
         published = synthesis.synthesize(_fit_masked(seen, penalty), unseen.neutral)
         added = unseen.neutral + jax.vmap(transferable)(published - unseen.neutral)
@@ -154,7 +153,7 @@ def _fit_warped(pairs: Pairs, fields: np.ndarray, penalty: float) -> WarpedModel
 
 
 def _cost_of_storage(model: WarpedModel, stored: Model, pairs: Pairs) -> float:
-    """How much larger the MSE is as stored, as a part of it."""
+    """The relative increase of the MSE by storage."""
     assert isinstance(stored, WarpedModel)
     exact, rounded = (
         # In double precision, since the difference is small.

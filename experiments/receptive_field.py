@@ -1,16 +1,15 @@
 r"""How large should a receptive field be? (Khan et al., IJCV 2020, the choice of a 3 x 3 window)
 
-Trains each method that has a window with windows of growing size, and tests it on people that it has not
-seen. Its other hyper-parameters are chosen by cross-validation over people for each size (--select=cv), or
-are fixed:
+Trains each method that has a window with windows of growing size, and tests it on held-out people. Its other
+hyper-parameters are chosen by cross-validation over people for each size (--select=cv), or are fixed:
 
     python -m experiments.receptive_field
     python -m experiments.receptive_field --dataset=london --data_dir=... --channels=1 --num_seeds=5
 
 Writes into --output_dir: config.json; results.csv, a row for each window, method and split; summary.csv,
 means and standard errors over splits; selection.csv and errors.csv, as compare_baselines does; and
-receptive_field.png, error, SSIM, parameters and time against the window's size. Stopped, the same command
-goes on where it was.
+receptive_field.png, error, SSIM, parameters and time against the window's size. The same command resumes a
+stopped run.
 
 Expected: a window of 3 x 3 has the least error, 5 x 5 one that is less than 1 % higher; one pixel is 10 %
 worse, and so is 15 x 15. London, 64 x 64 grey, five splits, masked ridge: MSE x 1e3 of 5.39, 4.91, 4.94,

@@ -3,11 +3,10 @@ r"""What have all these runs found? One web page of their tables and figures.
     python -m experiments.report --runs=runs
     python -m experiments.report --runs=runs/compare_baselines --output=baselines.html --title="Ten methods"
 
-Reads every folder in --runs, at any depth, that has a config.json, and writes one HTML file that needs no
-other: of each run what it was, when, where and how it was started, its tables (a click on a heading sorts),
-its figures, its flags and versions. A table of all runs comes first. What is missing or damaged in a run is
-said there, and the rest is shown. The pictures of the runs are in the page, so it may be shown to whom they
-may be shown.
+Reads every folder in --runs, at any depth, that has a config.json, and writes one self-contained HTML file.
+It begins with a table of all runs. Each run has its name, its start, its machine and command, its tables (a
+click on a heading sorts), its figures, its flags and versions, and a note on each missing or damaged file.
+The page contains the pictures of the runs: show it only to people who may see these.
 """
 
 import ast
@@ -31,7 +30,7 @@ _RUNS = flags.DEFINE_string("runs", "runs", "Folder of the runs, or of a single 
 _OUTPUT = flags.DEFINE_string("output", None, "HTML file to write; by default report.html in that folder.")
 _TITLE = flags.DEFINE_string("title", "Runs of mlr_jax", "Heading of the page.")
 
-# Tables of more rows are folded away, and come last.
+# Longer tables are folded, and come last.
 _MANY_ROWS = 64
 
 
@@ -39,7 +38,7 @@ def page(runs: Sequence[RecordedRun], title: str) -> str:
     """The whole report as HTML.
 
     Args:
-      runs: in the order in which they are shown.
+      runs: in their order on the page.
       title: the heading.
 
     Returns:
@@ -78,7 +77,7 @@ def _overview(runs: Sequence[RecordedRun]) -> ET.Element:
 
 
 def _section(run: RecordedRun, anchor: str) -> ET.Element:
-    """All that a run has left."""
+    """The section of a run."""
     experiment = _experiment(run)
     heading = element("h2", web_page.breakable(experiment), id=anchor)
     if run.name != experiment:
@@ -124,7 +123,7 @@ def _body(item: RecordedTable | RecordedFigure) -> ET.Element:
 
 
 def _facts(run: RecordedRun) -> dict[str, Content]:
-    """What is worth knowing at first sight, without what is not known."""
+    """The main facts of a run, without unknown ones."""
     started, seconds, command = _started(run), _seconds(run), _command(run)
     facts: dict[str, Content] = {
         "Started": f"{_moment(started)} UTC" if started else "",
@@ -138,7 +137,7 @@ def _facts(run: RecordedRun) -> dict[str, Content]:
 
 
 def _experiment(run: RecordedRun) -> str:
-    """Its name; that of the folder, if the run does not say."""
+    """The name of the experiment; else that of the folder."""
     name = run.configuration.get("experiment")
     if isinstance(name, str) and name:
         return name
@@ -156,19 +155,19 @@ def _question(experiment: str) -> str:
 
 
 def _command(run: RecordedRun) -> list[str]:
-    """The script and its arguments; empty if that is not known."""
+    """The script and its arguments; empty if unknown."""
     command = run.configuration.get("command")
     return [str(each) for each in command] if isinstance(command, list) else []
 
 
 def _command_line(command: Sequence[str]) -> list[str]:
-    """As it was typed, of which a run only keeps the script's file name."""
+    """The command as typed; a run records only the script's file name."""
     name = Path(command[0]).stem
     return ["python", "-m", f"experiments.{name}", *command[1:]] if _question(name) else list(command)
 
 
 def _arguments(words: Sequence[str]) -> Content:
-    """Words of a command line, none of them torn apart if there is room."""
+    """Words of a command line, unbroken if there is room."""
     parts = [element("span", shlex.quote(word)) for word in words]
     return element("code", *(each for part in parts for each in (part, " "))) if parts else ""
 
@@ -182,7 +181,7 @@ def _started(run: RecordedRun) -> datetime.datetime | None:
 
 
 def _seconds(run: RecordedRun) -> float | None:
-    """From the start to the newest file, which a copy may have made newer still."""
+    """From the start to the newest file, whose time a copy may have changed."""
     started = _started(run)
     if started is None or run.written < started:
         return None
@@ -248,7 +247,7 @@ def _moment(when: datetime.datetime) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Two units at most."""
+    """A duration in at most two units."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes == 0:
         return f"{rest} s"

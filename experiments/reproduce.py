@@ -1,17 +1,16 @@
-r"""Are the paper's claims so? (Khan et al., IJCV 2020) Every experiment, and a verdict on each claim.
+r"""Do the paper's claims hold? (Khan et al., IJCV 2020) Every experiment, and a verdict on each claim.
 
     python -m experiments.reproduce --dataset=london --data_dir=...
     python -m experiments.reproduce --fast
 
-Every script runs as a command of its own with full settings, and writes into a folder of its own in
---output_dir. Stopped, the same command goes on where it was. When all are through, verdicts.md has a table of
-the claims with the numbers that speak for and against each, and report.html all tables and figures.
---publish copies what may be shown to everyone, tables and plots but no face of a real person, into a folder,
-with a page README.md. What that folder has of other experiments stays: with --only, one part of the page is
-made anew.
+Runs every script with full settings as a separate command, which writes into its own folder in --output_dir.
+After a stop, the same command resumes. At the end, verdicts.md has a table of the claims with the numbers for
+and against each, and report.html has all tables and figures. --publish copies what may be public, tables and
+plots but no face of a real person, into a folder with a page README.md. The folder keeps its files of other
+experiments, so that --only renews one part of the page.
 
-Expected: verdicts as in docs/results/README.md, in more than an hour on 2 CPU cores: the headers of the
-scripts say what each part took.
+Expected: verdicts as in docs/results/README.md, in more than an hour on 2 CPU cores: the docstrings of the
+scripts say how long each part took.
 """
 
 import json
@@ -40,8 +39,8 @@ class Step(NamedTuple):
       question: a heading.
       experiment: the script.
       flags: besides those of the data set.
-      figures: that show no real person of a data set.
-      is_synthetic: whether it is about synthetic faces, whatever the data set.
+      figures: to publish, without real people of a data set.
+      is_synthetic: whether it uses synthetic faces, for any data set.
       columns: heading -> column of a table that the page shows.
       table: that it shows.
     """
@@ -58,12 +57,11 @@ class Step(NamedTuple):
 
 _GREY = ("--channels=1",)
 _FIVE_SPLITS = ("--num_seeds=5",)
-# All that 128 x 128 in colour take minutes of.
+# Methods that need only minutes at 128 x 128 in colour.
 _QUICK = (
     "copy_input", "mean_change", "masked_ridge", "warped_ridge", "l2_ridge", "kernel_ridge", "reduced_rank",
     "pca_ridge",
 )  # fmt: skip
-# Flags that a first look has smaller values of.
 _COMPARISON = {
     "method": Column("method"),
     "MSE x 1e3": Column("mse", 1e3, 2),
@@ -89,8 +87,9 @@ _GAN_COLUMNS = {
     "one face, ms": Column("predict_seconds", 1e3, 1),
     "memory, MB": Column("megabytes", 1, 0),
 }
-# Flags that change nothing of what is found.
+# Flags that do not change results.
 _FOLDERS = ("--output_dir=", "--cache_dir=", "--compilation_cache=")
+# Flags for which --fast has smaller values.
 _LARGE = ("--num_seeds", "--image_size", "--methods", "--gan_width", "--gan_budget", "--gan_batch")
 STEPS = (
     Step(
@@ -246,7 +245,7 @@ flags.adopt_module_key_flags(run_folder)
 
 
 def reproduce() -> None:
-    """Runs all steps, and writes the verdicts."""
+    """Runs all steps and writes the verdicts."""
     steps = _chosen()
     output_dir = run_folder.chosen("reproduce")
     _check_others(output_dir, steps)
@@ -255,13 +254,13 @@ def reproduce() -> None:
         command = [*_command(step), *_given_flags(step)]
         print(f"[{place + 1} of {len(steps)}] {shlex.join(command)}", flush=True)
         start = time.perf_counter()
-        # Many learn from the same pictures.
+        # Many steps read the same pictures.
         folders = (
             f"--output_dir={output_dir / step.name}",
             f"--cache_dir={data.cache_folder(output_dir)}",
         )
         done = subprocess.run([sys.executable, *command[1:], *folders])
-        # What earlier runs have finished counts, too.
+        # Earlier, stopped runs count, too.
         seconds[step.name] = seconds.get(step.name, 0.0) + time.perf_counter() - start
         run_folder.write_json(output_dir / "seconds.json", seconds)
         if done.returncode:
@@ -290,13 +289,13 @@ def _chosen() -> list[Step]:
 
 
 def _check_others(output_dir: Path, steps: Sequence[Step]) -> None:
-    """Raises InputError if a run that is left as it is was about other data: verdicts are on all together."""
+    """Raises InputError if an earlier run that stays used other data: verdicts compare all runs."""
     for step in STEPS:
         path = output_dir / step.name / "config.json"
         if step in steps or not path.exists():
             continue
         try:
-            # But for the script and its folders.
+            # Without the script and its folders.
             arguments = json.loads(path.read_text())["command"][1:]
             given = [each for each in arguments if not each.startswith(_FOLDERS)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -311,14 +310,14 @@ def _check_others(output_dir: Path, steps: Sequence[Step]) -> None:
 
 def _command(step: Step) -> list[str]:
     fast = ["--fast"] if _FAST.value else []
-    # A list of people to test on is one split.
+    # --test_list gives one split.
     left_out = _LARGE if _FAST.value else _LARGE[:1] if flags.FLAGS.test_list is not None else ()
     own = [flag for flag in step.flags if not flag.startswith(left_out)]
     return ["python", "-m", f"experiments.{step.experiment}", *own, *fast]
 
 
 def _given_flags(step: Step) -> list[str]:
-    """The flags of the data set that are given here."""
+    """The given flags of the data set."""
     given = _flags_of_data()
     if step.is_synthetic:
         given = [flag for flag in given if flag.name in ("image_size", "num_subjects", "seed")]
@@ -359,7 +358,7 @@ def _publish(output_dir: Path, folder: Path, seconds: Mapping[str, float]) -> No
 
 
 def _public(given: Sequence[str]) -> list[str]:
-    """Flags, but for where files lie."""
+    """The flags without paths of files."""
     places = {"--data_dir": "FOLDER", "--test_list": "FILE"}
     names = [flag.partition("=")[0] for flag in given]
     return [

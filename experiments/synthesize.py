@@ -6,17 +6,16 @@ r"""Puts a smile, or any learned expression, on faces in photographs.
 
 --model is a pretrained model (mlr_jax/pretrained/README.md) or a file that `experiments.train` wrote. --input
 is a photograph, a folder of them, or "astronaut" or "cat", which scikit-image carries; it may be given
-several times. Faces are found by themselves where the extra `align` is installed. Otherwise, and for drawings
-and animals, say where the eyes are: --eyes=x1,y1,x2,y2 and, to fit better, --mouth=x,y, in pixels; or
---landmarks, a table with the columns file, left_eye_x, left_eye_y, right_eye_x, right_eye_y, mouth_left_x,
-mouth_left_y, mouth_right_x and mouth_right_y. Left and right are as seen in the picture, with the head
-upright.
+several times. The extra `align` finds faces. Without it, and for drawings and animals, give the eyes:
+--eyes=x1,y1,x2,y2 and, to fit better, --mouth=x,y, in pixels; or --landmarks, a table with the columns file,
+left_eye_x, left_eye_y, right_eye_x, right_eye_y, mouth_left_x, mouth_left_y, mouth_right_x and mouth_right_y.
+Left and right are as seen in the picture, with the head upright.
 
-The photograph keeps its size, and every pixel outside the face its value. --output says where results go: a
-file if there is one photograph, else a folder; by default runs/synthesize. Several faces in one photograph
-need --face: largest, all, or a number from left to right, the leftmost being 0.
+The photograph keeps its size, and pixels outside the face keep their values. --output names a file for one
+photograph, else a folder; by default runs/synthesize. Several faces in one photograph need --face: largest,
+all, or a number from left to right, the leftmost being 0.
 
-The people in a picture should agree to this. Results are synthetic: say so.
+Change only pictures of people who agree to it, and label the results as synthetic.
 """
 
 import io
@@ -92,14 +91,14 @@ class _Job(NamedTuple):
 
 
 def synthesize() -> None:
-    """The whole way from photographs to photographs."""
+    """Changes the faces of all photographs."""
     _check_flags()
     saved = _load_model()
     jobs = _jobs()
     table = None if _LANDMARKS.value is None else read_landmarks(Path(_LANDMARKS.value).expanduser())
     num_failed = 0
     for job in jobs:
-        # What is wrong with one photograph is no reason not to do the others.
+        # An error in one photograph does not stop the others.
         try:
             written = _change(saved, job, table)
         except (checks.InputError, OSError) as error:
@@ -114,7 +113,7 @@ def synthesize() -> None:
 
 
 def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None) -> list[Path]:
-    """Changes the faces of one photograph; the files that were written."""
+    """Changes the faces of one photograph, and returns the files that it wrote."""
     template = cast(alignment.FaceTemplate, saved.template)
     photograph, everyone = _open(job, table)
     if _CROP_ONLY.value:
@@ -149,7 +148,7 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
         return [job.output]
     small, scale = _reduce(photograph, _ANIMATION_SIZE.value)
     placed = [_scale(landmarks, scale) for landmarks in everyone]
-    # Slowly at both ends, where it turns back.
+    # Slower at both ends, where the animation reverses.
     rising = (1 - np.cos(np.linspace(0, np.pi, _FRAMES))) / 2
     there = [changed(small, placed, part * _INTENSITY.value) for part in rising]
     animation = Path(_ANIMATE.value).expanduser()
@@ -158,15 +157,15 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
 
 
 def _open(job: _Job, table: Mapping[str, np.ndarray] | None) -> tuple[Photograph, list[Landmarks]]:
-    """A photograph, and where the faces in it are."""
+    """A photograph, and the landmarks of its faces."""
     if job.path is None:
         portrait = _PORTRAITS[job.name]()
         photograph = Photograph(files.to_levels(portrait.picture, np.dtype(np.uint8)))
-        return photograph, [_pointed_out() or Landmarks(*portrait[1:])]
+        return photograph, [_given_landmarks() or Landmarks(*portrait[1:])]
     photograph = files.read(job.path)
-    pointed_out = _pointed_out()
-    if pointed_out:
-        return photograph, [pointed_out]
+    given = _given_landmarks()
+    if given:
+        return photograph, [given]
     if table is not None:
         if job.path.name not in table:
             raise checks.InputError(f"--landmarks: {_LANDMARKS.value} has no row for {job.path.name}")
@@ -193,7 +192,7 @@ def _load_model() -> SavedModel:
 
 
 def _check_flags() -> None:
-    """Raises InputError if flags do not go together, so that none is passed over in silence."""
+    """Raises InputError if flags exclude each other, so that none is silently ignored."""
     if math.isnan(_INTENSITY.value):
         raise checks.InputError("--intensity must be a number from 0 to 2")
     for one, other in ((_EYES, _LANDMARKS), (_EYES, _FACE), (_LANDMARKS, _FACE), (_CROP_ONLY, _ANIMATE)):
@@ -208,7 +207,7 @@ def _check_flags() -> None:
 
 
 def _jobs() -> list[_Job]:
-    """What is to be changed, and where it goes."""
+    """The photographs to change, with their output files."""
     sources: list[tuple[str, Path | None]] = []
     for each in _INPUT.value:
         path = Path(each).expanduser()
@@ -254,7 +253,7 @@ def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
         jobs = []
         for name, path in sources:
             model = Path(_MODEL.value).stem
-            # Nothing is lost to JPEG unless asked for.
+            # PNG loses nothing; JPEG only where --output names it.
             jobs.append(_Job(name, path, folder / f"{Path(name).stem}-{model}.png"))
     written = Counter(job.output for job in jobs)
     inputs = {path.resolve() for _, path in sources if path is not None}
@@ -268,8 +267,8 @@ def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
     return jobs
 
 
-def _pointed_out() -> Landmarks | None:
-    """Where --eyes and --mouth say that the face is."""
+def _given_landmarks() -> Landmarks | None:
+    """The landmarks that --eyes and --mouth give, if any."""
     if _EYES.value is None:
         if _MOUTH.value is not None:
             raise checks.InputError("--mouth needs --eyes")
@@ -295,13 +294,13 @@ def _pair(point: np.ndarray) -> tuple[float, float]:
 
 
 def _reduce(photograph: Photograph, longest: int) -> tuple[Photograph, np.ndarray]:
-    """The photograph with sides of at most `longest` pixels, in 8 bits, and how much smaller it is, (x, y).
+    """The photograph with sides of at most `longest` pixels, in 8 bits, and its scale, (x, y).
 
-    What is transparent becomes white, as films have no transparency.
+    Transparent parts become white, as films have no transparency.
     """
     height, width = photograph.levels.shape[:2]
     scale = min(1.0, longest / max(height, width))
-    # Even numbers, which films need.
+    # Films need even sides.
     size = (max(2, round(width * scale) // 2 * 2), max(2, round(height * scale) // 2 * 2))
     picture = files.to_unit(photograph.levels)
     if photograph.alpha is not None:
@@ -334,7 +333,7 @@ def _write_animation(path: Path, frames: Sequence[Photograph]) -> None:
             iio.imwrite(content, pictures, extension=ending, **options)
         else:
             with warnings.catch_warnings():
-                # A fork that becomes another program at once is no danger.
+                # This fork is safe: it executes another program at once.
                 warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
                 # The best quality, as the change from frame to frame is small.
                 options = {"fps": _FRAMES_PER_SECOND, "macro_block_size": 2, "quality": 10}

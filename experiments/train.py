@@ -3,21 +3,21 @@ r"""Trains masked ridge on as many pairs as a disk holds, and writes the model.
     python -m experiments.train --dataset=folder --data_dir=FOLDER --model=smile.npz
     python -m experiments.train --dataset=london --channel_mode=joint --window=5
 
-Pictures are decoded in threads while the batch before them is added to sums (mlr_jax/window_statistics.py),
-from which alone the model is solved. Memory does not grow with the number of pairs. All pairs are trained on,
-unless --test_list or --test_fraction leaves people out.
+Threads decode pictures while the batch before them is added to sums (mlr_jax/window_statistics.py), from
+which the model is solved. Memory does not grow with the number of pairs. Training uses all pairs, unless
+--test_list or --test_fraction leaves people out.
 
-The sums are saved every --save_every pairs, and on Ctrl-C or SIGTERM. The same command goes on from there,
-and comes to the same model to the bit, however often it was stopped or killed. Once all pairs are summed,
-another --penalty costs no more than solving again. What changes the sums (data, window, channel mode, batch
-size, versions, kind of device) needs another --output_dir, or --restart.
+The script saves the sums every --save_every pairs, and on Ctrl-C or SIGTERM. The same command resumes there,
+and gives the same model to the bit. Once all pairs are summed, another --penalty only solves again. Other
+data, windows, channel modes, batch sizes, versions and kinds of devices change the sums, and need another
+--output_dir, or --restart.
 
-A pair with a picture that cannot be read is left out, with a line that says why, and counted; with --strict
-it ends the training, the sums so far being saved.
+A pair with an unreadable picture is left out and counted, and a line says why; with --strict it ends the
+training, after the sums so far are saved.
 
---kind=warped_ridge trains a model whose pixels move before they mix (mlr_jax/warped_ridge.py). It looks at
-every pair more than once: all must fit into memory, and what is stopped begins anew. Where pixels come from
-is found by registration of the pictures, or from --points of a face mesh in both.
+--kind=warped_ridge trains a model whose pixels move before they mix (mlr_jax/warped_ridge.py). It needs all
+pairs in memory, and starts again after a stop. The displacement fields come from registration of the
+pictures, or from --points of a face mesh in both.
 
     python -m experiments.train --kind=warped_ridge --window=5 --penalty=6.4 --channel_mode=shared ...
 
@@ -45,8 +45,8 @@ import mlr_jax
 from experiments.pictures import data
 from experiments.running import memory, run_folder, script, signals, streaming
 from mlr_jax import atomic_file, checks, displacement, model_file, synthesis, warped_ridge
-from mlr_jax.datasets import source as sources
-from mlr_jax.datasets.source import Source
+from mlr_jax.datasets import streams
+from mlr_jax.datasets.streams import PairStream
 
 _WINDOW = flags.DEFINE_integer("window", 3, "Side of the window in pixels, odd.")
 _PENALTY = flags.DEFINE_float("penalty", 0.4, "The penalty lambda.", lower_bound=0)
@@ -82,7 +82,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
 _SAVE_EVERY = flags.DEFINE_integer(
     "save_every", 5000, "Pairs after which the sums are saved, at the end of a batch.", lower_bound=1
 )
-_RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever was summed before.")
+_RESTART = flags.DEFINE_bool("restart", False, "Start again, without the sums of an earlier run.")
 _STRICT = flags.DEFINE_bool("strict", False, "End where a picture cannot be read, instead of leaving it out.")
 _WEIGHTS = flags.DEFINE_enum(
     "weights", "float32", ["float32", "float16"], "Numbers in the model's file; float16 take half the space."
@@ -93,21 +93,21 @@ flags.adopt_module_key_flags(run_folder)
 
 
 def train() -> None:
-    """The whole way from pictures to a model on disk."""
+    """Trains the model and writes it."""
     channels = cast(synthesis.Channels, _CHANNEL_MODE.value)
     output_dir = run_folder.chosen("train")
     model_path = _model_path(output_dir)
     sums_path = output_dir / "statistics.npz"
-    source = data.stream()
+    stream = data.stream()
     if _POINTS.value is not None and _KIND.value != "warped_ridge":
         raise checks.InputError("--points need --kind=warped_ridge: in the published model no pixel moves")
     if _KIND.value == "warped_ridge":
-        return _train_warped(source, output_dir, model_path)
-    batch_size = _BATCH_SIZE.value or streaming.batch_size(source)
+        return _train_warped(stream, output_dir, model_path)
+    batch_size = _BATCH_SIZE.value or streaming.batch_size(stream)
     options: dict[str, Any] = {"window": _WINDOW.value, "channels": channels, "batch_size": batch_size}
-    like = streaming.statistics_like(source, **options)
-    streaming.check_memory(like, source, batch_size)
-    settings = _settings(source, like, batch_size)
+    like = streaming.statistics_like(stream, **options)
+    streaming.check_memory(like, stream, batch_size)
+    settings = _settings(stream, like, batch_size)
     if _RESTART.value:
         sums_path.unlink(missing_ok=True)
     earlier = streaming.load(sums_path, settings, like)
@@ -116,17 +116,17 @@ def train() -> None:
     num_before = earlier.num_pairs if earlier else 0
     configuration = run_folder.describe_run(
         data.resolved_flags(),
-        {"num_pairs": len(source.subjects), "num_pairs_before": num_before, "settings": settings},
+        {"num_pairs": len(stream.subjects), "num_pairs_before": num_before, "settings": settings},
     )
     run_folder.start(output_dir, configuration, outputs=("train.json", "model.npz"))
 
     with contextlib.ExitStack() as stack:
         stops = stack.enter_context(signals.noted())
         bar = stack.enter_context(
-            tqdm(desc="summing", unit="pair", total=len(source.subjects), initial=num_before, leave=False)
+            tqdm(desc="summing", unit="pair", total=len(stream.subjects), initial=num_before, leave=False)
         )
         summed = streaming.accumulate(
-            source,
+            stream,
             earlier,
             **options,
             save_every=_SAVE_EVERY.value,
@@ -136,10 +136,10 @@ def train() -> None:
             leave_out=None if _STRICT.value else _report_left_out,
         )
     num_summed = summed.sums.num_pairs
-    if stops and num_summed < len(source.subjects):
+    if stops and num_summed < len(stream.subjects):
         again = "the same command" + (" without --restart" if _RESTART.value else "")
         print(
-            f"stopped after {num_summed:,} of {len(source.subjects):,} pairs, whose sums are saved in "
+            f"stopped after {num_summed:,} of {len(stream.subjects):,} pairs, whose sums are saved in "
             f"{sums_path}; {again} goes on from there",
             file=sys.stderr,
         )
@@ -152,7 +152,7 @@ def train() -> None:
             summed.sums.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
         )
     model_file.save(
-        model_path, model, template=data.template(source), metadata=_metadata(source), dtype=_WEIGHTS.value
+        model_path, model, template=data.template(stream), metadata=_metadata(stream), dtype=_WEIGHTS.value
     )
     figures = {
         "num_pairs": num_summed,
@@ -167,24 +167,24 @@ def train() -> None:
         "model": str(model_path),
     }
     run_folder.write_bytes(output_dir / "train.json", (json.dumps(figures, indent=2) + "\n").encode())
-    _report(source, figures, output_dir)
+    _report(stream, figures, output_dir)
 
 
-def _train_warped(source: Source, output_dir: Path, model_path: Path) -> None:
-    """Trains a warped ridge, for which every pair is looked at more than once."""
+def _train_warped(stream: PairStream, output_dir: Path, model_path: Path) -> None:
+    """Trains a warped ridge on all pairs in memory."""
     if not _PENALIZE_BIAS.value:
         raise checks.InputError("--nopenalize_bias: the bias of a warped ridge is penalised")
-    fields: ArrayLike | None = None if _POINTS.value is None else data.landmark_fields(source, _POINTS.value)
-    configuration = run_folder.describe_run(data.resolved_flags(), {"num_pairs": len(source.subjects)})
+    fields: ArrayLike | None = None if _POINTS.value is None else data.landmark_fields(stream, _POINTS.value)
+    configuration = run_folder.describe_run(data.resolved_flags(), {"num_pairs": len(stream.subjects)})
     run_folder.start(output_dir, configuration, outputs=("train.json", "model.npz"))
-    with tqdm(desc="reading", unit="pair", total=len(source.subjects), leave=False) as bar:
+    with tqdm(desc="reading", unit="pair", total=len(stream.subjects), leave=False) as bar:
 
         def progress(subjects: Sequence[str]) -> Iterator[str]:
             for subject in subjects:
                 yield subject
                 bar.update()
 
-        pairs = sources.load(source, data.name(), progress=progress)
+        pairs = streams.load(stream, data.name(), progress=progress)
     start = time.perf_counter()
     if fields is None:
         fields = displacement.register(pairs.expressive, pairs.neutral)
@@ -200,16 +200,16 @@ def _train_warped(source: Source, output_dir: Path, model_path: Path) -> None:
         channels=cast(synthesis.Channels, _CHANNEL_MODE.value),
     )
     model_file.save(
-        model_path, model, template=data.template(source), metadata=_metadata(source), dtype=_WEIGHTS.value
+        model_path, model, template=data.template(stream), metadata=_metadata(stream), dtype=_WEIGHTS.value
     )
     figures = {
-        "num_pairs": len(source.subjects),
+        "num_pairs": len(stream.subjects),
         "fit_seconds": time.perf_counter() - start,
         "peak_bytes": memory.peak_bytes(),
         "model": str(model_path),
     }
     run_folder.write_bytes(output_dir / "train.json", (json.dumps(figures, indent=2) + "\n").encode())
-    print(f"{len(source.subjects):,} pairs, {data.title()}")
+    print(f"{len(stream.subjects):,} pairs, {data.title()}")
     print(f"registered, solved and written in {figures['fit_seconds']:.1f} s with compilation")
     print(f"\nModel: {model_path}\nFigures and configuration: {output_dir}")
 
@@ -218,8 +218,8 @@ def _report_left_out(why: str) -> None:
     tqdm.write(f"left out: {why}", file=sys.stderr)
 
 
-def _report(source: Source, figures: dict[str, Any], output_dir: Path) -> None:
-    height, width, channels = source.shape
+def _report(stream: PairStream, figures: dict[str, Any], output_dir: Path) -> None:
+    height, width, channels = stream.shape
     print(f"{figures['num_pairs']:,} pairs, {data.title()}, {height} x {width} x {channels}")
     if figures["num_pairs_before"]:
         print(f"{figures['num_pairs_before']:,} of them were summed before")
@@ -255,15 +255,15 @@ def _model_path(output_dir: Path) -> Path:
     return path
 
 
-def _settings(source: Source, like: synthesis.ExpressionStatistics, batch_size: int) -> dict[str, Any]:
-    """All that the sums depend on, to the bit."""
-    key = {name: value for name, value in source.key.items() if name != "loader"}
+def _settings(stream: PairStream, like: synthesis.ExpressionStatistics, batch_size: int) -> dict[str, Any]:
+    """All that the bits of the sums depend on."""
+    key = {name: value for name, value in stream.key.items() if name != "loader"}
     return {
         **data.settings(),
-        "data set's version": source.key["loader"],
+        "data set's version": stream.key["loader"],
         **key,
-        "num_pairs": len(source.subjects),
-        "picture_shape": source.shape,
+        "num_pairs": len(stream.subjects),
+        "picture_shape": stream.shape,
         "window": _WINDOW.value,
         "channel_mode": _CHANNEL_MODE.value,
         "batch_size": batch_size,
@@ -274,12 +274,12 @@ def _settings(source: Source, like: synthesis.ExpressionStatistics, batch_size: 
     }
 
 
-def _metadata(source: Source) -> dict[str, Any]:
-    """What a model's user may want to know of it."""
+def _metadata(stream: PairStream) -> dict[str, Any]:
+    """The record of the training in the model's file."""
     return {
         **data.settings(),
-        "num_pairs": len(source.subjects),
-        "picture_shape": source.shape,
+        "num_pairs": len(stream.subjects),
+        "picture_shape": stream.shape,
         "window": _WINDOW.value,
         "kind": _KIND.value,
         "channel_mode": _CHANNEL_MODE.value,

@@ -3,29 +3,29 @@ r"""Do several processes learn the same model as one? And how is such a training
     python -m experiments.train_distributed
     python -m experiments.train_distributed --num_processes=4 --devices_per_process=1 --dataset=london
 
-starts processes on this machine that find each other through `jax.distributed`, on its CPU and over its
-loopback network; nothing else is needed. On several machines, each runs
+starts processes on this machine, which find each other through `jax.distributed`, on its CPU and over its
+loopback network. On several machines, each runs
 
     python -m experiments.train_distributed --join \
         --coordinator_address=FIRST_MACHINE:PORT --num_processes=4 --process_id=0     # then 1, 2, 3
 
-on whatever devices it has. The last three flags are left out where JAX finds the others by itself: under
-Slurm, Open MPI, Kubernetes and on Cloud TPUs. If one of them dies, the others end with an error as soon as
-its heartbeat is missed, instead of waiting for ever.
+on all its devices. Leave out the last three flags where JAX finds the other processes: under Slurm, Open MPI,
+Kubernetes and on Cloud TPUs. If a process dies, the others end with an error as soon as its heartbeat is
+missed.
 
 The fits, each compared with one on a single device (`synthesis.fit`):
 
-    streamed        each process goes through its own pairs, a batch at a time; one sum over processes joins
-                    the statistics (`sharding.join`)
+    streamed        each process reads its own pairs in batches; one sum over processes joins the statistics
+                    (`sharding.join`)
     pairs           global arrays, the pairs split over all devices (`sharding.fit`)
     rows            global arrays, the rows of the pictures split over all devices
     pairs_and_rows  pairs split over processes, and rows over the devices of each
 
-Prints, and process 0 writes to differences.csv and config.json in --output_dir, the largest difference of a
+Process 0 prints, and writes to differences.csv and config.json in --output_dir, the largest difference of a
 weight or bias relative to the largest of them, with the seconds of the fit, its compilation included. The
 exit status is 1 if a difference is above 1e-5. Expected, on the default, in a minute or two: 4e-6 to 7e-6,
-which is how far float32's rounding puts each of these fits, and the one on a single device, from the exact
-one. With --float64 they are below 1e-13.
+the distance by float32's rounding of each of these fits, and of that on a single device, from the exact one.
+With --float64 they are below 1e-13.
 """
 
 import sys
@@ -49,7 +49,7 @@ from mlr_jax.window_linear import WindowLinear
 HEADER = ("fit", "difference", "seconds")
 FITS = ("streamed", "pairs", "rows", "pairs_and_rows")
 _TOLERANCE = 1e-5
-# After which a process whose heartbeat is missed counts as dead.
+# Without a heartbeat, after which a process counts as dead.
 _SILENCE_SECONDS = 60
 
 _NUM_PROCESSES = flags.DEFINE_integer(
@@ -76,17 +76,17 @@ flags.adopt_module_key_flags(run_folder)
 
 
 def work(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """What each process does, from joining the others to leaving them; what is None, JAX finds out.
+    """Joins the other processes, fits, compares, and leaves them. JAX finds out arguments that are None.
 
     Raises:
-      InputError: the data are not as they should be, or a difference is too large.
+      InputError: the data are invalid, or a difference is too large.
     """
     is_local = coordinator_address is not None and coordinator_address.startswith("127.")
     jax.distributed.initialize(
         coordinator_address,
         num_processes,
         process_id,
-        # Nobody else is to reach it.
+        # No other machine may reach it.
         coordinator_bind_address=coordinator_address if is_local else None,
         initialization_timeout=_TIMEOUT_SECONDS.value,
         heartbeat_timeout_seconds=_SILENCE_SECONDS,
@@ -106,7 +106,7 @@ def work(coordinator_address: str | None, num_processes: int | None, process_id:
     if is_first:
         configuration = run_folder.describe_run(data.resolved_flags(), {"processes": jax.process_count()})
         run_folder.start(output_dir, configuration, outputs=("differences.csv",))
-    # The devices of a process are next to each other: rows, whose margins are exchanged, stay in it.
+    # The devices of a process are neighbours, so that rows, whose halos are exchanged, stay in it.
     grid = Mesh(devices.reshape(jax.process_count(), -1), ("pairs", "rows"))
     line = Mesh(devices, ("all",))
     ways: dict[str, Callable[[], Any]] = {
@@ -140,8 +140,8 @@ def work(coordinator_address: str | None, num_processes: int | None, process_id:
 
 
 def _fit_streamed(pairs: Pairs) -> WindowLinear:
-    """Each process sees its own pairs only, and has all of the model in the end."""
-    # All were loaded, to compare with; a program that only trains reads no others than these.
+    """Each process reads its own pairs only, and has the whole model at the end."""
+    # All were loaded for the comparison; a program that only trains reads only these.
     own = take(pairs, range(jax.process_index(), len(pairs.subjects), jax.process_count()))
     _, height, width, num_channels = pairs.neutral.shape
     window = windows.square(_WINDOW.value)
@@ -163,8 +163,8 @@ def _fit_global(pairs: Pairs, mesh: Mesh, pair_axis: str | None, row_axis: str |
     def spread(pictures: np.ndarray) -> np.ndarray | jax.Array:
         axes = (pair_axis, row_axis)
         if any(axis and size % mesh.shape[axis] for axis, size in zip(axes, pictures.shape, strict=False)):
-            return pictures  # Of what does not divide evenly, each process gives the whole.
-        # Called for the parts of this process's own devices: here is where to read no more than these.
+            return pictures  # If they do not divide evenly, each process gives all of them.
+        # Called for the parts of this process's devices: a program that only trains reads them here.
         sharded = NamedSharding(mesh, PartitionSpec(*axes))
         return jax.make_array_from_callback(pictures.shape, sharded, lambda index: pictures[index])
 
@@ -187,7 +187,7 @@ def _difference(model: ExpressionModel | WindowLinear, expected: ExpressionModel
             multihost_utils.process_allgather(found, tiled=True) if _is_spread(found) else found
         )
         differences.append(np.abs(whole - wanted).max() / np.abs(wanted).max())
-    # Unlike max, it does not overlook NaN.
+    # Unlike max, np.max returns NaN if there is one.
     return float(np.max(differences))
 
 

@@ -1,17 +1,17 @@
-r"""Trains a GAN on the pairs that masked regression is trained on, and keeps it.
+r"""Trains a GAN on the pairs of masked regression, and stores it.
 
     python -m experiments.train_gan --gan=pix2pix --dataset=london --data_dir=... --budget=1200
     python -m experiments.train_gan --gan=stargan --targets=happy,sad,surprised --budget=1200
 
-pix2pix and cyclegan learn --source to --target; stargan and ganimation also from --source to any of
---targets, for which every person must have a picture with each. People are split as in the comparisons; of
-those to train on a tenth is left out, whose error (the mean absolute difference of what is made from the true
-pictures) says where to stop: when it has not fallen for --patience epochs, or after --budget seconds of
-training, or after --num_epochs, over which learning rates fall as published.
+pix2pix and cyclegan learn --source to --target; stargan and ganimation also --source to any of --targets, for
+which every person must have a picture with each. People are split as in the comparisons, and a tenth of the
+training people is held out. Training ends when the held-out error (the mean absolute difference from the true
+pictures) has not fallen for --patience epochs, after --budget seconds, or after --num_epochs, over which
+learning rates fall as published.
 
-Writes into --output_dir: config.json; checkpoint.npz, from which the same command goes on after it was
-stopped, by Ctrl-C, too, to the same result; curve.csv, losses and the held-out error of each epoch;
-samples.png, held-out faces; and train.json, what it came to.
+Writes into --output_dir: config.json; checkpoint.npz, from which the same command resumes after a stop or
+Ctrl-C, with the same result; curve.csv, losses and the held-out error of each epoch; samples.png, held-out
+faces; and train.json, a summary.
 
 Needs `pip install .[gans]`.
 """

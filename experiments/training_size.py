@@ -1,21 +1,20 @@
 r"""How many pairs does each method need? (Khan et al., IJCV 2020, claim d)
 
-Trains every method on 5, 10, 20, 40 and all training pairs, the smaller sets being parts of the larger ones,
-and tests it on the same people:
+Trains every method on 5, 10, 20, 40 and all training pairs, in nested sets, and tests it on the same people:
 
     python -m experiments.training_size
     python -m experiments.training_size --dataset=london --data_dir=... --channels=1 --num_seeds=5
 
 Every method's hyper-parameters are chosen by cross-validation over the people of each training set
-(--select=cv), or are fixed. Candidates that the pairs are too few for, such as higher ranks, are left out.
+(--select=cv), or are fixed. Candidates that need more pairs, such as higher ranks, are left out.
 
 Writes into --output_dir: config.json; results.csv, a row for each size, method and split; summary.csv, means
 and standard errors over splits; selection.csv and errors.csv, as compare_baselines does; and
-training_size.png, the error against the number of pairs. Stopped, the same command goes on where it was.
+training_size.png, the error against the number of pairs. The same command resumes a stopped run.
 
 Expected: masked ridge has a lower error than l0, l1, l2, kernel and SVD regression with any number of
-pairs, and with 10 pairs a lower one than dense regressions with all; below 10 pairs leaving the picture as
-it is would be better. London, 64 x 64 grey, five splits: MSE x 1e3 of masked ridge 7.21, 5.93, 5.42, 5.09
+pairs, and with 10 pairs a lower one than dense regressions with all; below 10 pairs the unchanged picture is
+better. London, 64 x 64 grey, five splits: MSE x 1e3 of masked ridge 7.21, 5.93, 5.42, 5.09
 and 4.91 with 5, 10, 20, 40 and 74 pairs within 0.05, in 19 minutes on 2 CPU cores (AMD EPYC) that other
 jobs shared.
 """

@@ -53,7 +53,7 @@ def project(tmp_path_factory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", root)
 
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    method, mask, mask_test, module, loader, stream = blocks
+    method, mask, mask_test, module, name = blocks
     (root / "experiments" / "comparing" / "methods" / "shrunken_change.py").write_text(method)
 
     windows = root / "mlr_jax" / "windows.py"
@@ -66,8 +66,7 @@ def project(tmp_path_factory) -> Path:
     assert first_line is not None
     line = data.read_text()[: first_line.start()].count("\n") + 1
     insert(data, line, "from mlr_jax.datasets import stacks\n")
-    append(data, "LOADERS", loader)
-    append(data, "STREAMS", stream)
+    append(data, "DATASETS", name)
     return root
 
 

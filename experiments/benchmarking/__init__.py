@@ -2,11 +2,11 @@
 
 Imports all other packages; only scripts import it.
 
-    measuring            how long a function takes, and what the machine does at best
-    fit_cases            the fits that are measured, and the time that none can do without
+    measuring            the time of a function, and the machine's peak rates
+    fit_cases            the measured fits, and the least time of each
     peers                other implementations of a fit, in NumPy, scikit-learn and plain JAX
     tables               the results as Markdown and as a figure
     streaming_benchmark  training from a disk
-    first_calls          first calls in new processes, each of which runs first_call_process
-    device_parts         the parts of `device_check`; device_processes starts each in a process of its own
+    first_calls          first calls in new processes, which run first_call_process
+    device_parts         the parts of `device_check`; device_processes starts each in a new process
 """

@@ -1,4 +1,4 @@
-"""The parts of `experiments.device_check`, each a process of its own: a line for everything that it finds.
+"""The parts of `experiments.device_check`, each a separate process that writes a line for each result.
 
 python -m experiments.benchmarking.device_parts PART TASK
 """
@@ -16,7 +16,7 @@ import numpy as np
 _PENALTY = 0.4
 _NUM_SAMPLED = 64
 _NUM_RUNS = 5
-# Products of 11 bits, a tensor core's for float32, miss by more than 1e-3.
+# Products of 11 bits, as of a tensor core for float32, have errors above 1e-3.
 _MOST_ERROR = 1e-4
 _MOST_DIFFERENCE = 1e-5
 _GAN_STEPS = 50
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def check(fast: bool, deadline: float, folder: Path) -> Iterator[Row]:
-    """Whether results are right: the largest relative error of a pixel's weights, or of a picture."""
+    """Checks results: the largest relative error of a pixel's weights, or of a picture."""
     del folder
     import jax
     import jax.numpy as jnp
@@ -82,7 +82,7 @@ def check(fast: bool, deadline: float, folder: Path) -> Iterator[Row]:
     for precision in ("highest", "default"):
         product = np.asarray(jnp.matmul(matrix, matrix, precision=jax.lax.Precision(precision)))
         error = peers.relative_error(product, exact)
-        # The default is the device's own, and no concern of the library's, which asks for the highest.
+        # The default is the device's choice; the library always asks for the highest.
         limit = _MOST_ERROR / 10 if precision == "highest" else None
         yield _checked(f"a matrix product, {precision} precision", error, limit)
 
@@ -170,7 +170,7 @@ def measure_first(fast: bool, deadline: float, folder: Path) -> Iterator[Row]:
 
 
 def train_pix2pix(fast: bool, deadline: float, folder: Path) -> Iterator[Row]:
-    """Steps of the GAN until the time is over, and how near it comes on faces that it has not seen."""
+    """Steps of the GAN until the time is over, and its held-out error."""
     del folder
     import jax
     import jax.numpy as jnp
@@ -199,7 +199,7 @@ def train_pix2pix(fast: bool, deadline: float, folder: Path) -> Iterator[Row]:
     state = jax.jit(gan.init)(jax.random.key(0))
     start = time.monotonic()
     took: list[float] = []
-    # A round that would not end in time is not begun.
+    # No round starts that would not end in time.
     while not took or (not fast and time.monotonic() + 2 * max(took[-3:]) < deadline):
         start = time.monotonic()
         state = jax.block_until_ready(steps(state, pictures[:num_seen]))
@@ -233,7 +233,7 @@ def _describe() -> Row:
 
 def _checked(what: str, error: float, limit: float | None) -> Row:
     row = {"what": what, "error": error}
-    # A NaN is not below anything.
+    # NaN fails: it is not below the limit.
     return row if limit is None else row | {"limit": limit, "passed": bool(error < limit)}
 
 

@@ -1,4 +1,4 @@
-"""The parts of `device_check`, each in a process of its own, which is ended when its time is over."""
+"""Runs the parts of `device_check`, each in a new process, which is killed when its time is over."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SPARE_SECONDS = 5.0
-"""To end a process that does not end by itself, and to write."""
+"""The time to kill a process and to write its results."""
 
 
 def run(part: str, seconds: float, *, fast: bool) -> tuple[list[dict[str, Any]], str]:
@@ -18,17 +18,17 @@ def run(part: str, seconds: float, *, fast: bool) -> tuple[list[dict[str, Any]],
 
     Args:
       part: of `device_parts`.
-      seconds: after which it is ended.
+      seconds: after which it is killed.
       fast: on small pictures.
 
     Returns:
-      What it found, and why it found no more, if so.
+      The results, and the reason why some are missing; empty if none is.
     """
     if seconds < 1:
         return [], "no time was left"
     environment = os.environ | {
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-        # Several processes may hold memory of the device at a time.
+        # Several processes may use the device's memory at a time.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +46,7 @@ def run(part: str, seconds: float, *, fast: bool) -> tuple[list[dict[str, Any]],
             process.kill()
             process.communicate()
             reason = f"ended after its {seconds:.0f} seconds"
-        # What was being written when it ended is not a whole line.
+        # A line that was being written at the end is not complete.
         lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     return [json.loads(line) for line in lines], reason
 

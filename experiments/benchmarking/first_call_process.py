@@ -2,8 +2,7 @@
 
     python -P experiments/benchmarking/first_call_process.py TASK
 
-It runs on the code of another folder too, by PYTHONPATH: of the project it imports only what has been there
-for long.
+PYTHONPATH may name the code of an earlier commit: this file imports only modules that have long existed.
 """
 
 import functools
@@ -25,7 +24,7 @@ Call = Callable[[], Any]
 
 
 def main() -> None:
-    """Does what the task says: a call, and again, or a script; writes what it took into a file."""
+    """Runs the task, a call (repeated) or a script, and writes its measures into a file."""
     task = json.loads(sys.argv[1])
     compiled: list[float] = []
     hits: list[str] = []
@@ -57,7 +56,7 @@ def main() -> None:
 
 
 def _taken(task: dict[str, Any], compiled: list[float], hits: list[str]) -> dict[str, Any]:
-    """Until now; the system's clock is the same for all processes."""
+    """The measures until now; the system's clock is the same for all processes."""
     seconds = time.monotonic() - task["started"]
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -70,7 +69,7 @@ def _taken(task: dict[str, Any], compiled: list[float], hits: list[str]) -> dict
 
 
 def _peak_bytes() -> int:
-    """All memory that this process has held at a time."""
+    """The most memory that this process has held."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         # The system's own count below would include the program that started this one.
@@ -81,7 +80,7 @@ def _peak_bytes() -> int:
 
 
 def _run(command: list[str]) -> None:
-    """As `python -m` would."""
+    """Runs a module as `python -m` does."""
     sys.argv = command
     try:
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
@@ -91,7 +90,7 @@ def _run(command: list[str]) -> None:
 
 
 def _import(task: dict[str, Any]) -> Call:
-    """What each way cannot do without."""
+    """The imports that each way needs."""
     match task["way"]:
         case "plain_jax":
             import jax.numpy
@@ -125,7 +124,7 @@ def _fit(task: dict[str, Any]) -> Call:
 
 
 def _fit_and_synthesize(task: dict[str, Any]) -> Call:
-    """The weights, when the pictures trained on have been predicted, too."""
+    """As `_fit`, and predicts the training pictures, too."""
     inputs, targets = _pictures(task)
     height, width = inputs.shape[1:3]
     if task["way"] in ("plain_jax", "numpy_loop"):
@@ -151,7 +150,7 @@ def _fit_and_synthesize(task: dict[str, Any]) -> Call:
 
 
 def _peer(task: dict[str, Any], inputs: Any, targets: Any) -> Callable[[], tuple[Any, Callable[[Any], Any]]]:
-    """How a peer finds weights, and how it predicts with them, without the bias, which none returns."""
+    """A peer's fit, which returns weights and a prediction from them; no peer returns the bias."""
     import numpy as np
 
     from experiments.benchmarking import peers
@@ -198,7 +197,7 @@ def _pictures(task: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _mask(side: int, height: int, width: int) -> Any:
-    """What pixels see of a window, as `mlr_jax.masks` has it, by NumPy alone."""
+    """The mask of a square window, as in `mlr_jax.masks`, by NumPy alone."""
     import numpy as np
 
     reach = np.arange(side) - side // 2

@@ -1,8 +1,8 @@
-"""What the first call costs: every time in a new process, imports and compilation included.
+"""Measures first calls, each in a new process, with imports and compilation.
 
-Ways take turns, process by process, so that a machine that grows slower does so for all of them. None finds
-anything compiled, but the one that says so. An earlier state of the project is one of the ways: its files, as
-git has them, run with the same packages.
+Ways take turns, process by process, so that a machine that becomes slower does so for all. Only the way that
+says so finds compiled programs. An earlier commit of the project is one of the ways; it runs with the same
+packages.
 """
 
 import json
@@ -39,19 +39,19 @@ _NUM_PHOTOGRAPHS = 12
 
 
 class FirstCall(NamedTuple):
-    """What one way took.
+    """The measures of one way.
 
     Attributes:
-      case: what was called.
-      way: by whom.
+      case: the call.
+      way: this project, a peer, or an earlier commit.
       seconds: from the start of the process to the result, of each process.
       cpu_seconds: until then, all cores together; the median.
-      programs: how many were compiled.
-      compile_seconds: that the compiler took, or a cache in its place; the median.
+      programs: the number of compiled programs.
+      compile_seconds: of the compiler or of a cache; the median.
       warm_seconds: of further calls in the same process, the median, if there were any.
-      peak_bytes: all memory that the process ever held; the median.
-      error: of the weights, as `peers.relative_error` has it; None where there are none.
-      note: why there is nothing, if so.
+      peak_bytes: the most memory that the process held; the median.
+      error: of the weights, by `peers.relative_error`; None if there are none.
+      note: why there are no measures, if so.
     """
 
     case: str
@@ -67,12 +67,12 @@ class FirstCall(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """A call, and who makes it.
+    """A call, and the ways to make it.
 
     Attributes:
-      name: for people.
-      task: what the process is told.
-      peers: beside this project, as it is and as it was.
+      name: for the table.
+      task: of the process.
+      peers: besides this project and its earlier commit.
       exact: weights of the sampled pixels.
     """
 
@@ -118,7 +118,7 @@ def measure(
 
 
 def checkout(commit: str, folder: Path) -> None:
-    """Writes the files of a commit into a folder that is there; the repository stays as it is.
+    """Writes the files of a commit into an existing folder; the repository stays unchanged.
 
     Raises:
       InputError: there is no git, no repository, or no such commit.
@@ -137,7 +137,7 @@ def checkout(commit: str, folder: Path) -> None:
 
 
 def _earlier(commit: str | None, folder: Path) -> tuple[Path | None, str]:
-    """The folder of its files; or none, and why."""
+    """The folder of the commit's files; or None, and the reason."""
     if commit is None:
         return None, ""
     tree = folder / "earlier"
@@ -198,7 +198,7 @@ def _cases(calls: Sequence[str], folder: Path, fast: bool) -> Iterator[_Case]:
 
 
 def _save(num: int, size: int, folder: Path) -> tuple[str, np.ndarray, np.ndarray]:
-    """The file that holds pairs, and these as grey pictures `(num, size, size)`."""
+    """Writes pairs into a file: its path, and the pairs as grey pictures `(num, size, size)`."""
     inputs, targets = peers.smooth_pairs(num, size)
     path = folder / "pictures.npz"
     np.savez(path, inputs=inputs, targets=targets)
@@ -206,7 +206,7 @@ def _save(num: int, size: int, folder: Path) -> tuple[str, np.ndarray, np.ndarra
 
 
 def _write_photographs(folder: Path, num: int) -> Path:
-    """The astronaut in several sizes and shapes, and a table of where her eyes and mouth are."""
+    """Writes the astronaut in several sizes and shapes, and a table of her landmarks."""
     portrait = out_of_distribution.astronaut()
     levels = files.to_levels(portrait.picture, np.dtype(np.uint8))
     names = ["left_eye", "right_eye", "mouth_left", "mouth_right"]
@@ -234,7 +234,7 @@ def _measure(
 ) -> Iterator[FirstCall]:
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in trees}
     notes: dict[str, str] = {}
-    # The first time bytecode is written, files come from the disk, and the filled cache is filled.
+    # The first round, which does not count, writes bytecode, reads files from the disk and fills the cache.
     for number in range(num_processes + 1):
         for way, tree in trees.items():
             if way in notes:
@@ -268,13 +268,13 @@ def _measure(
 def run(
     task: dict[str, Any], tree: Path, folder: Path, *, timeout_seconds: float = _TIMEOUT_SECONDS
 ) -> dict[str, Any]:
-    """Starts a process and reads what it says of itself.
+    """Starts a process and reads its measures.
 
     Args:
-      task: what it is told, see first_call_process.py.
+      task: see first_call_process.py.
       tree: the folder of the project that it runs.
-      folder: for what it writes.
-      timeout_seconds: after which it is given up.
+      folder: for its files.
+      timeout_seconds: after which it is stopped.
 
     Raises:
       InputError: it failed.
@@ -285,7 +285,7 @@ def run(
     environment = {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
     environment |= {
         "PYTHONPATH": str(tree),
-        # Written there by the first process, for every state of the project and for all packages.
+        # The first process writes bytecode there, for all commits and packages.
         "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
         compilation_cache.VARIABLE: filled if task["way"] == FILLED else compilation_cache.OFF,
     }

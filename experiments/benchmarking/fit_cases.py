@@ -1,4 +1,4 @@
-"""The fits that the benchmark measures, and the time that none of them can do without."""
+"""The fits that the benchmark measures, and the least time of each."""
 
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ def all_cases(fast: bool) -> list[FitCase]:
 
 
 def floor(case: FitCase, window: windows.Window, machine: Machine) -> float:
-    """Seconds that a fit cannot do without."""
+    """The least seconds of a fit on the machine."""
     num_inputs = len(window.offsets)
     lags = {(b[0] - a[0], b[1] - a[1]) for a in window.offsets for b in window.offsets}
     if num_inputs <= case.num:

@@ -13,7 +13,7 @@ from experiments.running import timing
 
 
 class Machine(NamedTuple):
-    """What it does at best: bytes read and written a second, and multiplications of a matrix product."""
+    """Peak rates: bytes read and written a second, and multiplications a second of a matrix product."""
 
     bytes_per_second: float
     multiplications_per_second: float
@@ -41,7 +41,7 @@ def compiled(function: Callable[..., Any], *args: Any, num_runs: int) -> tuple[A
 def plain(function: Callable[..., Any], *args: Any, num_runs: int) -> tuple[Any, Timed]:
     """Times a function of NumPy, after one run: its result, and what it took."""
     result, seconds = timing.repeat(function, *args, num_runs=num_runs)
-    # Once more, since looking at memory takes time.
+    # In a separate run, since tracing memory takes time.
     tracemalloc.start()
     function(*args)
     _, peak = tracemalloc.get_traced_memory()

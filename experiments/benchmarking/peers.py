@@ -1,6 +1,6 @@
-"""Other ways to fit every pixel's ridge problem and to predict, for the benchmark to measure beside ours.
+"""Other implementations of every pixel's ridge problem and of the prediction, for the benchmark.
 
-Each imports what it needs when it is called: the first call of one does not pay for the packages of another.
+Each imports its packages when it is called, so that its first call does not pay for those of another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def smooth_pairs(num: int, size: int, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth noise in [0, 1], and what a wide window of it predicts well: `(num, size, size, channels)`."""
+    """Smooth noise in [0, 1], and targets that a wide window predicts well: `(num, size, size, channels)`."""
     rng = np.random.default_rng(0)
     inputs: np.ndarray = rng.random((num, size, size, channels), np.float32)
     for axis in (1, 2):
@@ -28,7 +28,7 @@ def smooth_pairs(num: int, size: int, channels: int = 1) -> tuple[np.ndarray, np
 
 
 def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
-    """The largest of a row: the norm of the difference over that of the exact row."""
+    """The largest relative error of a row, in the Euclidean norm."""
     difference = np.linalg.norm(found - exact, axis=1)
     return float((difference / np.maximum(np.linalg.norm(exact, axis=1), np.finfo(np.float32).tiny)).max())
 
@@ -48,8 +48,8 @@ def loop(
         the penalty; returns the weights.
       inputs: `(num, height, width)`.
       targets: of the same shape.
-      mask: what each pixel sees.
-      pixels: which to solve.
+      mask: of the inputs of each pixel.
+      pixels: to solve.
       penalty: lambda.
 
     Returns:
@@ -79,7 +79,7 @@ def solve_scikit_learn(design: np.ndarray, target: np.ndarray, penalty: float) -
 
 
 def plain_jax(mask: masks.Mask, penalty: float, inputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """What one would write first: gather, einsum, Cholesky, vmapped over pixels.
+    """Straightforward JAX: gather, einsum, Cholesky, vmapped over pixels.
 
     Takes pictures `(num, pixels)`, and returns weights `(pixels, entries)` without the bias.
     """
@@ -98,7 +98,7 @@ def plain_jax(mask: masks.Mask, penalty: float, inputs: jax.Array, targets: jax.
 
 
 def plain_jax_prediction(mask: masks.Mask, weights: jax.Array, inputs: jax.Array) -> jax.Array:
-    """Its prediction, without the bias: gather and einsum, from `(num, pixels)` to as many."""
+    """The prediction of `plain_jax`, without the bias, by gather and einsum: `(num, pixels)` of both."""
     import jax.numpy as jnp
 
     seen = jnp.where(jnp.asarray(mask.valid), jnp.asarray(inputs)[:, jnp.asarray(mask.indices)], 0)

@@ -1,4 +1,4 @@
-"""Training from a disk, each time in a process of its own: how fast it is, and how much memory it holds."""
+"""Training from a disk, each time in a new process: its speed and its memory."""
 
 import json
 import os
@@ -19,13 +19,13 @@ _NUM_DIFFERENT = 250
 
 
 class Stream(NamedTuple):
-    """What trainings on one folder took.
+    """The measures of trainings on one folder.
 
     Attributes:
       name: of the case.
       num_pairs: trained on.
       seconds: of the sums with compilation, each time.
-      peak_bytes: all memory that the process ever held, the median.
+      peak_bytes: the most memory that the process held; the median.
     """
 
     name: str

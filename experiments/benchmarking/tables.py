@@ -1,4 +1,4 @@
-"""What the benchmark measured, as lines of text, a table of Markdown and a figure."""
+"""The measures of the benchmark as lines of text, a Markdown table and a figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ HEADER = (
 
 
 def line(row: Mapping[str, Any]) -> str:
-    """A row for people to read while they wait."""
+    """A row as text, to print while the benchmark runs."""
     if row["seconds"] == "":
         return f"{row['case']:40}  {row['way']:20}  not measured: {row['note']}"
     parts = [f"{row['case']:40}  {row['way']:20}  {_milliseconds(row)} ms"]
@@ -77,7 +77,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def draw(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Seconds of every way, case by case, on a logarithmic axis."""
+    """Seconds of every case and way, on a logarithmic axis."""
     rows = [row for row in rows if row["seconds"] != ""]
     figure = Figure(figsize=(8, 0.3 * len(rows) + 1), layout="constrained")
     axes = figure.subplots()

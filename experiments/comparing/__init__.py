@@ -8,9 +8,9 @@ Imports `gans`, `reporting`, `pictures` and `running`.
     cross_validation   the choice from a grid, on training people
     trials             one method on one split: chosen, fitted, measured
     sessions           one run of an experiment: its folder, its splits, its config.json
-    sweep              the loop over the points of an experiment, which goes on where it was stopped
-    comparison         that loop for every method at every point; outcomes is what it finds
-    comparison_tables  its tables, as files and as they are printed
+    sweep              the loop over the points of an experiment, which resumes after a stop
+    comparison         that loop for every method at every point; outcomes has its results
+    comparison_tables  its tables, as files and printed
     gan_training       methods and GANs of `experiments.gan_comparison`
     summary            means, standard errors and paired tests of several splits
 """

@@ -1,7 +1,7 @@
 """Every method at every point on every split: the loop of the experiments that compare methods.
 
 An experiment is a list of `Point`s. Finished trials stay in the output folder's `trials`; the tables are
-written anew after each one.
+rewritten after each one.
 """
 
 import sys
@@ -26,11 +26,11 @@ class Point(NamedTuple):
     """One setting of an experiment.
 
     Attributes:
-      columns: what the tables say of it, heading -> value.
+      columns: of the tables, heading -> value.
       options: of the data set, in place of the flags.
-      subset: (train, test, seed) -> those of them that are used.
+      subset: (train, test, seed) -> the pairs to use.
       grids: method -> hyper-parameter -> values to choose from, in place of the usual ones.
-      methods: those that are tried here; all by default.
+      methods: tried at this point; all by default.
     """
 
     columns: Mapping[str, Any] = {}
@@ -59,18 +59,18 @@ def run(
 ) -> Comparison:
     """Tries every method at every point on every split, the quick ones first, and writes the tables.
 
-    A method that cannot be tried somewhere is left out there; standard error and config.json say why.
+    A method that fails at a point is left out there; standard error and config.json say why.
     Tables and figures have the methods in the order of `names`.
 
     Args:
       experiment: its name.
-      points: at which it is tried.
+      points: at which methods are tried.
       names: of the methods.
-      figures: file names that the experiment will write; what an earlier run left of them is removed.
+      figures: file names of the experiment's figures; those of an earlier run are removed.
       check: raises InputError if flags do not suit the training pairs; called before anything is replaced.
-      on_first_split: draws what can be drawn when the first split is through.
-      about: what is learned, for the title, where it is not what the flags say.
-      show_rows: whether a row of the table is shown as soon as a method is through, on standard error.
+      on_first_split: called after the first split, to draw its figures.
+      about: what is learned, for the title, in place of the flags.
+      show_rows: whether standard error shows each row as soon as its method is finished.
 
     Returns:
       The trials of every method.

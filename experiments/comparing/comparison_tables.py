@@ -1,4 +1,4 @@
-"""The tables of a comparison: as files, and as they are printed."""
+"""The tables of a comparison: as files, and printed."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ _Columns = Mapping[str, Callable[[Mapping[str, Any]], str]]
 
 
 def write(done: Comparison) -> None:
-    """Replaces the tables, so that an interruption after a trial loses none that is finished."""
+    """Replaces the tables after a trial, so that an interruption loses no finished one."""
     headings = tuple(done.outcomes[0].columns)
     every = [
         (dict(outcome.columns), trial)
@@ -47,7 +47,7 @@ def write(done: Comparison) -> None:
 
 
 def report(done: Comparison) -> None:
-    """Prints a line for each point and method, and where everything is."""
+    """Prints a line for each point and method, and the output folder."""
     headings = {key: _cell(key) for key in done.outcomes[0].columns}
     print(f"{done.title}\n")
     rows = [
@@ -64,7 +64,7 @@ def report(done: Comparison) -> None:
 
 
 def show_row(trial: Trial, *, is_first: bool) -> None:
-    """Writes a row above the progress bar, of fixed widths, since what comes later is not known yet."""
+    """Writes a row above the progress bar, with fixed widths, since later rows are not known yet."""
     widths = {"method": max(map(len, METHODS)), "choice": 0}
     lines = [{heading: heading for heading in _RESULT_COLUMNS}] if is_first else []
     lines.append({heading: show(trial.row) for heading, show in _RESULT_COLUMNS.items()})

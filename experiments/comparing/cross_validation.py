@@ -23,11 +23,11 @@ Values = tuple[tuple[str, tuple[Any, ...]], ...]
 
 
 class SearchResult(NamedTuple):
-    """What was chosen, and what it was chosen from.
+    """The choice, and the errors of the candidates.
 
     Attributes:
       choice: hyper-parameter -> value.
-      errors: (candidate, mean squared error on the people left out) for all that could be tried.
+      errors: (candidate, held-out mean squared error) of all that could be tried.
     """
 
     choice: Choice
@@ -40,11 +40,11 @@ def candidates(grid: Grid) -> list[Choice]:
 
 
 def select(name: str, method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> SearchResult:
-    """Chooses the candidate with the least error on the people left out; the first of several.
+    """Chooses the candidate with the least held-out error; the first of equals.
 
     Args:
       name: of the method, for messages.
-      method: what is fitted.
+      method: to fit.
       tried: the candidates, all of them `possible`.
       folds: (pairs to fit on, pairs to measure on).
 
@@ -68,7 +68,7 @@ def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> li
     """Measures every candidate.
 
     Args:
-      method: what is fitted.
+      method: to fit.
       tried: the candidates, all of them `possible`.
       folds: (pairs to fit on, pairs to measure on).
 
@@ -77,12 +77,12 @@ def errors(method: Method, tried: Sequence[Choice], folds: Sequence[Fold]) -> li
     """
     if method.errors is not None:
         values = distinct(tried)
-        # Dispatched one after the other, and waited for in the end: most of it keeps a single core busy.
+        # All are dispatched before any is waited for: most of the work uses a single core.
         tables = [shared_errors(method, values, each) for each in gather(method, folds)]
         places = [[each.index(choice[name]) for choice in tried] for name, each in values]
         totals = np.moveaxis(np.concatenate(tables, dtype=np.float64), 0, -1)[tuple(places)]
     else:
-        # Dispatched one after the other here, too.
+        # Here, too, all are dispatched first.
         found = []
         for train, held_out in folds:
             arrays = [jnp.asarray(each) for each in (*train[:2], *held_out[:2])]
@@ -102,7 +102,7 @@ def possible(method: Method, grid: Grid, folds: Sequence[Fold]) -> list[Choice]:
     """
     train = min((train for train, _ in folds), key=lambda train: len(train.subjects))
     tried = candidates(grid)
-    # Only sizes can be unsuitable: one candidate speaks for all that differ from it in other numbers.
+    # Only sizes can be unsuitable: one candidate is tried for all of the same sizes.
     problems: dict[Any, checks.InputError | None] = {}
     for choice in tried:
         static, _ = static_and_traced(choice)
@@ -129,7 +129,7 @@ def distinct(choices: Sequence[Choice]) -> Values:
 
 
 def gather(method: Method, folds: Sequence[Fold]) -> list[Folds]:
-    """Each fold for `Method.errors`, all of the same shapes, and with the same pairs, which they share."""
+    """The folds for `Method.errors`, of equal shapes and with shared pairs."""
     places: dict[bytes, int] = {}
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -157,7 +157,7 @@ def gather(method: Method, folds: Sequence[Fold]) -> list[Folds]:
 
 
 def static_and_traced(choice: Choice) -> tuple[Static, dict[str, float]]:
-    """Sizes and names are part of the program; a floating-point number changes without a compilation."""
+    """Sizes and names, for which a program is compiled, and floating-point numbers, which are traced."""
     static = tuple((name, value) for name, value in choice.items() if not isinstance(value, float))
     return static, {name: value for name, value in choice.items() if isinstance(value, float)}
 

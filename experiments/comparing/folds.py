@@ -1,7 +1,7 @@
-"""The folds of a cross-validation as arrays: which pairs a fold is fitted on, and which are held out.
+"""The folds of a cross-validation as arrays: the pairs that a fold is fitted on, and those held out.
 
-All folds have the same shapes, so that they go through one program: a fold of fewer pairs is padded with rows
-of weight 0.
+All folds have the same shapes, so that one program serves all: a fold of fewer pairs is padded with rows of
+weight 0.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ class Rows(NamedTuple):
     """Some of the pairs, for each fold.
 
     Attributes:
-      pairs: int32 `(num_folds, num_rows)`, which pairs.
+      pairs: int32 `(num_folds, num_rows)`, indices of pairs.
       weight: `(num_folds, num_rows)`, 1, or 0 in a row of padding.
     """
 
@@ -30,7 +30,7 @@ class Folds(NamedTuple):
       expressive: the same shape.
       train: the rows that a fold is fitted on.
       held_out: the rows that it is measured on.
-      prepared: what a method has made of all pairs beforehand.
+      prepared: the result of `Method.prepare`.
     """
 
     neutral: jax.Array

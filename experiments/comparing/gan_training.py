@@ -1,4 +1,4 @@
-"""Methods and GANs of `experiments.gan_comparison`: trained, and shown pictures of every kind."""
+"""Trains the methods and GANs of `experiments.gan_comparison`, and applies them to every kind of picture."""
 
 import csv
 import inspect
@@ -30,13 +30,13 @@ JOINT = ("stargan", "ganimation")
 
 
 class TrainingTask(NamedTuple):
-    """What a method is trained on, and what it is shown.
+    """The pairs to train a method on, and the pictures to apply it to.
 
     Attributes:
       train: pairs to learn from.
-      kinds: of pictures that are shown.
+      kinds: name -> pictures to apply the method to.
       num_pairs: of `train`.
-      expression: that is learned.
+      expression: to learn.
       share: of the budget.
     """
 
@@ -48,13 +48,13 @@ class TrainingTask(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """A method that has learned.
+    """A trained method.
 
     Attributes:
-      params: what it has learned.
+      params: of the method.
       predict: (params, pictures) -> pictures; jittable.
-      num_parameters: how many numbers it has learned.
-      seconds: that it took.
+      num_parameters: their number.
+      seconds: of the training.
     """
 
     params: Any
@@ -66,12 +66,12 @@ class Learned(NamedTuple):
 def load_or_learn(
     session: Session, name: str, task: TrainingTask, seed: int, *, targets: Sequence[str] | None
 ) -> ArrayFile:
-    """Trains a method and shows it all pictures of the task, unless an earlier run has done so.
+    """Trains a method and applies it to all pictures of the task, unless an earlier run has done so.
 
     Args:
       session: of the experiment.
       name: of the method, in the registry or in `JOINT`.
-      task: what it is trained on and shown.
+      task: pairs to train on, and pictures.
       seed: of the split.
       targets: all expressions, where there are several.
 
@@ -147,7 +147,7 @@ def _read_curve(
 def _learn_joint(
     session: Session, name: str, task: TrainingTask, seed: int, targets: Sequence[str]
 ) -> tuple[Learned, list[dict[str, float]]]:
-    """A GAN of all expressions, which is trained once and asked for one."""
+    """Trains a GAN of all expressions once, and applies it to one."""
     from experiments.gans import fitting, training
     from experiments.gans.contract import num_parameters
     from experiments.gans.expression_sets import load_expression_set
@@ -169,12 +169,14 @@ def _learn_joint(
         raise KeyboardInterrupt
     condition = jnp.eye(1 + len(targets))[1 + targets.index(task.expression)]
     params = trained.params, condition
-    return Learned(params, _asked(gan), num_parameters(trained.params), trained.seconds), trained.curve
+    return Learned(
+        params, _with_condition(gan), num_parameters(trained.params), trained.seconds
+    ), trained.curve
 
 
 @cache
-def _asked(gan: "Gan") -> Callable[[Any, jax.Array], jax.Array]:
-    """From a GAN's parameters with a condition, and pictures, what it makes of them; compiled once."""
+def _with_condition(gan: "Gan") -> Callable[[Any, jax.Array], jax.Array]:
+    """((parameters, condition), pictures) -> what the GAN generates; made once, so that it compiles once."""
 
     def predict(params: Any, pictures: jax.Array) -> jax.Array:
         networks, condition = params

@@ -1,4 +1,4 @@
-"""The flags of all experiments that compare methods, and what they say."""
+"""The flags of all experiments that compare methods, and their values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
@@ -60,7 +60,7 @@ _GAN_CHECKPOINTS = flags.DEFINE_string(
     "name; they are not trained here.",
 )
 _NUM_FACES = flags.DEFINE_integer("num_faces", 6, "Test faces that figures show.", lower_bound=1)
-_RESTART = flags.DEFINE_bool("restart", False, "Begin anew, whatever trials an earlier run has finished.")
+_RESTART = flags.DEFINE_bool("restart", False, "Start again, without the trials of an earlier run.")
 _FAST = flags.DEFINE_bool(
     "fast",
     False,
@@ -74,19 +74,19 @@ _SMALL = {"num_subjects": 24, "image_size": 16, "channels": "1", "select": "fixe
 
 
 def apply_fast() -> bool:
-    """Whether --fast is given. If so, sets the flags that it stands for, where they are not given."""
+    """Whether --fast is given. If so, sets the flags that it implies, unless they are given."""
     if _FAST.value:
         flag_values.set_unless_given(_SMALL)
     return _FAST.value
 
 
 def is_restarted() -> bool:
-    """Whether the results of an earlier run are not to be used."""
+    """Whether to ignore the results of an earlier run."""
     return _RESTART.value
 
 
 def seeds() -> tuple[int, ...]:
-    """Of the splits.
+    """The seeds of the splits.
 
     Raises:
       InputError: there are several, but they would all test on the same people.
@@ -95,25 +95,25 @@ def seeds() -> tuple[int, ...]:
 
 
 def num_folds() -> int:
-    """Of a cross-validation."""
+    """The number of folds of a cross-validation."""
     return _NUM_FOLDS.value
 
 
 def num_search_folds() -> int | None:
-    """Of the cross-validation that chooses hyper-parameters; None where they are fixed."""
+    """The number of folds of the search for hyper-parameters; None if they are fixed."""
     return _NUM_FOLDS.value if _SELECT.value == "cv" else None
 
 
 def num_faces() -> int:
-    """How many test faces figures show."""
+    """The number of test faces in figures."""
     return _NUM_FACES.value
 
 
 def methods(suitable: Sequence[str] = tuple(METHODS), *, usual: Sequence[str] | None = None) -> list[str]:
-    """The methods that are to be compared.
+    """The methods to compare.
 
     Args:
-      suitable: those that the question can be put to.
+      suitable: those that the experiment is about.
       usual: those of them that are compared by default; unless it is given, all but `VARIANTS` and `GANS`,
         and with --fast a few.
 
@@ -137,7 +137,7 @@ def methods(suitable: Sequence[str] = tuple(METHODS), *, usual: Sequence[str] | 
 
 
 def grid(name: str, given: Mapping[str, Sequence[Any]] = {}) -> Grid:
-    """The values of a method's hyper-parameters to choose from, one of each where nothing is to be chosen.
+    """The values of a method's hyper-parameters to choose from, a single one of each with --select=fixed.
 
     Args:
       name: of the method.
@@ -150,7 +150,7 @@ def grid(name: str, given: Mapping[str, Sequence[Any]] = {}) -> Grid:
 
 
 def settings() -> Settings:
-    """What the flags say that holds for all methods."""
+    """The settings of all methods, from the flags."""
     gan = GanSettings(
         _GAN_BUDGET.value,
         _GAN_PATIENCE.value,

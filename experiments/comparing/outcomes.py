@@ -1,4 +1,4 @@
-"""What a comparison finds: the trials of every method at every point."""
+"""The results of a comparison: the trials of every method at every point."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ REFERENCE = "masked_ridge"
 
 
 class Outcome(NamedTuple):
-    """What the methods did at one point, as far as they could be tried.
+    """The trials of all methods that could be tried at one point.
 
     Attributes:
       columns: of the point.

@@ -1,4 +1,4 @@
-"""One run of an experiment: its output folder, the splits of its data, and what config.json says of it."""
+"""One run of an experiment: its output folder, its splits and its config.json."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +10,16 @@ from experiments.pictures import data
 from experiments.running import run_folder
 from mlr_jax.datasets.pairs import Pairs
 
-# (train, test, seed) -> those of them that are used.
+# (train, test, seed) -> the pairs to use.
 Subset = Callable[[Pairs, Pairs, int], tuple[Pairs, Pairs]]
 
 
 class Session(NamedTuple):
-    """A run of an experiment, from its start on.
+    """A run of an experiment.
 
     Attributes:
       output_dir: where it writes.
-      results: the folder of finished results, from which a stopped run goes on.
+      results: the folder of finished results, from which a stopped run resumes.
       seeds: of the splits.
       load: (seed, options of the data set in place of flags) -> training and test pairs.
       title: of figures, the data set and the number of pairs.
@@ -50,16 +50,16 @@ def start(
     check: Callable[[Pairs], None] = lambda train: None,
     about: str | None = None,
 ) -> Session:
-    """Finds the output folder and the pairs, and replaces what an earlier run has written there.
+    """Opens the output folder, loads the pairs, and removes the outputs of an earlier run.
 
     Args:
       experiment: its name.
       outputs: file names that it will write.
-      described: what config.json is to say besides the usual.
-      at: the options of the data set, in place of flags, with which config.json and title describe the pairs.
+      described: further entries of config.json.
+      at: options of the data set, in place of flags, for the pairs in config.json and in the title.
       subset: of these pairs.
       check: raises InputError if flags do not suit the training pairs; called before anything is replaced.
-      about: what is learned, for the title, where it is not what the flags say.
+      about: what is learned, for the title, in place of the flags.
 
     Raises:
       InputError: the data are not as they should be, or the folder cannot be written to.
@@ -91,12 +91,12 @@ def start(
 
 
 def end(session: Session, found: Mapping[str, Any]) -> None:
-    """Adds what was found to config.json."""
+    """Adds findings to config.json."""
     run_folder.write_json(session.output_dir / "config.json", {**session.configuration, **found})
 
 
 def _loader(cache_dir: Path) -> Callable[[int, Mapping[str, Any]], tuple[Pairs, Pairs]]:
-    """Loads a split; the last one again without reading it."""
+    """Loads splits, and keeps the last one."""
     last: dict[tuple[Any, ...], tuple[Pairs, Pairs]] = {}
 
     def load(seed: int, options: Mapping[str, Any]) -> tuple[Pairs, Pairs]:

@@ -59,7 +59,7 @@ def summarize(trials: Mapping[str, Sequence[Trial]], reference: str) -> list[dic
 
 
 def _compare(trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, Any]:
-    # Only splits that both have been run on: after an interruption they may differ.
+    # Only splits that both have: after an interruption they may differ.
     own = {trial.row["seed"]: trial for trial in trials}
     other = {trial.row["seed"]: trial for trial in reference}
     by_person: dict[str, list[float]] = {}

@@ -18,8 +18,8 @@ class Job(NamedTuple):
     """One step of the loop, for instance a method on a split.
 
     Attributes:
-      label: names it, in the progress bar and where it fails.
-      rows: () -> its rows of the table. It takes what an earlier run has finished from `Session.results`.
+      label: in the progress bar and in messages.
+      rows: () -> its rows of the table. It loads what an earlier run has finished from `Session.results`.
     """
 
     label: str
@@ -27,7 +27,7 @@ class Job(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What the loop has found.
+    """The results of the loop.
 
     Attributes:
       rows: of all jobs that did not fail.
@@ -47,16 +47,16 @@ def run(
     write: Callable[[list[Row]], None],
     is_strict: bool = False,
 ) -> Swept:
-    """Does the jobs of all splits, and writes the table after each.
+    """Runs the jobs of all splits, and writes the table after each.
 
-    A job that raises InputError is left out: the others' results are worth having. Standard error says why.
+    A job that raises InputError is skipped; standard error says why.
 
     Args:
       session: of the experiment.
-      jobs: seed of a split -> its jobs, which are made one after the other: what follows the last of them is
-        done when the split is through.
-      num_jobs: of each split; None where it is not known before they are made.
-      unit: a job is of, for the progress bar.
+      jobs: seed of a split -> its jobs. Of a generator, code after the last job runs when the split is
+        finished.
+      num_jobs: of each split; None if it is not known beforehand.
+      unit: of jobs, for the progress bar.
       write: writes the rows so far.
       is_strict: whether a job that fails ends the run.
 
@@ -99,7 +99,7 @@ def summarize(
     Args:
       session: of the experiment.
       rows: of results.csv.
-      by: the columns that say which setting a row is of.
+      by: the columns that name the setting of a row.
       measures: the columns that are averaged.
     """
     summaries = averages.over_splits(rows, by, measures)

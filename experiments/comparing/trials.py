@@ -1,4 +1,4 @@
-"""One method on one split of a data set: chosen, fitted, measured, and kept on disk."""
+"""One method on one split of a data set: chosen, fitted, measured, and stored."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -35,21 +35,21 @@ HEADER = (
     "choice",
 )
 
-# Below so many numbers in the training pictures no method needs a gigabyte: the lasso takes most, 50 bytes or
-# so for each. Asking takes a compilation of what may never be run.
+# With fewer numbers in the training pictures, no method needs a gigabyte: the lasso takes most, some 50 bytes
+# for each. Then memory is not checked, which takes a compilation.
 _MANY_NUMBERS = 2**23
 
 
 class Trial(NamedTuple):
-    """What one method did on one split.
+    """The result of one method on one split.
 
     Attributes:
       row: of results.csv.
-      people: for each test picture, who it shows, the same name in every split.
+      people: the person of each test picture, with the same name in every split.
       errors: `(num_pictures,)`, the mean squared error of each.
       pictures: `(num_shown, height, width, channels)` uint8, the first test pictures as predicted.
       candidates: (hyper-parameters in words, error on held-out people), where there was a choice.
-      shortfall: how the fit fell short of what was asked for, or None.
+      shortfall: a note on what the fit did not reach, or None.
     """
 
     row: Mapping[str, Any]
@@ -65,8 +65,8 @@ class Protocol(NamedTuple):
 
     Attributes:
       settings: what holds for all methods.
-      num_folds: of the cross-validation, fewer where there are fewer people; None where nothing is chosen.
-      num_pictures: how many test pictures are kept.
+      num_folds: of the cross-validation, fewer if there are fewer people; None if nothing is chosen.
+      num_pictures: the number of test pictures to keep.
     """
 
     settings: Settings = Settings()
@@ -77,7 +77,7 @@ class Protocol(NamedTuple):
 def run(
     name: str, grid: Grid, train: Pairs, test: Pairs, seed: int, *, protocol: Protocol, folder: Path
 ) -> Trial:
-    """Finds the trial in `folder`, or runs and keeps it.
+    """Loads the trial from `folder`, or runs and stores it.
 
     Args:
       name: of the method, in `methods.METHODS`.
@@ -86,7 +86,7 @@ def run(
       test: pairs to measure on.
       seed: of the folds.
       protocol: how it is done.
-      folder: where finished trials are kept; made where needed.
+      folder: of finished trials; made if needed.
 
     Returns:
       The trial, people being the subjects of `test`.
@@ -129,17 +129,16 @@ def choose(
 
     Args:
       name: of the method, for messages.
-      method: what is fitted.
-      grid: the values to choose from, those left out that do not suit the pairs.
+      method: to fit.
+      grid: the values to choose from; those that do not suit the pairs are left out.
       train: the pairs.
       seed: of the folds.
-      num_folds: fewer where there are fewer people; None where the grid leaves no choice.
+      num_folds: fewer if there are fewer people; None if the grid leaves no choice.
 
     Raises:
-      InputError: nothing in the grid suits the pairs, needs no more memory than there is, and has a finite
-        solution.
+      InputError: no candidate suits the pairs, fits into memory and has a finite solution.
     """
-    # Without a choice nothing is measured on them.
+    # Without a choice, the folds are not used.
     parts = [(train, train)] if num_folds is None else splits.folds_of_pairs(train, num_folds, seed=seed)
     tried = cross_validation.possible(method, grid, parts)
     problem = memory_problem(method, tried, train, parts)
@@ -149,18 +148,18 @@ def choose(
 
 
 def fit_and_predict(method: Method, choice: Choice, train: Pairs, pictures: np.ndarray) -> np.ndarray:
-    """Fits a method on `train`, and returns what it predicts of pictures `(num, height, width, channels)`."""
+    """Fits a method on `train`, and predicts from pictures `(num, height, width, channels)`."""
     return np.asarray(_predict(method, fit(method, choice, train), jnp.asarray(pictures)))
 
 
 def fit(method: Method, choice: Choice, train: Pairs) -> Params:
-    """What a method learns from `train`."""
+    """Fits a method on `train`."""
     static, traced = cross_validation.static_and_traced(choice)
     return _fit(method, static, traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive))
 
 
 def fit_timed(method: Method, choice: Choice, train: Pairs) -> tuple[Params, float, float]:
-    """What a method learns from `train`, the seconds that it takes, and those of compiling it."""
+    """Fits a method on `train`: its parameters, the seconds of the fit, and those of the compilation."""
     static, traced = cross_validation.static_and_traced(choice)
     pairs = traced, jnp.asarray(train.neutral), jnp.asarray(train.expressive)
     compiled, compile_seconds = timing.compile_ahead(_fit, (method, static), *pairs)
@@ -176,20 +175,20 @@ def words(choice: Choice) -> str:
 def memory_problem(
     method: Method, tried: Sequence[Choice], train: Pairs, parts: Sequence[cross_validation.Fold] = ()
 ) -> str | None:
-    """Says so if a method would not fit into memory: it would be killed in the middle of its work.
+    """A message if a method would not fit into memory, where the system would kill it; else None.
 
     Args:
-      method: that is to be fitted.
+      method: to fit.
       tried: the candidates.
       train: the pairs.
-      parts: the folds on which the candidates will be compared, if they will.
+      parts: the folds that will compare the candidates, if any.
     """
     height, width, _ = train.neutral.shape[1:]
     available = memory.available_bytes()
     if available is None or train.neutral.size < _MANY_NUMBERS:
         return None
     arrays = jnp.asarray(train.neutral), jnp.asarray(train.expressive)
-    # What is compiled here is what will be run.
+    # The fit will run the same program.
     static, traced = cross_validation.static_and_traced(cross_validation.largest(tried))
     compiled, _ = timing.compile_ahead(_fit, (method, static), traced, *arrays)
     needed = memory.compiled_bytes(compiled)
@@ -209,7 +208,7 @@ def memory_problem(
 
 
 def without_gans(settings: Settings) -> Settings:
-    """What matters to all other methods."""
+    """The settings, without those that matter only to GANs."""
     return settings._replace(gan=GanSettings())
 
 
@@ -244,7 +243,7 @@ def _evaluate(
 
 
 def _measure(name: str, method: Method, params: Params, test: Pairs, num_pictures: int) -> Trial:
-    """What a fitted method makes of the test pictures."""
+    """Measures a fitted method on the test pictures."""
     shown = params, jnp.asarray(test.neutral)
     predict, predict_compile = timing.compile_ahead(_predict, (method,), *shown)
     pictures, predict_seconds = timing.run(predict, *shown)

@@ -1,20 +1,20 @@
-"""Mirrored and moved pictures, the same for all GANs (Isola et al., 2017: 256 pixels of 286, mirrored)."""
+"""Mirrored and shifted pictures, the same for all GANs (Isola et al., 2017: 256 of 286 pixels)."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-# Pictures are enlarged by so much before a part of their size is cut out.
+# Factor by which pictures are enlarged before a crop of their size.
 _ENLARGEMENT = 286 / 256
 
 
 def augment(pictures: jax.Array, key: jax.Array) -> jax.Array:
-    """Mirrors, or not, and moves a group of pictures that belong together, all in the same way.
+    """Mirrors and shifts a group of pictures at random, all alike.
 
     Args:
       pictures: `(num, height, width, channels)`.
-      key: of what is random.
+      key: of the random choices.
 
     Returns:
       The same shape.
@@ -37,7 +37,7 @@ def augment(pictures: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def batch_of(key: jax.Array, step: jax.Array, num_people: int, batch_size: int) -> jax.Array:
-    """The people of a step, `(batch_size,)`: in an epoch each is drawn once, in an order of its own.
+    """The people of a step, `(batch_size,)`: each epoch has everyone once, in a new order.
 
     Args:
       key: of the whole training.

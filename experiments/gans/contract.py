@@ -1,4 +1,4 @@
-"""What a GAN is here: pure functions over a state, each of which can be compiled."""
+"""The interface of a GAN: pure, jittable functions over a state."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ Losses = dict[str, jax.Array]
 
 
 class Task(NamedTuple):
-    """What is to be learned. Static.
+    """What a GAN learns. Static.
 
     Attributes:
       image_size: height and width of the pictures in pixels, a power of two, 32 or more.
@@ -25,7 +25,7 @@ class Task(NamedTuple):
       source: the expression to start from, for GANs that know two.
       target: the one to reach.
       num_people: in the training set.
-      num_epochs: for which learning rates are planned, see `Gan.steps_an_epoch`.
+      num_epochs: that the learning rates' schedule spans, see `Gan.steps_an_epoch`.
     """
 
     image_size: int
@@ -38,16 +38,16 @@ class Task(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that training changes.
+    """The state of training.
 
     Attributes:
-      step: (), int32, how many steps were done.
-      key: uint32, the data of the key from which, with the step, everything random comes.
+      step: (), int32, the number of finished steps.
+      key: uint32, the data of the random key, which is combined with the step's number.
       generators: parameters.
       discriminators: parameters.
       generator_optimizer: of optax.
       discriminator_optimizer: of optax.
-      memory: whatever else a GAN keeps from step to step.
+      memory: all else that a GAN keeps from step to step.
     """
 
     step: jax.Array
@@ -71,7 +71,7 @@ class Gan(NamedTuple):
         channels)` in [0, 1]. Conditions are `(num, num_expressions)`, one-hot times an intensity; GANs for
         two expressions ignore them. The same input gives the same output.
       synthesis_params: parameters of all generators -> those that `generate` needs.
-      steps_an_epoch: in which the generators are shown as many pictures as there are to learn from.
+      steps_an_epoch: in which the generators see as many pictures as the training set has.
     """
 
     init: Callable[[jax.Array], State]
@@ -88,7 +88,7 @@ def first_state(
     optimizer: optax.GradientTransformation,
     memory: Any = (),
 ) -> State:
-    """The state before the first step, both sides having the same optimiser."""
+    """The state before the first step; generators and discriminators have the same optimiser."""
     return State(
         jnp.zeros((), jnp.int32),
         jax.random.key_data(key),
@@ -101,17 +101,17 @@ def first_state(
 
 
 def step_key(state: State) -> jax.Array:
-    """The key of the next step: a run that goes on from a checkpoint draws what it would have drawn."""
+    """The key of the next step, which a checkpoint does not change."""
     return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
 
 
 def run(module: nn.Module, params: Params, *inputs: jax.Array, **options: Any) -> Any:
-    """What a network makes of its inputs."""
+    """Applies a network to its inputs."""
     return module.apply(params, *inputs, **options)
 
 
 def num_parameters(params: Params) -> int:
-    """How many numbers there are."""
+    """The number of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
@@ -126,10 +126,10 @@ def from_network(outputs: jax.Array) -> jax.Array:
 
 
 def learning_rate_at(width: int, published: float) -> float:
-    """Adam's rate for networks of fewer channels than the papers', or more.
+    """Adam's learning rate for networks of another width than published.
 
     Adam moves every weight by about its rate, and thus the outputs of a layer by the rate times the number of
-    inputs: with their inverse as the rate, networks of all widths learn alike (Yang et al., 2021, arXiv
+    inputs: with a rate inverse to their number, networks of all widths learn alike (Yang et al., 2021, arXiv
     2203.03466).
 
     Args:

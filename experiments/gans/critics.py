@@ -1,7 +1,7 @@
 """What StarGAN and GANimation share: a critic of pictures and their expressions.
 
-It has five steps for one of the generator, is trained with a penalty of its gradient (Gulrajani et al.,
-2017), and also tells the expression.
+It takes five steps for each of the generator, is trained with a gradient penalty (Gulrajani et al., 2017),
+and also predicts the expression.
 """
 
 from collections.abc import Callable
@@ -28,21 +28,21 @@ from experiments.gans.contract import (
 from experiments.gans.layers import BY_INPUTS, Convolution
 
 NUM_CRITIC_STEPS = 5
-"""Steps of the critic for one of the generator."""
+"""Steps of the critic for each of the generator."""
 
 _PENALTY_WEIGHT = 10.0
 
 
 class Critic(nn.Module):
-    """Strided convolutions without normalisation down to 2 x 2 pixels; verdicts there, and the expression.
+    """Strided convolutions without normalisation down to 2 x 2 pixels, each with a verdict; the expression.
 
-    Weights are drawn as StarGAN's authors do. As GANimation's do, little of a picture would pass layers of
-    fewer than 64 channels.
+    Initial weights are StarGAN's. With GANimation's, layers of fewer than 64 channels would pass on little
+    of a picture.
 
     Attributes:
-      width: channels of the first layer, 64 in the papers; every other one has twice as many as that before.
+      width: channels of the first layer, 64 in the papers; every further layer has twice as many.
       num_layers: six for 128 x 128, five for 64 x 64.
-      num_expressions: for each of which it says a number.
+      num_expressions: outputs, one for each expression.
     """
 
     width: int
@@ -63,12 +63,12 @@ class Critic(nn.Module):
 
 
 class Batch(NamedTuple):
-    """What a step sees.
+    """The minibatch of a step.
 
     Attributes:
       pictures: `(batch_size, height, width, channels)` in [-1, 1].
       conditions: `(batch_size, num_expressions)`, of the pictures.
-      wanted: the same shape, of what is to be made of them.
+      wanted: the same shape, the conditions to reach.
     """
 
     pictures: jax.Array
@@ -77,16 +77,16 @@ class Batch(NamedTuple):
 
 
 class Training(NamedTuple):
-    """How one of the two is trained.
+    """How StarGAN or GANimation is trained.
 
     Attributes:
       make: (parameters, pictures, conditions) -> pictures in [-1, 1].
       discriminator_loss: (parameters, batch, made pictures, key) -> (loss, terms).
       generator_loss: (parameters, those of the critic, batch) -> (loss, terms).
-      optimizer: of both.
-      batch_size: pictures that a step sees.
+      optimizer: of critic and generator.
+      batch_size: pictures of a step.
       condition: one-hot `(batch_size, num_expressions)` -> conditions of pictures.
-      wish: (such conditions, key) -> those that are wanted.
+      wish: (conditions, key) -> conditions to reach in training.
     """
 
     make: Callable[..., jax.Array]
@@ -101,7 +101,7 @@ class Training(NamedTuple):
 def adam(
     task: Task, width: int, learning_rate: float, batch_size: int, *, first_share: float
 ) -> optax.GradientTransformation:
-    """Adam with a rate that falls to 0 after the first share of the epochs."""
+    """Adam with a rate that is constant for the first share of the epochs, and then falls to 0."""
     steps = task.num_epochs * steps_an_epoch(task, batch_size) // NUM_CRITIC_STEPS
     first = round(first_share * steps)
     rate = learning_rate_at(width, learning_rate)
@@ -110,7 +110,7 @@ def adam(
 
 
 def steps_an_epoch(task: Task, batch_size: int) -> int:
-    """In which the generator is shown as many pictures as there are."""
+    """Steps in which the generator sees as many pictures as the training set has."""
     return NUM_CRITIC_STEPS * -(-task.num_people * task.num_expressions // batch_size)
 
 
@@ -130,7 +130,7 @@ def init(
 
 
 def step(training: Training, state: State, pictures: jax.Array) -> tuple[State, Losses]:
-    """A step of the critic, and after every fifth one of the generator."""
+    """A step of the critic; after every fifth, a step of the generator, too."""
     batch_key, penalty_key = jax.random.split(step_key(state))
     batch = _draw(training, pictures, batch_key)
     made = training.make(state.generators, batch.pictures, batch.wanted)
@@ -145,7 +145,7 @@ def step(training: Training, state: State, pictures: jax.Array) -> tuple[State, 
             state.generators, discriminators, batch
         )
         updates, generator_state = training.optimizer.update(gradient, state.generator_optimizer)
-        # Means over an epoch are over the steps of both.
+        # An epoch's means are over all steps, of which one in five has these terms.
         terms = {name: NUM_CRITIC_STEPS * term for name, term in terms.items()}
         return optax.apply_updates(state.generators, updates), generator_state, terms
 
@@ -163,10 +163,10 @@ def step(training: Training, state: State, pictures: jax.Array) -> tuple[State, 
 def wasserstein_terms(
     critic: nn.Module, params: Params, real: jax.Array, made: jax.Array, key: jax.Array
 ) -> Losses:
-    """The critic's losses but for the expression: their sum is the loss.
+    """The terms of the critic's loss, without that of the expression.
 
-    As in the authors' programs, the slope is that of the sum of a picture's verdicts, not of their mean:
-    otherwise they would weigh four times as much beside the reconstruction.
+    As in the authors' programs, the penalty is on the gradient of the sum of a picture's verdicts, not of
+    their mean, with which verdicts would weigh four times as much against the reconstruction.
     """
 
     def verdicts(pictures: jax.Array) -> jax.Array:
@@ -178,7 +178,7 @@ def wasserstein_terms(
 
 
 def _draw(training: Training, pictures: jax.Array, key: jax.Array) -> Batch:
-    """Pictures of any people with any expressions, and expressions that they are to have."""
+    """Random pictures of random people, with random expressions to reach."""
     num_people, num_expressions = pictures.shape[:2]
     keys = jax.random.split(key, 5)
     size = (training.batch_size,)

@@ -1,4 +1,4 @@
-"""CycleGAN: two sets of pictures that need not be of the same people, and the way back.
+"""CycleGAN: unpaired sets of pictures, and a generator for each direction.
 
 Zhu, Park, Isola and Efros, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
 ICCV 2017 (arXiv 1703.10593): generators G (to the expression) and F (back) minimise
@@ -70,7 +70,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
     """CycleGAN for a task.
 
     Args:
-      task: what is to be learned.
+      task: what to learn.
       width: channels of the first layers, 64 in the paper; the others are multiples.
       learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see
         `learning_rate_at`; in the second half of the epochs it falls to 0.
@@ -159,14 +159,14 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
 
 
 def _draw(state: State, pictures: jax.Array, place: int, expression: int, key: jax.Array) -> jax.Array:
-    """An augmented picture of one set, `(1, height, width, channels)`, whatever is drawn of the other."""
+    """An augmented picture of one set, `(1, height, width, channels)`, independent of the other."""
     set_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), place)
     (person,) = augmentation.batch_of(set_key, state.step, len(pictures), 1)
     return augmentation.augment(pictures[person, expression][None], key)
 
 
 def _exchange(pool: jax.Array, face: jax.Array, step: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
-    """Puts a picture into the pool; returns it, or in half of the cases the one that it replaces."""
+    """Adds the picture to the pool; once this is full, swaps it for a pooled one in half of the cases."""
     is_full = step >= len(pool)
     choice_key, place_key = jax.random.split(key)
     place = jnp.where(is_full, jax.random.randint(place_key, (), 0, len(pool)), step % len(pool))

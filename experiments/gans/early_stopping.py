@@ -1,16 +1,16 @@
-"""The people whose error says when the training of a GAN ends."""
+"""The held-out people whose error ends the training of a GAN."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.pictures import splits
 from mlr_jax import checks
+from mlr_jax.datasets import pairs
 
 
 class HeldOut(NamedTuple):
-    """Faces of held-out people, and what they should become.
+    """Faces of held-out people, with their expressions to reach.
 
     Attributes:
       inputs: `(num, height, width, channels)` in [0, 1].
@@ -41,15 +41,15 @@ def requests(pictures: np.ndarray, source: int, targets: Sequence[int]) -> HeldO
 
 
 def split(subjects: Sequence[str], *, fraction: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Leaves out some of the training people, whose error says when to stop.
+    """Holds out some of the training people for early stopping.
 
     Args:
       subjects: the person of each picture.
-      fraction: of the people that are left out; one person at least.
+      fraction: of the people to hold out; one person at least.
       seed: of the choice.
 
     Returns:
-      The indices of `(those to train on, those left out)`, in ascending order.
+      The indices of `(training pictures, held-out pictures)`, in ascending order.
 
     Raises:
       InputError: there is only one person.
@@ -58,4 +58,4 @@ def split(subjects: Sequence[str], *, fraction: float = 0.1, seed: int = 0) -> t
         raise checks.InputError(
             "training a GAN needs two people, of whom one is left out to say where to stop"
         )
-    return splits.train_test(subjects, test_fraction=fraction, seed=seed)
+    return pairs.split_indices(subjects, test_fraction=fraction, seed=seed)

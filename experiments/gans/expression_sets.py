@@ -50,7 +50,7 @@ def load_expression_set(
       **options: of the data set, in place of flags.
 
     Raises:
-      InputError: the data are not as they should be, or an expression is missing of somebody.
+      InputError: the data are invalid, or a person lacks an expression.
     """
     if targets is None:
         train, test = data.load_split(seed, cache_dir=cache_dir, **options)
@@ -61,7 +61,7 @@ def load_expression_set(
 
 
 def digest(people: ExpressionSet) -> str:
-    """Stands for the pictures."""
+    """A digest of the pictures."""
     return hashlib.sha256(np.ascontiguousarray(people.pictures).tobytes()).hexdigest()[:24]
 
 

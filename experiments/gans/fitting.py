@@ -1,4 +1,4 @@
-"""From people's pictures to a trained GAN, and from it to pictures."""
+"""Trains a GAN on people's pictures, and applies it."""
 
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,16 @@ def train(
     seed: int = 0,
     is_quiet: bool = False,
 ) -> tuple[Trained, Gan]:
-    """Trains a GAN, a tenth of the people saying where to stop, or goes on in the folder.
+    """Trains a GAN, or resumes it in the folder; a tenth of the people is held out for early stopping.
 
     Args:
       name: in `registry.GANS`.
       people: to train on.
       folder: of this training.
-      limits: when it ends.
+      limits: when training ends.
       width: channels of the first layers.
-      batch_size: pictures that a step sees, see `registry.make`.
-      seed: of all that is random.
+      batch_size: pictures of a step, see `registry.make`.
+      seed: of all random choices.
       is_quiet: whether no progress is shown.
 
     Raises:
@@ -63,13 +63,13 @@ def train(
 def train_pairs(
     name: str, pairs: Pairs, *, seed: int, folder: Path, settings: GanSettings
 ) -> tuple[Params, float]:
-    """A GAN as a method of the comparisons.
+    """Trains a GAN as a method of the comparisons.
 
     Args:
       name: in `registry.OF_PAIRS`.
       pairs: to train on.
-      seed: of all that is random.
-      folder: in which trainings have folders of their own, to go on from.
+      seed: of all random choices.
+      folder: of all trainings, each of which resumes in its own subfolder.
       settings: of the comparison.
 
     Returns:
@@ -94,12 +94,12 @@ def train_pairs(
 
 
 def folder_of(name: str, pairs: Pairs, *, seed: int, folder: Path) -> Path:
-    """Where a training of these pairs is, among others in `folder`."""
+    """The subfolder of `folder` for a training on these pairs."""
     return folder / f"{name}-{digest(of_pairs(pairs))}-{seed}"
 
 
 def predict(name: str, params: Params, neutral: jax.Array, *, width: int) -> jax.Array:
-    """What a GAN of two expressions makes of faces `(num, height, width, channels)`."""
+    """Applies a GAN of two expressions to faces `(num, height, width, channels)`."""
     size, channels = neutral.shape[1], neutral.shape[3]
     gan = registry.make(name, Task(size, channels), width)
     condition = jnp.broadcast_to(jnp.array([0.0, 1.0]), (len(neutral), 2))
@@ -115,7 +115,7 @@ def make(
     width: int = 64,
     batch_size: int | None = None,
 ) -> Gan:
-    """The GAN for pictures like these.
+    """The GAN for such pictures.
 
     Raises:
       InputError: they are not square, or their size is no power of two.
@@ -131,7 +131,7 @@ def make(
 
 
 def copy_l1(people: ExpressionSet, *, seed: int = 0) -> float:
-    """The held-out error of leaving faces as they are."""
+    """The held-out error of the unchanged faces."""
     _, left = early_stopping.split(people.subjects, seed=seed)
     faces = _held_out(people, left)
     return float(np.abs(faces.inputs - faces.truths).mean())
@@ -140,7 +140,7 @@ def copy_l1(people: ExpressionSet, *, seed: int = 0) -> float:
 def _settings(
     name: str, people: ExpressionSet, num_epochs: int, width: int, seed: int, batch_size: int | None = None
 ) -> dict[str, Any]:
-    """All that a training depends on, but for its budget."""
+    """All that a training depends on, except its budget."""
     return {
         "gan": name,
         "width": width,

@@ -1,4 +1,4 @@
-"""GANimation: expressions as continuous vectors, and a mask that leaves alone what need not change.
+"""GANimation: expressions as continuous vectors, and a mask of the pixels that stay unchanged.
 
 Pumarola, Agudo, Martinez, Sanfeliu and Moreno-Noguer, "GANimation: Anatomically-aware Facial Animation from a
 Single Image", ECCV 2018 (arXiv 1807.09251). The generator makes a picture C and a mask A,
@@ -11,11 +11,11 @@ and with y = G(x, c) of pictures x of expression c',
     G minimises  -E D(y) + 160 E ||E(y) - c||^2 + 10 E ||G(y, c') - x||_1 + attention of both masks
     attention    0.1 ||A||_2 + 1e-4 TV(A), as in the paper means over pixels
 
-where the paper has 4000 for 160: its authors' program divides by the 25 pictures of a step once more.
+The paper has 4000 for 160, but its authors' program divides once more by the 25 pictures of a step.
 
-In the paper c are the activations of muscles, of which a neutral face has none. Here they are the one-hot
-expression times an intensity, of which the source expression has 0: half of what is wanted in training has an
-intensity between 0 and 1, as a face with half of an expression has half of its activations.
+In the paper, c are activations of muscles, 0 for a neutral face. Here, c is the one-hot expression times an
+intensity, and 0 for the source expression. In training, half of the conditions to reach have an intensity
+between 0 and 1, as half of an expression has half of its activations.
 """
 
 import math
@@ -30,7 +30,7 @@ from experiments.gans.contract import Gan, Losses, Params, Task, from_network, r
 from experiments.gans.layers import Convolution
 from experiments.gans.stargan import ConditionedTrunk
 
-# Of mean squares; with 4000 of them, faces become noise that is told for the expression.
+# Of mean squares. With 4000, faces become noise that the critic takes for the expression.
 _EXPRESSION_WEIGHT = 4000.0 / 25
 _CYCLE_WEIGHT = 10.0
 _MASK_WEIGHT = 0.1
@@ -60,11 +60,11 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 1e-4, batch_size
     """GANimation for a task.
 
     Args:
-      task: what is to be learned; the source's condition is 0.
+      task: what to learn; the source's condition is 0.
       width: channels of the first layers, 64 in the paper; the others are multiples.
       learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see
         `contract.learning_rate_at`; in the last third of the epochs it falls to 0.
-      batch_size: pictures that a step sees.
+      batch_size: pictures of a step.
     """
     generator = Generator(width, task.channels)
     num_layers = round(math.log2(task.image_size)) - 1
@@ -132,7 +132,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 1e-4, batch_size
 
 
 def _fade_half(conditions: jax.Array, key: jax.Array) -> jax.Array:
-    """Half of the conditions at any intensity."""
+    """Scales half of the conditions by random intensities in [0, 1]."""
     choice_key, intensity_key = jax.random.split(key)
     shape = (len(conditions), 1)
     intensity = jax.random.uniform(intensity_key, shape, conditions.dtype)

@@ -16,12 +16,12 @@ from flax import linen as nn
 # Of the normal distribution that weights are drawn from (Radford et al., 2016).
 _STANDARD_DEVIATION = 0.02
 AROUND_ZERO = nn.initializers.normal(_STANDARD_DEVIATION)
-"""Weights as DCGAN's, for layers that a normalisation follows, or of 64 channels and more."""
+"""DCGAN's initial weights, for layers before a normalisation, or of 64 channels and more."""
 BY_INPUTS = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""Weights between -1 / sqrt(n) and 1 / sqrt(n) for n inputs, PyTorch's default: outputs are as large where
-there are few channels."""
+"""PyTorch's initial weights, uniform between -1 / sqrt(n) and 1 / sqrt(n) for n inputs: the number of
+channels does not change the size of outputs."""
 
-# Output channels up to which products are made before pixels are moved, instead of after.
+# Output channels up to which products come before shifts of pixels, not after.
 _FEW_CHANNELS = 8
 
 
@@ -46,8 +46,8 @@ def convolve(pictures: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.
     def columns(values: jax.Array, x: int) -> jax.Array:
         return values[:, :, x : x + stride * (width - 1) + 1 : stride]
 
-    # Rows, then columns: 14 terms for a kernel of 7 x 7, not 49, compile sooner. Unstacked, not indexed: then
-    # the gradient would be a sum of 49 arrays of mostly zeros.
+    # Rows, then columns: a kernel of 7 x 7 has 14 terms, not 49, and compiles sooner. Unstacked, since the
+    # gradient of indexing would be a sum of 49 arrays of mostly zeros.
     if out_channels <= _FEW_CHANNELS < in_channels:
         products = jnp.einsum("nhwi,yxio->xynhwo", pictures, kernel)
         by_column = [
@@ -55,20 +55,20 @@ def convolve(pictures: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.
             for column in jnp.unstack(products)
         ]
         return _sum(columns(each, x) for x, each in enumerate(by_column))
-    seen = jnp.concatenate([rows(pictures, y) for y in range(size_y)], axis=-1)
-    seen = jnp.concatenate([columns(seen, x) for x in range(size_x)], axis=-1)
-    return seen @ kernel.swapaxes(0, 1).reshape(-1, out_channels)
+    patches = jnp.concatenate([rows(pictures, y) for y in range(size_y)], axis=-1)
+    patches = jnp.concatenate([columns(patches, x) for x in range(size_x)], axis=-1)
+    return patches @ kernel.swapaxes(0, 1).reshape(-1, out_channels)
 
 
 def convolve_transposed(pictures: jax.Array, kernel: jax.Array) -> jax.Array:
     """The transposed convolution of stride 2 that doubles the size: the gradient of one with a padding of 1.
 
-    Every output sees 2 x 2 inputs, with weights that depend on whether its row and column are even: one
-    convolution of four times the channels, which are then laid side by side.
+    Every output sees 2 x 2 inputs, with weights that depend on the parity of its row and column: one
+    convolution with four times the channels, which are then interleaved.
 
     Args:
       pictures: `(num, height, width, in_channels)`.
-      kernel: `(4, 4, in_channels, out_channels)`; or 3 x 3, which then is its first three rows and columns.
+      kernel: `(4, 4, in_channels, out_channels)`; or 3 x 3, to which a last row and column of 0 is added.
 
     Returns:
       `(num, 2 * height, 2 * width, out_channels)`.
@@ -81,10 +81,9 @@ def convolve_transposed(pictures: jax.Array, kernel: jax.Array) -> jax.Array:
     phases = kernel[taps][:, :, taps]  # (phase_y, tap_y, phase_x, tap_x, in, out)
     phases = phases.transpose(1, 3, 4, 0, 2, 5).reshape(2, 2, in_channels, 4 * out_channels)
     num, height, width, _ = pictures.shape
-    both = convolve(pad(pictures, 1), phases).reshape(num, height + 1, width + 1, 2, 2, out_channels)
-    rows = [
-        jnp.stack([both[:, y : y + height, x : x + width, y, x] for x in range(2)], axis=3) for y in range(2)
-    ]
+    outputs = convolve(pad(pictures, 1), phases).reshape(num, height + 1, width + 1, 2, 2, out_channels)
+    columns = [[outputs[:, y : y + height, x : x + width, y, x] for x in range(2)] for y in range(2)]
+    rows = [jnp.stack(each, axis=3) for each in columns]
     return jnp.stack(rows, axis=2).reshape(num, 2 * height, 2 * width, out_channels)
 
 
@@ -142,7 +141,7 @@ class Upsampling(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Every channel of every picture with mean 0 and variance 1 (Ulyanov et al., 2016).
+    """Normalises every channel of every picture to mean 0 and variance 1 (Ulyanov et al., 2016).
 
     Attributes:
       affine: whether a scale and a shift are learned.

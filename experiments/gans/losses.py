@@ -20,7 +20,7 @@ def real_by_squares(verdicts: jax.Array, *, is_real: bool) -> jax.Array:
 def gradient_penalty(
     critic: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """How far the critic's slope is from 1 between real and made pictures (Gulrajani et al., 2017).
+    """The distance of the critic's slope from 1 between real and made pictures (Gulrajani et al., 2017).
 
         mean (||grad_x D(x)|| - 1)^2,    x = a real + (1 - a) fake, a uniform in [0, 1]
 
@@ -36,8 +36,8 @@ def gradient_penalty(
     def verdict(picture: jax.Array) -> jax.Array:
         return critic(picture[None]).sum()
 
-    slopes = jax.vmap(jax.grad(verdict))(between)
-    norms = jnp.sqrt(jnp.sum(slopes**2, axis=(1, 2, 3)) + 1e-12)
+    gradients = jax.vmap(jax.grad(verdict))(between)
+    norms = jnp.sqrt(jnp.sum(gradients**2, axis=(1, 2, 3)) + 1e-12)
     return jnp.mean((norms - 1) ** 2)
 
 

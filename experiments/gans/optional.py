@@ -1,4 +1,4 @@
-"""The way to the GANs for code that must also run without the packages of the extra."""
+"""Imports the GANs, for code that must also run without the packages of the extra."""
 
 from types import ModuleType
 

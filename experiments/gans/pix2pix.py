@@ -5,8 +5,8 @@ Isola, Zhu, Zhou and Efros, "Image-to-Image Translation with Conditional Adversa
 
     min_G max_D  E log D(x, y) + E log(1 - D(x, G(x))) + 100 E ||y - G(x)||_1
 
-with dropout for noise, in training and in use. The discriminator's loss is halved, and the generator
-maximises log D(x, G(x)). Batches of one, so that their batch normalisation is over single pictures.
+with dropout for noise, in training and in synthesis. The discriminator's loss is halved, and the generator
+maximises log D(x, G(x)). Batches have one picture, so that batch normalisation is over single pictures.
 """
 
 import math
@@ -40,10 +40,10 @@ _DROPOUT = 0.5
 
 
 class UNet(nn.Module):
-    """An encoder down to one pixel, and a decoder each layer of which sees the encoder's of its size, too.
+    """An encoder down to one pixel, and a decoder with skip connections from the encoder.
 
     C64-C128-C256-C512-C512-... and back, halving and doubling the size: six layers each way for 64 x 64,
-    seven for 128 x 128. Neither the first layer nor that of a single pixel, which would be 0, is normalised.
+    seven for 128 x 128. The first layer is not normalised, nor is that of a single pixel, which would be 0.
 
     Attributes:
       widths: channels of the encoder's layers.
@@ -56,19 +56,19 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(self, pictures: jax.Array) -> jax.Array:
         last = len(self.widths) - 1
-        seen = []
+        skips = []
         hidden = pictures
         for place, width in enumerate(self.widths):
             hidden = hidden if place == 0 else nn.leaky_relu(hidden, 0.2)
             is_normal = 0 < place < last
             hidden = Convolution(width, 4, stride=2, padding=1, use_bias=not is_normal)(hidden)
             hidden = InstanceNorm(affine=True)(hidden) if is_normal else hidden
-            seen.append(hidden)
+            skips.append(hidden)
         for place, width in enumerate(reversed(self.widths[:-1])):
             hidden = InstanceNorm(affine=True)(Upsampling(width, use_bias=False)(nn.relu(hidden)))
             if place < _NUM_DROPPED and width == self.widths[-1]:
                 hidden = nn.Dropout(_DROPOUT, deterministic=False)(hidden)
-            hidden = jnp.concatenate([hidden, seen[last - 1 - place]], axis=-1)
+            hidden = jnp.concatenate([hidden, skips[last - 1 - place]], axis=-1)
         return jnp.tanh(Upsampling(self.channels)(nn.relu(hidden)))
 
 
@@ -76,7 +76,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
     """pix2pix for a task.
 
     Args:
-      task: what is to be learned.
+      task: what to learn.
       width: channels of the first layers, 64 in the paper; the others are multiples.
       learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see `learning_rate_at`.
     """
@@ -120,8 +120,8 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
         error, gradient = jax.value_and_grad(discriminator_loss)(state.discriminators, made)
         updates, discriminator_state = optimizer.update(gradient, state.discriminator_optimizer)
         discriminators = optax.apply_updates(state.discriminators, updates)
-        slope, terms = jax.grad(generator_losses, has_aux=True)(made, discriminators)
-        updates, generator_state = optimizer.update(pull_back(slope)[0], state.generator_optimizer)
+        face_gradient, terms = jax.grad(generator_losses, has_aux=True)(made, discriminators)
+        updates, generator_state = optimizer.update(pull_back(face_gradient)[0], state.generator_optimizer)
         generators = optax.apply_updates(state.generators, updates)
         after = State(
             state.step + 1, state.key, generators, discriminators, generator_state, discriminator_state
@@ -130,7 +130,7 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 2e-4) -> Gan:
 
     def generate(params: Params, pictures: jax.Array, condition: jax.Array) -> jax.Array:
         del condition
-        # As in the paper, dropout stays; always the same, so that so are the results.
+        # As in the paper, dropout stays; a fixed key repeats the results.
         rngs = {"dropout": jax.random.key(0)}
 
         def make_one(picture: jax.Array) -> jax.Array:

@@ -14,18 +14,18 @@ GANS: Mapping[str, Callable[..., Gan]] = {
 }
 
 OF_PAIRS = ("pix2pix", "cyclegan")
-"""Those that know two expressions, each person with both or not."""
+"""GANs of two expressions, paired or unpaired."""
 
 
 @cache
 def make(name: str, task: Task, width: int = 64, batch_size: int | None = None) -> Gan:
-    """The GAN of that name, always the same one: what is compiled for it serves again.
+    """The GAN of that name, made once, so that its compiled functions are used again.
 
     Args:
       name: in `GANS`.
-      task: what is to be learned.
+      task: what to learn.
       width: channels of the first layers.
-      batch_size: pictures that a step sees; None as published. Those of pairs see one.
+      batch_size: pictures of a step; None as published. GANs of pairs take one.
     """
     is_given = batch_size is not None and name not in OF_PAIRS
     return GANS[name](task, width=width, **({"batch_size": batch_size} if is_given else {}))

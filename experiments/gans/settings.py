@@ -8,9 +8,9 @@ class GanSettings(NamedTuple):
 
     Attributes:
       budget_seconds: of training.
-      patience: epochs without a new least error on the people who are left out, after which training ends.
+      patience: epochs without a new least held-out error, after which training ends.
       width: channels of the first layers.
-      batch_size: pictures that a step of a GAN of several expressions sees; None as published.
+      batch_size: pictures of a step, for GANs of several expressions; None as published.
       checkpoints: a folder with trained GANs, each in a folder of its name; or None.
     """
 

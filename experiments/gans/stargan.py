@@ -1,4 +1,4 @@
-"""StarGAN: one generator for all expressions, which is told which to make.
+"""StarGAN: one generator for all expressions, with the expression to reach as an input.
 
 Choi, Choi, Kim, Ha, Kim and Choo, "StarGAN: Unified Generative Adversarial Networks for Multi-Domain
 Image-to-Image Translation", CVPR 2018 (arXiv 1711.09020): with real pictures x of expression c', wanted
@@ -27,7 +27,7 @@ _CLASSIFICATION_WEIGHT = 1.0
 
 
 class ConditionedTrunk(nn.Module):
-    """The picture with the condition at every pixel, down to a quarter of its size, six blocks, and up again.
+    """The picture with the condition at every pixel, reduced to a quarter, six residual blocks, enlarged.
 
     Attributes:
       width: channels of the first layer, 64 in the paper.
@@ -75,11 +75,11 @@ def make(task: Task, *, width: int = 64, learning_rate: float = 1e-4, batch_size
     """StarGAN for a task.
 
     Args:
-      task: what is to be learned; every expression is a label, the source too.
+      task: what to learn; every expression is a label, the source included.
       width: channels of the first layers, 64 in the paper; the others are multiples.
       learning_rate: of Adam, with momenta 0.5 and 0.999, at a width of 64, see
         `contract.learning_rate_at`; in the second half of the epochs it falls to 0.
-      batch_size: pictures that a step sees.
+      batch_size: pictures of a step.
     """
     generator = Generator(width, task.channels)
     num_layers = round(math.log2(task.image_size)) - 1

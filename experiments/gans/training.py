@@ -1,7 +1,7 @@
-"""Trains a GAN until its error on people who are left out stops falling, or its budget ends.
+"""Trains a GAN until its held-out error stops falling, or its budget ends.
 
-Everything that a run needs to go on is in its folder, saved from time to time and when it is stopped: the
-same command goes on from there, and comes to what it would have come to without a break.
+Its folder has a checkpoint, saved regularly and when the run is stopped: the same command resumes there, with
+the result of a run without a break.
 """
 
 import csv
@@ -23,9 +23,9 @@ from experiments.reporting import face_sheet
 from experiments.running import checkpoint, run_folder, signals
 from mlr_jax import atomic_file, checks
 
-# Between two saves, unless the run ends.
+# Seconds between two checkpoints.
 _SAVE_SECONDS = 120.0
-# Of the held-out faces, on the sheet of samples.
+# Held-out faces on the sheet of samples.
 _NUM_SAMPLES = 6
 
 _FILE = "checkpoint.npz"
@@ -43,8 +43,8 @@ class Limits(NamedTuple):
 
     Attributes:
       budget_seconds: of training, held-out errors and compilation included, over all runs of a folder.
-      num_epochs: for which learning rates are planned.
-      patience: epochs without a new least error on the people who are left out, after which it ends.
+      num_epochs: that the learning rates' schedule spans.
+      patience: epochs without a new least held-out error, after which training ends.
     """
 
     budget_seconds: float
@@ -53,13 +53,13 @@ class Limits(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What training has come to.
+    """The result of training.
 
     Attributes:
-      params: what `generate` needs, of where the error on held-out people was least.
+      params: for `generate`, of the epoch with the least held-out error.
       curve: a row for each epoch: epoch, step, seconds, the losses' means over it, held_out_l1.
-      num_steps: that were done.
-      seconds: that they took.
+      num_steps: finished steps.
+      seconds: of training.
       ended_by: "error" if that stopped falling, "budget", "epochs", or "signal".
     """
 
@@ -71,13 +71,13 @@ class Trained(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a training has come: what its checkpoint holds.
+    """The state of a training, as its checkpoint holds it.
 
     Attributes:
       state: of the GAN.
-      best: what `generate` needs, of the epoch whose held-out error is least.
+      best: parameters for `generate`, of the epoch with the least held-out error.
       curve: see `Trained`.
-      totals: the sums of the losses over the steps of the epoch that is not complete.
+      totals: the sums of the losses over the steps of the unfinished epoch.
       seconds: of training.
       ended_by: see `Trained`; "" while it goes on.
     """
@@ -101,22 +101,22 @@ def train(
     settings: Mapping[str, Any],
     is_quiet: bool = False,
 ) -> Trained:
-    """Trains, or goes on.
+    """Trains, or resumes.
 
-    Writes into the folder: checkpoint.npz; curve.csv; and samples.png, what is made of held-out faces.
+    Writes into the folder: checkpoint.npz; curve.csv; and samples.png, held-out faces.
 
     Args:
-      gan: what is trained.
+      gan: to train.
       pictures: `(num_people, num_expressions, height, width, channels)` in [0, 1].
-      held_out: the faces whose error says when to stop.
+      held_out: the faces for early stopping.
       folder: of this training; made where needed.
-      key: from which everything random comes.
+      key: of all random choices.
       limits: when training ends.
-      settings: all that the training depends on, of what JSON can hold: a folder goes on with the same only.
+      settings: all that the training depends on, as JSON can hold it; a folder resumes only with the same.
       is_quiet: whether no progress is shown.
 
     Returns:
-      The trained GAN. After Ctrl-C or a request to end, as far as it has come; the folder can go on.
+      The trained GAN; after Ctrl-C or SIGTERM the state so far, from which the folder resumes.
 
     Raises:
       InputError: the folder holds a training with other settings.
@@ -128,9 +128,9 @@ def train(
     steps_an_epoch = gan.steps_an_epoch
     data = jnp.asarray(pictures)
     with signals.noted() as stops:
-        progress = _load(path, gan, settings) or _begin(gan, key)
+        progress = _load(path, gan, settings) or _start(gan, key)
         state, best, curve, totals, seconds, _ = progress
-        saved_at, begun_at, before = seconds, time.perf_counter(), seconds
+        saved_at, started_at, before = seconds, time.perf_counter(), seconds
 
         def save() -> None:
             _save(path, settings, Progress(state, best, curve, totals, seconds, ended_by))
@@ -149,7 +149,7 @@ def train(
                 state, losses = step(state, data)
                 for name, loss in losses.items():
                     totals[name] = totals.get(name, 0.0) + float(loss)
-                seconds = before + time.perf_counter() - begun_at
+                seconds = before + time.perf_counter() - started_at
                 bar.update()
                 num_steps = int(state.step)
                 if num_steps % steps_an_epoch == 0:
@@ -177,10 +177,10 @@ def train(
 
 
 def load(folder: Path, gan: Gan, settings: Mapping[str, Any]) -> Trained:
-    """Reads a training, as far as it has come.
+    """Reads a training from its checkpoint.
 
     Args:
-      folder: that `train` was given.
+      folder: of the training, as for `train`.
       gan: that was trained.
       settings: that it must have been trained with.
 
@@ -196,19 +196,19 @@ def load(folder: Path, gan: Gan, settings: Mapping[str, Any]) -> Trained:
 
 @functools.cache
 def compiled(gan: Gan) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Its step, which is given the state, and its `generate`: compiled once."""
+    """The compiled step, to which the state is donated, and the compiled `generate`."""
     return jax.jit(gan.step, donate_argnums=0), jax.jit(gan.generate)
 
 
 def initialize(gan: Gan, key: jax.Array) -> State:
-    """The state to begin with. What runs once is not optimised: that takes longer than is won."""
+    """The first state. Compiled without optimisations, which cost more than they save in one run."""
     options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
     state: State = jax.jit(gan.init).lower(key).compile(compiler_options=options)(key)
     return state
 
 
 def _ended(curve: Sequence[Mapping[str, float]], seconds: float, limits: Limits) -> str:
-    """Why training ends after an epoch, or nothing."""
+    """Why training ends after an epoch; "" if it does not."""
     if not curve:
         return ""
     errors = [row["held_out_l1"] for row in curve]
@@ -219,7 +219,7 @@ def _ended(curve: Sequence[Mapping[str, float]], seconds: float, limits: Limits)
     return "epochs" if len(curve) >= limits.num_epochs else ""
 
 
-def _begin(gan: Gan, key: jax.Array) -> Progress:
+def _start(gan: Gan, key: jax.Array) -> Progress:
     state = initialize(gan, key)
     best = jax.tree.map(jnp.copy, gan.synthesis_params(state.generators))
     return Progress(state, best, [], {}, 0.0, "")

@@ -3,7 +3,7 @@
 Imports `running`.
 
     data                 the flags of the data set, and the pairs that they name
-    splits               people split into training and test sets and into folds, as indices
-    evaluation_sets      what a method is shown: test people, other data sets, drawings, paintings, an animal
-    out_of_distribution  the pictures of these that are in no data set
+    splits               folds of training pairs, and fewer training pairs
+    evaluation_sets      the pictures to test on: test people, other data sets, drawings, paintings, an animal
+    out_of_distribution  those of them that are in no data set
 """

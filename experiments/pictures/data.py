@@ -1,43 +1,37 @@
-"""The flags that choose a data set, and what they load. Every experiment shares them."""
+"""The flags of the data set, which all experiments share, and its pairs."""
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from experiments.pictures import splits
 from experiments.running import run_folder
 from mlr_jax import checks, displacement
 from mlr_jax.alignment import FaceTemplate
-from mlr_jax.datasets import ck_plus, folder, jaffe, landmarks, london, manifest, synthetic
-from mlr_jax.datasets.pairs import Pairs, split, split_by_subjects
-from mlr_jax.datasets.source import Source, take
+from mlr_jax.datasets import ck_plus, folder, jaffe, landmarks, london, manifest, streams, synthetic
+from mlr_jax.datasets.pairs import Pairs, split_indices, split_indices_by_subjects, take
+from mlr_jax.datasets.streams import PairStream
 
-LOADERS: Mapping[str, Callable[..., Pairs]] = {
-    "synthetic": synthetic.load,
-    "london": london.load,
-    "jaffe": jaffe.load,
-    "ck_plus": ck_plus.load,
-    "folder": folder.load,
-    "manifest": manifest.load,
-}
-STREAMS: Mapping[str, Callable[..., Source]] = {
-    "synthetic": synthetic.stream,
-    "london": london.stream,
-    "jaffe": jaffe.stream,
-    "ck_plus": ck_plus.stream,
-    "folder": folder.stream,
-    "manifest": manifest.stream,
+# Modules with `stream` and `load`.
+DATASETS: Mapping[str, ModuleType] = {
+    "synthetic": synthetic,
+    "london": london,
+    "jaffe": jaffe,
+    "ck_plus": ck_plus,
+    "folder": folder,
+    "manifest": manifest,
 }
 
-# Sets that have one layout, so that all of them may lie side by side.
+# Published data sets, each looked for in the folder of its name.
 _PUBLISHED = ("london", "jaffe", "ck_plus")
 
-_DATASET = flags.DEFINE_enum("dataset", "synthetic", list(LOADERS), "The data set.")
+_DATASET = flags.DEFINE_enum("dataset", "synthetic", list(DATASETS), "The data set.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
@@ -59,8 +53,8 @@ _TEST_LIST = flags.DEFINE_string(
 _CACHE_DIR = flags.DEFINE_string(
     "cache_dir",
     None,
-    "Folder where experiments that hold all pictures in memory keep what they have decoded or drawn for the "
-    "next run; several may share one. By default each keeps its own in its --output_dir.",
+    "Folder for decoded and drawn pictures, for later runs of experiments that hold all of them in memory; "
+    "several may share it. By default each has one in its --output_dir.",
 )
 
 
@@ -80,31 +74,32 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
 
     Args:
       seed: of the split and of the synthetic faces, one of `seeds`.
-      cache_dir: where pictures are kept for the next time, see `cache_folder`.
+      cache_dir: of decoded pictures, see `cache_folder`.
       **options: `image_size`, `source` or `target`, in place of the flag.
 
     Raises:
-      InputError: the data are not as they should be, the test list cannot be read, or one of the two sets
-        would be empty.
+      InputError: the data are invalid, the test list cannot be read, or one of the two sets would be empty.
     """
-    return _split(_load(seed, cache_dir, **options), seed)
+    pairs = _load(seed, cache_dir, **options)
+    train, test = _split(pairs.subjects, seed)
+    return take(pairs, train), take(pairs, test)
 
 
 def cache_folder(output_dir: Path) -> Path:
-    """Where pictures are kept for the next time: what the flag names, made if need be, or in `output_dir`.
+    """The folder of decoded pictures: that of the flag, made if needed, or one in `output_dir`.
 
     Raises:
-      InputError: what the flag names cannot be made or written to.
+      InputError: the flag's folder cannot be made or written to.
     """
     return run_folder.create(_CACHE_DIR.value, flag="cache_dir") if _CACHE_DIR.value else output_dir / "cache"
 
 
 def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
-    """Loads pairs from another data set than the one that the flags name, of the same size and expressions.
+    """Loads pairs of the same size and expressions from another data set than that of the flags.
 
     Args:
       seed: of the synthetic faces.
-      cache_dir: where pictures are kept for the next time, see `cache_folder`.
+      cache_dir: of decoded pictures, see `cache_folder`.
 
     Returns:
       Name -> pairs: synthetic faces, or London where MLR_JAX_DATA has it; none if it lacks the expressions.
@@ -116,18 +111,18 @@ def load_others(seed: int, *, cache_dir: Path) -> dict[str, Pairs]:
     if _DATASET.value != "synthetic":
         if {_SOURCE.value, _TARGET.value} <= set(synthetic.EXPRESSIONS):
             others = {"num_subjects": 20, "seed": seed, "cache_dir": cache_dir}
-            return {"synthetic": LOADERS["synthetic"](None, **others, **options)}
+            return {"synthetic": synthetic.load(None, **others, **options)}
         return {}
-    folder = Path(os.environ.get("MLR_JAX_DATA", "")) / "london"
-    if os.environ.get("MLR_JAX_DATA") and folder.is_dir():
+    root = Path(os.environ.get("MLR_JAX_DATA", "")) / "london"
+    if os.environ.get("MLR_JAX_DATA") and root.is_dir():
         with contextlib.suppress(checks.InputError):  # It has two expressions only.
-            STREAMS["london"](folder, **options)
-            return {"london": LOADERS["london"](folder, cache_dir=cache_dir, **options)}
+            london.stream(root, **options)
+            return {"london": london.load(root, cache_dir=cache_dir, **options)}
     return {}
 
 
 def name() -> str:
-    """Of the data set."""
+    """The name of the data set."""
     return _DATASET.value
 
 
@@ -135,32 +130,32 @@ def load(*, cache_dir: Path) -> Pairs:
     """Loads all pairs that the flags name, without a split.
 
     Raises:
-      InputError: the data are not as they should be.
+      InputError: the data are invalid.
     """
     return _load(_SEED.value, cache_dir)
 
 
-def stream(**options: object) -> Source:
+def stream(**options: object) -> PairStream:
     """Opens the pairs that the flags name, to be read one by one.
 
-    All of them, unless `--test_list` or `--test_fraction` is given: then those to train on.
+    These are all pairs, or the training pairs if `--test_list` or `--test_fraction` is given.
 
     Args:
       **options: `source` or `target`, in place of the flag.
 
     Raises:
-      InputError: the data are not as they should be, as far as this is seen without reading all pictures.
+      InputError: the data are invalid; the pictures are not read.
     """
-    source = STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | options)
+    opened = DATASETS[_DATASET.value].stream(_data_dir(), **_options(_SEED.value) | options)
     if _TEST_LIST.value is None and not _TEST_FRACTION.present:
-        return source
-    train, _ = _split(splits.index_pairs(source.subjects), _SEED.value)
-    return take(source, train.neutral)
+        return opened
+    train, _ = _split(opened.subjects, _SEED.value)
+    return streams.take(opened, train)
 
 
-def template(source: Source) -> FaceTemplate | None:
-    """Where the faces of a data set have eyes and mouth, if it knows."""
-    found = source.key.get("template")
+def template(opened: PairStream) -> FaceTemplate | None:
+    """The template of the faces of a data set, if it has one."""
+    found = opened.key.get("template")
     return found if isinstance(found, FaceTemplate) else None
 
 
@@ -171,34 +166,34 @@ def beside(name: str) -> str | None:
     return str(path) if folder is not None and path.is_file() else None
 
 
-def landmark_fields(source: Source, path: str) -> np.ndarray:
-    """Displacement fields of all pairs, from points of both pictures.
+def landmark_fields(opened: PairStream, path: str) -> np.ndarray:
+    """Displacement fields of all pairs, from landmarks in both pictures.
 
     Args:
-      source: of aligned faces.
-      path: an npz file of points, see `mlr_jax.datasets.landmarks.corresponding_points`.
+      opened: a stream of aligned faces.
+      path: an npz file of landmarks, see `mlr_jax.datasets.landmarks.corresponding_points`.
 
     Returns:
       `(num_pairs, height, width, 2)` float32, for `warped_ridge.fit`.
 
     Raises:
-      InputError: the faces were not aligned, or the file is not as it should be.
+      InputError: the faces were not aligned, or the file is invalid.
     """
-    both = landmarks.corresponding_points(source, Path(path).expanduser())
-    shape = source.shape[:2]
+    both = landmarks.corresponding_points(opened, Path(path).expanduser())
+    shape = opened.shape[:2]
     return np.stack([displacement.from_landmarks(moved, fixed, shape) for fixed, moved in both])
 
 
 def available_targets(targets: Sequence[str]) -> list[str]:
-    """Those of the expressions that the data set has, as far as its file names tell.
+    """The expressions among `targets` that the data set has, by its file names.
 
     Raises:
-      InputError: there is none; it says why there is not the first.
+      InputError: there is none; the message is about the first.
     """
     found, problems = [], []
     for target in targets:
         try:
-            STREAMS[_DATASET.value](_data_dir(), **_options(_SEED.value) | {"target": target})
+            DATASETS[_DATASET.value].stream(_data_dir(), **_options(_SEED.value) | {"target": target})
             found.append(target)
         except checks.InputError as error:
             problems.append(error)
@@ -208,17 +203,17 @@ def available_targets(targets: Sequence[str]) -> list[str]:
 
 
 def settings() -> dict[str, object]:
-    """The data set and what is learned from it, in words that do not depend on where it lies."""
+    """The data set and the expressions, without the place of its files."""
     return {"dataset": _DATASET.value, "source": _SOURCE.value, "target": _TARGET.value}
 
 
 def person(subject: str, seed: int) -> str:
-    """A name for the person, the same in all splits: synthetic people are others with every seed."""
+    """A name of the person for all splits; synthetic people differ with the seed."""
     return f"{subject}, seed {seed}" if _DATASET.value == "synthetic" else subject
 
 
 def resolved_flags() -> dict[str, object]:
-    """The flags whose meaning depends on more than their value."""
+    """The flags whose meaning depends on more than their value, resolved."""
     return {"data_dir": _data_dir(), "channels": int(_CHANNELS.value)}
 
 
@@ -228,13 +223,13 @@ def target() -> str:
 
 
 def title(*, target: str | None = None) -> str:
-    """The data set and what is learned from it, for figures; `target` in place of the flag."""
+    """The data set and the expressions, for figures; `target` in place of the flag."""
     return f"{_DATASET.value}: {_SOURCE.value} to {target or _TARGET.value}"
 
 
-def _options(seed: int) -> dict[str, object]:
-    """What the data sets are asked for."""
-    options: dict[str, object] = {
+def _options(seed: int) -> dict[str, Any]:
+    """The options of the data set's `stream`."""
+    options: dict[str, Any] = {
         "image_size": _IMAGE_SIZE.value,
         "channels": int(_CHANNELS.value),
         "source": _SOURCE.value,
@@ -246,9 +241,9 @@ def _options(seed: int) -> dict[str, object]:
 
 
 def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
-    """The pairs that the flags name."""
+    """Loads the pairs that the flags name."""
     options = _options(seed) | instead
-    # Shown only where it takes long enough for someone to wonder, and wiped away before any message.
+    # The bar appears only after two seconds, and is removed before any message.
     with tqdm(desc="reading pictures", unit="pair", delay=2, mininterval=1, leave=False) as bar:
 
         def progress(subjects: Sequence) -> Iterator:
@@ -258,26 +253,26 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
                 bar.update()
 
         options["cache_dir"] = cache_dir
-        if _DATASET.value != "synthetic":  # Of which a bar would stand still while the drawing is compiled.
+        if _DATASET.value != "synthetic":  # Whose bar would stand still during compilation.
             options["progress"] = progress
-        return LOADERS[_DATASET.value](_data_dir(), **options)
+        return DATASETS[_DATASET.value].load(_data_dir(), **options)
 
 
-def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
-    """`(train, test)`, as `--test_list` or `--test_fraction` says."""
+def _split(subjects: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of `(train, test)`, as `--test_list` or `--test_fraction` says."""
     if _TEST_LIST.value is None:
         if not 0 < _TEST_FRACTION.value < 1:
             raise checks.InputError(f"--test_fraction must be between 0 and 1, not {_TEST_FRACTION.value:g}")
-        return split(pairs, test_fraction=_TEST_FRACTION.value, seed=seed)
+        return split_indices(subjects, test_fraction=_TEST_FRACTION.value, seed=seed)
     try:
         lines = Path(_TEST_LIST.value).expanduser().read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise checks.InputError(f"--test_list: cannot read {_TEST_LIST.value}: {error}") from error
-    subjects = [line.strip() for line in lines if line.strip()]
-    if not subjects:
+    test_subjects = [line.strip() for line in lines if line.strip()]
+    if not test_subjects:
         raise checks.InputError(f"--test_list: {_TEST_LIST.value} names no subject")
     try:
-        return split_by_subjects(pairs, subjects)
+        return split_indices_by_subjects(subjects, test_subjects)
     except checks.InputError as error:
         raise checks.InputError(f"--test_list: {_TEST_LIST.value}: {error}") from error
 
@@ -285,7 +280,7 @@ def _split(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 def _data_dir() -> str | None:
     if _DATA_DIR.value is not None:
         if _DATASET.value == "synthetic":
-            raise checks.InputError(f"--data_dir needs --dataset: {', '.join([*LOADERS][1:])}")
+            raise checks.InputError(f"--data_dir needs --dataset: {', '.join([*DATASETS][1:])}")
         return str(Path(_DATA_DIR.value).expanduser())
     if _DATASET.value == "synthetic":
         return None

@@ -1,4 +1,4 @@
-"""What a method is shown that it has not learned from: its test people, other people, drawings, a cat."""
+"""Pictures that a method has not learned from: its test people, other people, drawings, a cat."""
 
 import os
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ class EvaluationSet(NamedTuple):
 
     Attributes:
       inputs: `(num, height, width, channels)` float32.
-      truth: the same people with the expression, or None if it is not known.
+      truth: the same people with the expression, or None if unknown.
       names: of each picture.
-      is_public: whether no real person of a data set is shown.
+      is_public: whether they show no real person of a data set.
     """
 
     inputs: np.ndarray
@@ -29,7 +29,7 @@ class EvaluationSet(NamedTuple):
 
 
 def check_square(train: Pairs) -> None:
-    """Raises InputError unless the pictures have the shape of those that they are shown beside."""
+    """Raises InputError unless the pictures are square, as all others here."""
     height, width = train.neutral.shape[1:3]
     if height != width:
         raise checks.InputError(
@@ -65,9 +65,9 @@ def load(test: Pairs, cache_dir: Path, seed: int) -> dict[str, EvaluationSet]:
 
 
 def errors(kind: EvaluationSet, pictures: np.ndarray) -> dict[str, Any]:
-    """What a method has made of pictures of a kind: num_pictures, ssim_to_input, mse, relative_mse, ssim.
+    """Measures predicted pictures of a kind: num_pictures, ssim_to_input, mse, relative_mse, ssim.
 
-    The last three are "" where the truth is not known; relative_mse is that to leaving pictures as they are.
+    The last three are "" if the truth is unknown; relative_mse is relative to the unchanged pictures' MSE.
     """
     shown = np.clip(pictures, 0, 1)
     row: dict[str, Any] = {

@@ -33,13 +33,13 @@ class Portrait(NamedTuple):
 
 
 def astronaut() -> Portrait:
-    """The portrait of Eileen Collins that scikit-image carries; her smile shows teeth."""
-    # Here and below, read off the picture by hand.
+    """The portrait of Eileen Collins in scikit-image; her smile shows teeth."""
+    # Here and below, points are measured by hand.
     return Portrait(_carried("astronaut"), (203.5, 101.0), (246.2, 103.0), (223.5, 140.0))
 
 
 def cat() -> Portrait:
-    """The cat that scikit-image carries, seen half from the side."""
+    """The cat in scikit-image, seen half from the side."""
     return Portrait(_carried("chelsea"), (173.7, 110.0), (315.0, 131.7), (256.7, 270.0))
 
 
@@ -60,7 +60,7 @@ def composites(folder: Path) -> dict[str, Portrait]:
 
 
 def align(portrait: Portrait, image_size: int, channels: int) -> np.ndarray:
-    """The face, with eyes and mouth where the data sets' are: `(image_size, image_size, channels)`."""
+    """The face, aligned as in the data sets: `(image_size, image_size, channels)`."""
     picture = images.to_channels(portrait.picture, channels)
     eyes = jnp.array(portrait.left_eye), jnp.array(portrait.right_eye)
     ratio = alignment.mouth_ratio(*eyes, jnp.array(portrait.mouth))
@@ -114,7 +114,7 @@ def oil_painting(pictures: np.ndarray) -> np.ndarray:
 
 
 def _carried(name: str) -> np.ndarray:
-    """A picture of scikit-image's, which need not be imported for it: that takes longer than all the rest."""
+    """A picture of scikit-image, without its slow import if possible."""
     spec = importlib.util.find_spec("skimage")
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder, "data", f"{name}.png")

@@ -1,11 +1,11 @@
-"""Tables, figures and pages of what runs have found.
+"""Tables, figures and pages of the results of runs.
 
 Imports `running`.
 
     averages                     means and standard errors over splits
-    figures, curves, face_sheet  what figures are drawn with
+    figures, curves, face_sheet  drawing of figures
     markdown                     tables of Markdown
-    recorded_runs                what runs have left in their folders
+    recorded_runs                the files of finished runs
     web_page                     HTML, with web_page.html
     results_page                 docs/results, Markdown
     verdicts                     the paper's claims, judged from the tables

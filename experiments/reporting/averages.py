@@ -13,12 +13,12 @@ def over_splits(
 
     Args:
       rows: one for each setting and split.
-      by: the columns that say which setting it is.
-      measures: the columns that are averaged; where a cell is empty, it does not count.
+      by: the columns of the setting.
+      measures: the columns to average, without empty cells.
 
     Returns:
-      Rows with the columns `by`, `num_seeds`, and for each measure its `_mean` and `_se`, which are "" where
-      there is none.
+      Rows with the columns `by`, `num_seeds`, and for each measure its `_mean` and `_se`, "" if there is
+      none.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -35,5 +35,5 @@ def over_splits(
 
 
 def standard_error(values: Sequence[float] | np.ndarray) -> float | Literal[""]:
-    """Of the mean; "" for a single value, as in the tables."""
+    """The standard error of the mean; "" for a single value, as in the tables."""
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else ""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.reporting import averages, figures
 
-# Over a wider range, powers of ten are labels enough.
+# Over a wider range, labels at powers of ten are enough.
 _MANY_TIMES = 200
 
 
@@ -22,7 +22,7 @@ class Panel(NamedTuple):
       curves: name -> {place on the horizontal axis: values, one for each split}.
       references: name -> value, drawn as a dotted line.
       is_log: whether the vertical axis is logarithmic.
-      limit: above which the vertical axis is cut, if anywhere.
+      limit: upper end of the vertical axis, if given.
     """
 
     label: str
@@ -35,12 +35,12 @@ class Panel(NamedTuple):
 def draw(panels: Sequence[Panel], axis_label: str, title: str, *, is_log: bool = False) -> bytes:
     """Draws panels side by side, three in one row or two in each.
 
-    Means over splits, with bands of one standard error where there are several splits.
+    Curves are means over splits, with bands of one standard error if there are several.
 
     Args:
       panels: at least one; curves of the same name look the same in all.
       axis_label: of the horizontal axis, which they share.
-      title: above it all.
+      title: above all panels.
       is_log: whether the horizontal axis is logarithmic.
 
     Returns:

@@ -19,7 +19,7 @@ def draw(
     Args:
       columns: label -> pictures `(num_rows, height, width, channels)`, clipped to [0, 1].
       rows: a label for each row.
-      title: above it all.
+      title: above all faces.
       inches: width of a face, which has 150 pixels for each.
 
     Returns:

@@ -1,6 +1,6 @@
-"""What every figure shares: the colours of the methods, axes without ornament, and the bytes of a PNG.
+"""Shared by all figures: the colours of the methods, plain axes, and the bytes of a PNG.
 
-Figures are made with `matplotlib.figure.Figure`, which needs no screen and is forgotten when it is dropped.
+Figures are instances of `matplotlib.figure.Figure`, which needs no screen and no closing.
 """
 
 import io
@@ -20,7 +20,7 @@ _MARKERS = "osv^D<>pX*"
 
 
 def colour(name: str, names: Sequence[str]) -> str:
-    """Of one of several methods, the same wherever `names` are the same."""
+    """The colour of a method, the same in all figures of the same `names`."""
     if name == OWN:
         return _OWN_COLOUR
     others = [other for other in names if other != OWN]
@@ -28,12 +28,12 @@ def colour(name: str, names: Sequence[str]) -> str:
 
 
 def marker(name: str, names: Sequence[str]) -> str:
-    """Of one of several methods, the same wherever `names` are the same."""
+    """The marker of a method, the same in all figures of the same `names`."""
     return _MARKERS[names.index(name) % len(_MARKERS)]
 
 
 def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
-    """A light grid and no frame above and to the right."""
+    """Adds a light grid, and removes the frame above and to the right."""
     axes.grid(axis=grid, alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 

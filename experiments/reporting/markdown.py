@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, a line for the header, for the rule below it, and for each row; the last line ends, too."""
+    """A table: a line for the header, the rule and each row, each with a line end."""
     lines = [_line(header), "|" + "---|" * len(header), *map(_line, rows)]
     return "".join(f"{line}\n" for line in lines)
 

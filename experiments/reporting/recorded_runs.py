@@ -1,4 +1,4 @@
-"""What runs have left in their folders: configurations, tables and figures, whole or damaged."""
+"""The files of finished runs: configurations, tables and figures, whole or damaged."""
 
 import csv
 import datetime
@@ -15,7 +15,7 @@ from PIL import Image
 from mlr_jax import checks
 
 _CONFIGURATION = "config.json"
-# A figure without a resolution is as large as a browser would show it.
+# Of a figure without a resolution, as in browsers.
 _PIXELS_PER_INCH = 96
 
 _Content = TypeVar("_Content")
@@ -27,7 +27,7 @@ class RecordedTable(NamedTuple):
     Attributes:
       name: of the file.
       header: the columns' names.
-      rows: cells as they are written, in each row as many as in `header`.
+      rows: cells as written, as many as in `header`.
     """
 
     name: str
@@ -42,7 +42,7 @@ class RecordedFigure(NamedTuple):
       name: of the file.
       content: the whole file.
       media_type: for example "image/png".
-      inches: width and height as drawn; None if the file alone knows (SVG).
+      inches: width and height as drawn; None for SVG.
     """
 
     name: str
@@ -55,12 +55,12 @@ class RecordedRun(NamedTuple):
     """A run's folder.
 
     Attributes:
-      name: the folder, relative to where runs were looked for; there it is the folder's own name.
-      configuration: what config.json holds; empty if it cannot be read.
+      name: the folder, relative to the searched one, or that one's name.
+      configuration: of config.json; empty if it cannot be read.
       tables: summaries first, then results, then others by name.
       figures: likewise.
-      others: names of the files that are neither; not config.json, hidden files and web pages.
-      written: when the newest of all these files was.
+      others: names of all other files, except config.json, hidden files and web pages.
+      written: the time of the newest of all these files.
       problems: a line on each file that is missing or damaged.
     """
 
@@ -76,11 +76,11 @@ class RecordedRun(NamedTuple):
 def find(root: Path) -> list[RecordedRun]:
     """Reads every run in a folder, at any depth.
 
-    A run is a folder that holds config.json. One that holds tables but no config.json, and lies in no run,
-    has lost it, and counts too. Hidden folders are passed over.
+    A run is a folder with config.json, or one with tables that has lost it and is in no other run. Hidden
+    folders are skipped.
 
     Args:
-      root: where to look; may itself be a run.
+      root: the folder to search; may itself be a run.
 
     Returns:
       The runs, ordered by name.
@@ -115,7 +115,7 @@ def _name(folder: Path, root: Path) -> str:
 
 
 def _read(folder: Path, name: str) -> RecordedRun:
-    """Reads what can be read, and says of the rest what is wrong with it."""
+    """Reads all readable files, and notes the problems of the others."""
     problems: list[str] = []
 
     def attempt(read: Callable[[Path], _Content], paths: list[Path]) -> list[_Content]:
@@ -180,7 +180,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
 
 
 def _read_table(path: Path) -> tuple[RecordedTable, str | None]:
-    """The table up to its first damaged line, and what is wrong with that."""
+    """The table up to its first damaged line, and the problem of that line."""
     try:
         reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
         header = next(reader, None)
@@ -209,7 +209,7 @@ def _read_figure(path: Path) -> RecordedFigure:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             image.load()
             resolution = [float(each) for each in image.info.get("dpi", ())]
-    except Exception as error:  # Decoders raise anything, and their words name no file.
+    except Exception as error:  # Decoders raise any exception, and their messages name no file.
         raise checks.InputError("is damaged: it cannot be decoded as PNG") from error
     if len(resolution) != 2 or min(resolution) < 1:
         resolution = [_PIXELS_PER_INCH] * 2

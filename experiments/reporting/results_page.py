@@ -1,7 +1,7 @@
-"""A page of results for everyone: verdicts, commands, tables and plots, but no face of a real person.
+"""A public page of results: verdicts, commands, tables and plots, but no face of a real person.
 
-A published folder keeps what it shows of each run, so that one experiment can be run and published again
-without all others: the page is always made from everything that the folder holds.
+A published folder keeps its files of each run, so that one experiment can be run and published again without
+the others: the page is always made from all files of the folder.
 """
 
 import json
@@ -15,7 +15,7 @@ from experiments.running import run_folder
 from mlr_jax import checks
 
 _RUN = "run.json"
-# Where the pictures lie changes nothing.
+# The folder of the pictures does not change results.
 _PLACE = " --data_dir=FOLDER"
 _TABLES = ("summary.csv", "relative.csv", "results.csv", "curves.csv")
 
@@ -27,11 +27,11 @@ synthetic faces by `mlr_jax.datasets.synthetic`. What methods make of them is sy
 
 
 class Column(NamedTuple):
-    """Of a table on the page.
+    """A column of a table on the page.
 
     Attributes:
-      name: in the table; of a mean over splits, without `_mean`.
-      scale: it is multiplied by.
+      name: in the table; for a mean over splits, without `_mean`.
+      scale: a factor.
       digits: after the point; None for one digit in all.
       sign: "+" to show it always.
     """
@@ -49,10 +49,10 @@ class Section(NamedTuple):
       name: of its folder.
       question: a heading.
       command: that makes it.
-      figures: that may be shown.
-      seconds: that it took, if that is known.
-      columns: heading -> column of the table that is shown; none without.
-      table: that is shown.
+      figures: to publish.
+      seconds: of the run, if known.
+      columns: heading -> column of the table on the page; empty for no table.
+      table: on the page.
     """
 
     name: str
@@ -69,12 +69,12 @@ def publish(output_dir: Path, folder: Path, command: str, sections: Sequence[Sec
 
     Args:
       output_dir: holds the folders of the runs.
-      folder: to publish in; made where needed. What it has of other runs stays on the page.
+      folder: to publish in; made if needed. Its files of other runs stay on the page.
       command: that makes everything.
-      sections: all that there may be, in order.
+      sections: all possible ones, in order.
 
     Raises:
-      InputError: what was published before was run with another command.
+      InputError: an earlier published run had another command.
     """
     fresh = [section for section in sections if (output_dir / section.name / "config.json").exists()]
     earlier = [each for each in sections if each not in fresh and (folder / each.name / _RUN).exists()]
@@ -98,7 +98,7 @@ def publish(output_dir: Path, folder: Path, command: str, sections: Sequence[Sec
 
 
 def _copy(source: Path, target: Path, section: Section) -> None:
-    """Publishes a run's files, and how they were made."""
+    """Publishes a run's files with its command and machine."""
     target.mkdir(parents=True, exist_ok=True)
     for name in (*_TABLES, *section.figures):
         if (source / name).exists():
@@ -148,7 +148,7 @@ def _cell(row: verdicts.Row, column: Column) -> str:
 
 
 def _machine(source: Path) -> str:
-    """What a run says of the machine."""
+    """The machine of a run, in words."""
     configuration = recorded_runs.read_configuration(source)
     device, versions = configuration["device"], configuration["versions"]
     machine = f"{device['kind']} ({device['machine']}, {device['cores']} cores)"

@@ -1,4 +1,4 @@
-"""What the tables of the experiments say on each claim of the paper (Khan et al., IJCV 2020)."""
+"""Judges the claims of the paper (Khan et al., IJCV 2020) by the tables of the experiments."""
 
 import csv
 import math
@@ -15,22 +15,22 @@ OWN = "masked_ridge"
 OTHERS = ("l0_omp", "l1_lasso", "l2_ridge", "kernel_ridge", "reduced_rank", "pca_ridge")
 GANS = ("pix2pix", "cyclegan", "stargan", "ganimation")
 
-# "Far fewer" is taken for a tenth.
+# "Far fewer" means at most a tenth.
 _FAR_FEWER = 10
 _SIGNIFICANT = 0.05
-# Of GANs: channels of the first layers, and how often pairs are seen.
+# Of GANs: channels of the first layers, and epochs.
 _PUBLISHED_WIDTH = 64
 _PUBLISHED_EPOCHS = 200
 _GIB = 24
 
 
 class Verdict(NamedTuple):
-    """On one claim.
+    """The verdict on one claim.
 
     Attributes:
-      claim: its letter and what it says.
+      claim: its letter and its words.
       verdict: whether it holds.
-      evidence: the numbers that speak for and against it.
+      evidence: the numbers for and against it.
     """
 
     claim: str
@@ -49,8 +49,8 @@ def judge(folder: Path) -> list[Verdict]:
       folder: holds the folders of the runs, by the names in `reproduce.STEPS`.
 
     Returns:
-      A verdict for each claim; where a run, masked ridge or all other regressions are missing, that is the
-      verdict, and where some of the others are, it says so.
+      A verdict for each claim: "not tested" if a run, masked ridge or all other regressions are missing. A
+      verdict names single regressions that are missing.
     """
     claims: Sequence[tuple[str, Callable[[Path], tuple[str, str]]]] = (
         ("(a) lower error than l0, l1, l2, kernel and SVD regression", _error),
@@ -97,7 +97,7 @@ def _error(folder: Path) -> tuple[str, str]:
 
 
 def _lowest(rows: Mapping[str, Row]) -> tuple[str, str]:
-    """Whether our error is the lowest of a comparison."""
+    """Whether masked ridge has the lowest error of a comparison."""
     reference, others = _compared(rows)
     own = float(reference["mse_mean"])
     best = min(others, key=lambda name: float(others[name]["mse_mean"]))
@@ -143,7 +143,7 @@ def _size(folder: Path) -> tuple[str, str]:
         if row["stopped_by"]:
             stopped.setdefault(row["method"], row["stopped_by"])
     equal = [name for name in OTHERS if reached.get(name, -1) >= reached[OWN]]
-    # Whatever else stops a method, such as too few pairs for its rank, says nothing about its size.
+    # Other reasons to stop, such as too few pairs for a rank, do not concern the size.
     beaten = [
         name
         for name in OTHERS
@@ -237,8 +237,8 @@ def _outside(folder: Path) -> tuple[str, str]:
 def _gans(folder: Path) -> tuple[str, str]:
     """Whether GANs are more real on their own test people, worse than masked ridge elsewhere, and larger.
 
-    More real is what has more nearly a real picture's sharpness, and is nearer to the true picture than the
-    input is: noise is sharp, too.
+    More real means a sharpness nearer to a real picture's, with an error below the input's: noise is sharp,
+    too.
     """
     kinds, most = _by_kind(read(folder / "gan_comparison" / "summary.csv"))
     near = kinds["own test people"]
@@ -273,7 +273,7 @@ def _gans(folder: Path) -> tuple[str, str]:
 
 
 def _by_kind(rows: Sequence[Row]) -> tuple[dict[str, dict[str, Row]], int]:
-    """Kind of picture -> method -> its row of most pairs, and how many these are."""
+    """Kind of picture -> method -> its row with the most pairs; and the number of these pairs."""
     most = max(int(row["num_pairs"]) for row in rows)
     kinds: dict[str, dict[str, Row]] = {}
     for row in rows:
@@ -283,7 +283,7 @@ def _by_kind(rows: Sequence[Row]) -> tuple[dict[str, dict[str, Row]], int]:
 
 
 def _by_expression(path: Path) -> dict[str, dict[str, dict[str, Row]]]:
-    """Expression -> kind of picture -> method -> its row; of none if there is no such run."""
+    """Expression -> kind of picture -> method -> its row; empty if there is no such run."""
     rows = read(path) if path.exists() else []
     names = dict.fromkeys(row["expression"] for row in rows)
     return {name: _by_kind([row for row in rows if row["expression"] == name])[0] for name in names}
@@ -294,10 +294,10 @@ def _gan_parts(kinds: Mapping[str, Mapping[str, Row]]) -> dict[str, bool]:
     near = kinds["own test people"]
     gans = [name for name in GANS if name in near]
     # Too sharp is not photo-realistic, either.
-    off = {name: abs(math.log(max(float(near[name]["sharpness_mean"]), 1e-6))) for name in (OWN, *gans)}
+    distance = {name: abs(math.log(max(float(near[name]["sharpness_mean"]), 1e-6))) for name in (OWN, *gans)}
     return {
         "photo-realistic near them": all(
-            off[name] < off[OWN] and float(near[name]["relative_mse_mean"]) < 1 for name in gans
+            distance[name] < distance[OWN] and float(near[name]["relative_mse_mean"]) < 1 for name in gans
         ),
         "worse away from them": all(
             float(rows[name]["relative_mse_mean"]) > float(rows[OWN]["relative_mse_mean"])
@@ -338,7 +338,7 @@ def _seconds(number: float) -> str:
 
 
 def _training(path: Path, num_pairs: int, gans: Sequence[str]) -> str:
-    """How often GANs saw their pairs, and how wide they are where this is not as in the papers."""
+    """The epochs of the GANs, and their widths where these are not the papers'."""
     if not path.exists():
         return ""
     seen = dict.fromkeys(gans, 0.0)
@@ -357,9 +357,9 @@ def _training(path: Path, num_pairs: int, gans: Sequence[str]) -> str:
 
 
 def _compared(rows: Mapping[str, Row]) -> tuple[Row, dict[str, Row]]:
-    """Our row, and those of the other regressions that were tried on as many splits.
+    """Masked ridge's row, and those of the other regressions with as many splits.
 
-    A mean over fewer splits, as of a run that was stopped, is one over other people.
+    A mean over fewer splits, as after a stopped run, is over other people.
     """
     splits = rows.get(OWN, {}).get("num_seeds")
     others = {name: rows[name] for name in OTHERS if name in rows and rows[name].get("num_seeds") == splits}
@@ -375,7 +375,7 @@ def _unsure(others: Mapping[str, Row]) -> bool:
 
 
 def _untried(tried: Collection[str]) -> str:
-    """Says against which of the paper's regressions nothing was found."""
+    """Names the paper's regressions that the run lacks."""
     missing = [name for name in OTHERS if name not in tried]
     return f"; not tried throughout: {_list(missing)}" if missing else ""
 

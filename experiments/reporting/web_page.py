@@ -1,4 +1,4 @@
-"""Parts of a web page that is one file: elements, tables that can be sorted, pictures, the whole.
+"""Parts of a web page in one file: elements, sortable tables, pictures, the document.
 
 Style and script are in web_page.html.
 """
@@ -18,14 +18,14 @@ _CSS_PIXELS_PER_INCH = 96
 # A cell of more characters is broken into lines.
 _MANY_CHARACTERS = 36
 _SIGNIFICANT_DIGITS = 4
-# From here on thousands are set apart.
+# From here on with thousands separators.
 _LARGE_NUMBER = 10_000
-# What begins with a zero, like 007, or has more digits than a float holds, is a name.
+# Texts with a leading zero, like 007, or with more digits than a float holds, are names.
 _NUMBER = re.compile(r"[-+]?(0|[1-9]\d{0,14})(\.\d{1,20})?(e[-+]?\d{1,2})?|[-+]?inf|nan", re.IGNORECASE)
 
 
 def document(title: str, body: Sequence[ET.Element]) -> str:
-    """The whole page, which refers to nothing outside itself."""
+    """The whole page, which is self-contained."""
     template = string.Template(Path(__file__).with_suffix(".html").read_text())
     content = "\n".join(ET.tostring(each, encoding="unicode", method="html") for each in body)
     return template.substitute(title=html.escape(title), body=content)
@@ -52,7 +52,7 @@ def element(tag: str, *children: Content, **attributes: str) -> ET.Element:
 
 
 def breakable(name: str) -> ET.Element:
-    """A name that may go on in the next line after an underscore, a full stop or a slash."""
+    """A name that may break after an underscore, a full stop or a slash."""
     first, *others = re.split(r"(?<=[_./])(?=.)", name)
     return element("span", first, *(part for other in others for part in (element("wbr"), other)))
 
@@ -66,7 +66,7 @@ def names_and_values(values: Mapping[str, Content], *, class_: str) -> ET.Elemen
 
 
 def picture(name: str, content: bytes, media_type: str, inches: tuple[float, float] | None) -> ET.Element:
-    """A picture inside the page, shown as large as it was drawn if there is room."""
+    """A picture inside the page, in its drawn size if there is room."""
     size = {}
     if inches is not None:
         width, height = (str(round(_CSS_PIXELS_PER_INCH * each)) for each in inches)
@@ -79,10 +79,10 @@ def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Content]]) -
     """A table, its numbers at the right, in a box that scrolls if it is too wide.
 
     Args:
-      name: for those who cannot see it.
+      name: for screen readers.
       header: the columns' names.
-      rows: as many cells each. Texts that are numbers in a whole column are shown with few digits, and have
-        what was written as their title.
+      rows: as many cells each. A column of numbers is shown with few digits; the title of a cell is its full
+        text.
 
     Returns:
       The box.
@@ -100,7 +100,7 @@ def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Content]]) -
             for cell, shown in zip(row, numbers, strict=True)
         ]
         lines.append(element("tr", *cells))
-    # On paper letters are as small as columns are many.
+    # For print, where more columns have smaller letters.
     whole = element(
         "table",
         element("thead", element("tr", *heads)),
@@ -128,7 +128,7 @@ def _shown_numbers(cells: Sequence[Content]) -> list[str] | None:
     """A column's numbers with few digits, decimal points aligned if they are of similar size.
 
     Args:
-      cells: as they are written; empty ones remain so.
+      cells: as written; empty ones remain empty.
 
     Returns:
       As many texts; None if a cell is not a number, or all are empty.
@@ -152,7 +152,7 @@ def _number_format(written: Sequence[str]) -> str:
     if decimals == 0:
         return f"{separator}.0f"
     decimals = min(decimals, max(0, _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(max(sizes)))))
-    # The smallest is to keep two digits.
+    # The smallest number keeps two digits.
     if min(sizes) * 10**decimals < 10:
         return f".{_SIGNIFICANT_DIGITS}g"
     return f"{separator}.{decimals}f"

@@ -1,4 +1,4 @@
-"""Arrays of work that goes on where it was stopped, on disk, with the settings that they were made with."""
+"""Checkpoints: arrays on disk from which stopped work resumes, with the settings that made them."""
 
 import json
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from mlr_jax import array_file, checks
 
 
 class Format(NamedTuple):
-    """What the checkpoints of one kind of work have in common.
+    """The format of the checkpoints of one kind of work.
 
     Attributes:
       name: what a file holds, for messages.
       version: of the meaning of its contents.
-      notes: the names of what it holds besides arrays and settings.
-      remedy: what to do about a file that does not suit, for messages.
-      descriptions: setting -> what a difference in it means, where its value says nothing to a reader.
+      notes: names of further values in the header.
+      remedy: what to do about an unsuitable file, for messages.
+      descriptions: setting -> what a difference in it means, if its value means nothing to readers.
     """
 
     name: str
@@ -57,13 +57,13 @@ def save(
 
 
 def load(path: Path, format: Format, settings: Mapping[str, Any], like: Any) -> Checkpoint | None:
-    """Reads the arrays again, to the bit.
+    """Reads the arrays, to the bit.
 
     Args:
       path: of the file.
       format: of the work.
       settings: what the arrays must have been made with, of what JSON can hold.
-      like: a pytree of arrays of the same shapes, or of their shapes.
+      like: a pytree of arrays of the same shapes, or of shapes.
 
     Returns:
       The checkpoint, or None if there is no file.
@@ -106,7 +106,7 @@ def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _differences(
     then: Mapping[str, Any], now: Mapping[str, Any], descriptions: Mapping[str, str]
 ) -> list[str]:
-    """In words. Settings that another data set has not count only where nothing else differs."""
+    """The differences in words. Settings of one side only count if no common one differs."""
     changed = [name for name in now if name in then and then[name] != now[name]]
     return [
         descriptions.get(name, f"{name}={then.get(name)}, not {now.get(name)}")

@@ -1,12 +1,12 @@
-"""What one script has compiled, the next one loads: JAX's own cache, in the user's cache folder.
+"""JAX's compilation cache for scripts, in the user's cache folder.
 
 Only scripts keep compiled programs: the library leaves the choice to the program that imports it.
 
-The cache may change nothing but the time. JAX loads programs of another kind of processor with a page of
-warnings, and they may end the process: each kind has a folder of its own. JAX warns of a spoiled entry, which
-an interrupted run may leave, at every run, and never replaces it: all entries are then removed and compiled
-again. Where nothing can be written or locked, scripts go on without. What other versions of JAX have compiled
-is never found, and goes when there is no more room for it.
+The cache may change nothing but the time. JAX loads programs of another kind of processor with many warnings,
+and they may crash: each kind has a separate folder. JAX warns of a damaged entry, which an interrupted run
+may leave, at every run, and never replaces it: then all entries are removed. Scripts run without the cache if
+its folder cannot be written or locked. Entries of other versions of JAX are not used, and go when the cache
+is full.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ VARIABLE = "MLR_JAX_COMPILATION_CACHE"
 _JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 _MAX_BYTES = 2**29
 _LOCK_SECONDS = 1.0
-# What decides which instructions there are, on Intel and AMD, and on ARM.
+# Lines that determine the instruction set, on Intel and AMD, and on ARM.
 _DECISIVE = ("model name", "flags", "CPU implementer", "CPU part", "Features")
-# What each of JAX's warnings about an entry says.
+# In each of JAX's warnings about an entry.
 _COMPLAINT = "persistent compilation cache entry"
 
 _FOLDER = flags.DEFINE_string(
@@ -42,18 +42,18 @@ _FOLDER = flags.DEFINE_string(
 
 
 def start(*, by_default: bool = True) -> None:
-    """Lets JAX keep what it compiles from now on, and load what it has kept, as the flag says.
+    """Turns on JAX's compilation cache, as the flag says.
 
     Processes that this one starts do the same.
 
     Args:
-      by_default: whether to do so if the flag does not say: not where compiling is measured.
+      by_default: whether to do so without the flag: False where compilation is measured.
     """
     chosen = _FOLDER.value or (os.environ.get(VARIABLE) if by_default else OFF)
     if chosen:
         os.environ[VARIABLE] = chosen
     elif os.environ.get(_JAX_VARIABLE):
-        return  # JAX has been told by its own means.
+        return  # JAX reads its own variable.
     jax.config.update("jax_compilation_cache_dir", None)
     if chosen == OFF:
         return
@@ -63,7 +63,7 @@ def start(*, by_default: bool = True) -> None:
 
 
 def default_folder() -> Path:
-    """Where this system keeps what may be removed at any time.
+    """The folder in the system's folder for caches.
 
     Raises:
       RuntimeError: the user has no home.
@@ -78,9 +78,9 @@ def default_folder() -> Path:
 
 
 def _use(folder: Path) -> None:
-    # Who can write here can run programs as this user.
+    # Closed to other users: an entry is run as a program of this user.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # JAX locks it for every entry, and would wait for ten seconds each time.
+    # JAX locks the folder for every entry, and would wait for ten seconds each time.
     with FileLock(folder / ".lockfile", timeout=_LOCK_SECONDS):
         pass
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -100,7 +100,7 @@ def _use(folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Removes the entries. One may be removed by another process, or lie where nothing can be."""
+    """Removes all entries that can be removed; another process may do the same."""
     for pattern in ("*-cache", "*-atime"):
         for path in folder.glob(pattern):
             with contextlib.suppress(OSError):
@@ -111,11 +111,11 @@ def kind_of_machine(cpu_info: str = "/proc/cpuinfo") -> str:
     """A name for all machines that can run each other's compiled programs.
 
     Args:
-      cpu_info: what Linux says about the processors.
+      cpu_info: Linux's description of the processors.
     """
     described = [platform.system(), platform.machine(), platform.processor()]
     with contextlib.suppress(OSError), open(cpu_info) as file:
-        # The first processor stands for all. Its speed, for one, changes whenever it is read.
+        # The first processor stands for all. Other lines, such as its speed, change from time to time.
         first = itertools.takewhile(str.strip, file)
         described += [line.strip() for line in first if line.startswith(_DECISIVE)]
     return hashlib.sha256("\n".join(described).encode()).hexdigest()[:16]

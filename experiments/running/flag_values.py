@@ -1,4 +1,4 @@
-"""The values of flags that may be repeated or that list names, and defaults that other flags stand for."""
+"""Values of repeated flags and of lists of names, and defaults that other flags imply."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -32,9 +32,9 @@ def check_names(flag: str, names: Iterable[str], known: Iterable[str], *, what: 
 
     Args:
       flag: its name.
-      names: that it lists.
-      known: all that it may list.
-      what: a name is of, for the message.
+      names: in the list.
+      known: the allowed names.
+      what: the kind of thing that has the name, for the message.
     """
     for name in names:
         if name not in known:

@@ -19,26 +19,25 @@ from tqdm import tqdm
 
 from mlr_jax import checks
 
-# How long a signal may go unheeded.
-_LOOK_SECONDS = 1.0
+# Between two checks for signals.
+_POLL_SECONDS = 1.0
 
 
 class _Worker(NamedTuple):
-    """A process on this machine, and where it says why it failed."""
+    """A process on this machine, and the pipe for its error message."""
 
     process: Any
     errors: connection.Connection
 
 
 def run(work: Callable[[str, int, int], None], num_processes: int, timeout_seconds: float) -> None:
-    """Starts processes and waits for them; when one fails, or this one is asked to end, all are stopped.
+    """Starts processes and waits for them; stops all when one fails or this one gets a signal.
 
     Args:
-      work: what each does: a function of a module, which takes the address of the first process, how many
-        there are, and which of them it is, as `jax.distributed.initialize` wants them. What it raises is the
-        error of them all.
-      num_processes: how many.
-      timeout_seconds: after which they are given up.
+      work: a module's function, which each process calls with the address of the first process, the number of
+        processes and its own number, as for `jax.distributed.initialize`. If it raises, all are stopped.
+      num_processes: to start.
+      timeout_seconds: after which they are stopped.
 
     Raises:
       InputError: one has failed, or they took too long.
@@ -46,11 +45,11 @@ def run(work: Callable[[str, int, int], None], num_processes: int, timeout_secon
     noted: list[int] = []
 
     def leave(number: int, frame: object) -> NoReturn:
-        # What is raised here is lost if it happens to meet one of JAX's callbacks: it is noted, too.
+        # One of JAX's callbacks would swallow the exception: the signal is noted, too.
         noted.append(number)
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    # As after Ctrl-C, nothing is to be left running.
+    # SIGTERM, too, must leave no process running.
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     address = f"127.0.0.1:{_free_port()}"
     workers: list[_Worker] = []
@@ -59,13 +58,13 @@ def run(work: Callable[[str, int, int], None], num_processes: int, timeout_secon
         for process_id in range(num_processes):
             errors, sender = context.Pipe(duplex=False)
             arguments = work, sys.argv, address, num_processes, process_id, sender
-            process = context.Process(target=_live, args=arguments, daemon=True)
+            process = context.Process(target=_run_work, args=arguments, daemon=True)
             process.start()
             sender.close()
             workers.append(_Worker(process, errors))
         _wait(workers, timeout_seconds, noted)
     finally:
-        # They have nothing to tidy up, and JAX takes a polite request for a notice of preemption.
+        # Killed: they have nothing to clean up, and JAX takes SIGTERM for a notice of preemption.
         for worker in workers:
             worker.process.kill()
         for worker in workers:
@@ -79,7 +78,7 @@ def _wait(workers: Sequence[_Worker], timeout_seconds: float, noted: Sequence[in
     running = {worker.process.sentinel: i for i, worker in enumerate(workers)}
     while running:
         left = deadline - time.monotonic()
-        ended = connection.wait(list(running), timeout=min(max(left, 0), _LOOK_SECONDS))
+        ended = connection.wait(list(running), timeout=min(max(left, 0), _POLL_SECONDS))
         if noted:
             raise SystemExit(128 + noted[0])
         if not ended and left < 0:
@@ -99,7 +98,7 @@ def _wait(workers: Sequence[_Worker], timeout_seconds: float, noted: Sequence[in
                 raise checks.InputError(f"process {process_id}: {reason}; all were stopped")
 
 
-def _live(
+def _run_work(
     work: Callable[[str, int, int], None],
     argv: list[str],
     address: str,
@@ -107,17 +106,17 @@ def _live(
     process_id: int,
     errors: connection.Connection,
 ) -> None:
-    """The whole life of a process on this machine."""
-    # Ctrl-C reaches all processes of a terminal: it is for the first one to stop the others.
+    """Runs in a new process: sets it up, calls `work`, and sends its error."""
+    # Ctrl-C reaches all processes of a terminal; the first one stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    # Its own lock would be a semaphore, which a process that is killed leaves behind.
+    # tqdm's own lock is a semaphore, which a killed process would leave behind.
     tqdm.set_lock(threading.RLock())
     sys.argv = argv
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    if not _knows_itself():  # As a machine without a network may not.
-        # JAX has no option for where Gloo listens.
+    if not _has_reachable_name():  # A machine without a network may not.
+        # JAX has no option for Gloo's address.
         over_loopback = partial(_jax.make_gloo_tcp_collectives, hostname="127.0.0.1")
         _jax.make_gloo_tcp_collectives = over_loopback
     try:
@@ -125,11 +124,11 @@ def _live(
     except (checks.InputError, OSError) as error:
         errors.send(str(error))
     except BaseException:
-        # No more than a pipe holds: nobody reads it before the end.
+        # No more than a pipe holds: it is read only after the end.
         errors.send(traceback.format_exc()[-16_000:])
     else:
         return
-    # At once: an orderly exit would wait for the others, who wait for this one.
+    # At once: an orderly exit would wait for the others, which wait for this one.
     os._exit(1)
 
 
@@ -140,7 +139,7 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _knows_itself() -> bool:
+def _has_reachable_name() -> bool:
     """Whether this machine can be reached under its own name, where Gloo listens."""
     try:
         socket.create_server((socket.gethostname(), 0)).close()

@@ -23,7 +23,7 @@ def compiled_bytes(compiled: jax.stages.Compiled) -> int:
     """Returns the memory that a compiled function takes on the device, arguments and results included."""
     analysis = compiled.memory_analysis()
     if analysis is None:
-        return 0  # This device does not tell.
+        return 0  # This device does not report it.
     return (
         analysis.temp_size_in_bytes
         + analysis.argument_size_in_bytes
@@ -33,7 +33,7 @@ def compiled_bytes(compiled: jax.stages.Compiled) -> int:
 
 
 def available_bytes() -> int | None:
-    """Returns the memory that is left on the device, or None if neither the device nor the system tells."""
+    """Returns the memory that is left on the device, or None if neither device nor system reports it."""
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -73,12 +73,12 @@ def _linux_available() -> int | None:
 
 
 def _control_group_available() -> int | None:
-    """What a container may still take."""
+    """The memory that a container may still take."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit = (folder / "memory.max").read_text().strip()
         used = int((folder / "memory.current").read_text())
-        # Pages of files that can be dropped at once.
+        # Without pages of files, which the system can drop at once.
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         used -= int(statistics.get("inactive_file", 0))
     except (OSError, ValueError):

@@ -1,8 +1,7 @@
-"""What a run has finished, kept on disk piece by piece, so that it goes on where it was stopped.
+"""Finished results on disk, from which a stopped run resumes.
 
-A piece is found again by everything that it depends on, pictures, code and device included: a run that was
-stopped goes on where it was, one that asks for more computes only that, and nothing is found that would come
-out otherwise today.
+The key of a result has all that it depends on, pictures, code and device included: a stopped run resumes, one
+that asks for more computes only that, and no outdated result is used.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ _KIND = "finished piece of an experiment"
 _VERSION = 2
 
 _EXPERIMENTS = Path(__file__).parents[1]
-# The code of experiments that determines results. What a script computes itself, it adds to `what`.
+# The code of experiments that determines results. Scripts add the code of their own computations to `what`.
 _CODE = (
     "comparing/cross_validation.py",
     "comparing/folds.py",
@@ -44,22 +43,22 @@ def load_or_compute(
     pairs: Sequence[Pairs],
     compute: Callable[[], ArrayFile],
 ) -> ArrayFile:
-    """Returns what `compute` gave an earlier time, or now.
+    """Returns the stored result, or computes and stores it.
 
     Args:
-      folder: where finished pieces are; made where needed.
-      name: of the piece, with which its file begins.
-      what: it depends on, besides `pairs`, the library and the device; of what JSON can hold.
-      pairs: of pictures that it depends on.
+      folder: of finished results; made if needed.
+      name: of the result, with which its file name begins.
+      what: it depends on, besides `pairs`, the library and the device; as JSON can hold it.
+      pairs: that it depends on.
       compute: makes it.
 
     Raises:
-      Whatever `compute` raises; then nothing is kept.
+      All that `compute` raises; then nothing is stored.
     """
     path = folder / f"{name}-{_digest(name, what, pairs)}.npz"
     try:
         return array_file.load(path, _KIND, _VERSION)
-    except checks.InputError:  # There is none, or a damaged one, which is made anew.
+    except checks.InputError:  # There is none, or a damaged one, which is replaced.
         pass
     arrays, header = compute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +84,7 @@ def _digest(name: str, what: Mapping[str, Any], pairs: Sequence[Pairs]) -> str:
 
 @cache
 def code_of_gans() -> str:
-    """Stands for the code on which results of GANs depend, besides all others'."""
+    """A digest of the code on which only results of GANs depend."""
     return _digest_files((_EXPERIMENTS / "gans").glob("*.py"))
 
 

@@ -31,11 +31,11 @@ _OUTPUT_DIR = flags.DEFINE_string(
 def chosen(experiment: str, *, is_shared: bool = False) -> Path:
     """The folder that the flag names, made if need be; by default `runs/` and the experiment's name.
 
-    It is this program's until it ends, however it ends: a second run would mix its files with the first's.
+    The program locks it until it ends, so that a second run cannot mix its files with the first's.
 
     Args:
       experiment: its name.
-      is_shared: whether another process of the same run has it already.
+      is_shared: whether another process of the same run has locked it.
 
     Raises:
       InputError: it cannot be made or written to, or another run is writing into it.
@@ -48,7 +48,7 @@ def chosen(experiment: str, *, is_shared: bool = False) -> Path:
 
 @functools.cache
 def _reserve(folder: Path) -> FileLock:
-    """Once for every program, which keeps the lock."""
+    """Locks the folder, once, until the program ends."""
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
@@ -62,7 +62,7 @@ def _reserve(folder: Path) -> FileLock:
 def create(path: str, *, flag: str = "output_dir") -> Path:
     """Makes the folder, unless it is there.
 
-    Git ignores a folder that is made here: pictures of people are not to be committed by accident.
+    Git ignores a folder that is made here, so that no pictures of people are committed by accident.
 
     Args:
       path: of the folder.
@@ -91,7 +91,7 @@ def start(folder: Path, configuration: Mapping[str, Any], *, outputs: Sequence[s
 
 
 def describe_run(resolved: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that a run depended on: flags (as `resolved`, where that differs), versions, machine."""
+    """All that a run depends on: flags (as `resolved`, where that differs), versions, machine."""
     by_module = flags.FLAGS.flags_by_module_dict()
     modules = [name for name in by_module if name.startswith("experiments.") or name == sys.argv[0]]
     device = jax.devices()[0]
@@ -113,7 +113,7 @@ def describe_run(resolved: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes what JSON can hold; the rest as text."""
+    """Writes JSON, with text for values that it cannot hold."""
     write_bytes(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
 
 

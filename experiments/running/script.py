@@ -1,4 +1,4 @@
-"""How every experiment starts and fails."""
+"""Starts every experiment, and reports its errors."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ from mlr_jax import checks
 
 
 def run(experiment: Callable[[], None], *, is_compiling_measured: bool = False) -> None:
-    """Parses the flags and runs `experiment`; a mistake of the user's is one line and exit status 1.
+    """Parses the flags and runs `experiment`; a user's mistake gives one line and exit status 1.
 
     Args:
       experiment: what the script does.
-      is_compiling_measured: then what earlier runs have compiled is used only if a flag asks for it.
+      is_compiling_measured: if so, only a flag turns on the compilation cache.
     """
 
     def main(argv: Sequence[str]) -> None:
@@ -28,7 +28,7 @@ def run(experiment: Callable[[], None], *, is_compiling_measured: bool = False) 
         except KeyboardInterrupt:
             sys.exit("interrupted; what was finished, if anything, is in the output folder")
 
-    # Looking for accelerators that are not there is no news.
+    # Hides JAX's messages about missing accelerators.
     logging.set_verbosity(logging.WARNING)
     # `--help` shows it with the script's own.
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["compilation_cache"])

@@ -1,4 +1,4 @@
-"""Ctrl-C and requests to end, for work that saves what it has before it ends."""
+"""Ctrl-C and SIGTERM, for work that saves its state before it ends."""
 
 import contextlib
 import signal
@@ -9,7 +9,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def noted() -> Iterator[list[int]]:
-    """Notes the first Ctrl-C or request to end instead of obeying; a second one acts as ever."""
+    """Notes the first Ctrl-C or SIGTERM, in the list, without effect; a second one acts as usual."""
     numbers: list[int] = []
     before: dict[signal.Signals, Any] = {}
 

@@ -12,15 +12,13 @@ import jax
 
 from experiments.running import checkpoint, memory
 from mlr_jax import checks, synthesis
-from mlr_jax.datasets import source as sources
-from mlr_jax.datasets.source import Source
+from mlr_jax.datasets import streams
+from mlr_jax.datasets.streams import PairStream
 from mlr_jax.synthesis import Channels, ExpressionStatistics
 
-# Below so many bytes of sums nothing needs a gigabyte, and asking takes time.
+# With fewer bytes of sums nothing needs a gigabyte, and memory is not checked, which takes time.
 _MANY_BYTES = 2**26
-
-
-# Of a batch's pictures: there are some batches in memory.
+# Of a batch's pictures; several batches are in memory.
 _BATCH_BYTES = 2**26
 _LARGEST_BATCH = 40
 
@@ -40,9 +38,9 @@ class Sums(NamedTuple):
     """The sums over the first pairs of a data set.
 
     Attributes:
-      num_pairs: how many, those that could not be read among them.
+      num_pairs: their number, unreadable ones included.
       statistics: the sums.
-      left_out: why, for each pair that could not be read.
+      left_out: for each unreadable pair, the reason.
     """
 
     num_pairs: int
@@ -51,12 +49,12 @@ class Sums(NamedTuple):
 
 
 class Summed(NamedTuple):
-    """What `accumulate` did.
+    """The result of `accumulate`.
 
     Attributes:
-      sums: over how many pairs they are, too.
-      seconds: that it took.
-      waiting_seconds: of these, waiting for pictures to be read.
+      sums: over all pairs, or up to a stop.
+      seconds: of the call.
+      waiting_seconds: of these, spent waiting for pictures.
     """
 
     sums: Sums
@@ -64,26 +62,26 @@ class Summed(NamedTuple):
     waiting_seconds: float
 
 
-def batch_size(source: Source) -> int:
-    """How many pairs are best added at once."""
-    pair_bytes = 8 * math.prod(source.shape)
+def batch_size(stream: PairStream) -> int:
+    """The default number of pairs in a batch."""
+    pair_bytes = 8 * math.prod(stream.shape)
     return max(1, min(_LARGEST_BATCH, _BATCH_BYTES // pair_bytes))
 
 
 def statistics_like(
-    source: Source, *, window: int, channels: Channels, batch_size: int
+    stream: PairStream, *, window: int, channels: Channels, batch_size: int
 ) -> ExpressionStatistics:
-    """The shapes of the sums, without making any.
+    """The shapes of the sums, without computing any.
 
     Raises:
       InputError: the window does not suit the pictures.
     """
-    pictures = _batch_like(source, batch_size)
+    pictures = _batch_like(stream, batch_size)
     init = partial(synthesis.init_statistics, window=window, channels=channels)
     return jax.eval_shape(init, pictures, pictures)
 
 
-def check_memory(like: ExpressionStatistics, source: Source, batch_size: int) -> None:
+def check_memory(like: ExpressionStatistics, stream: PairStream, batch_size: int) -> None:
     """Raises InputError if the sums, or solving from them, would not fit into memory."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
     available = memory.available_bytes()
@@ -91,12 +89,12 @@ def check_memory(like: ExpressionStatistics, source: Source, batch_size: int) ->
         return
     needed = size
     if needed <= available:
-        pictures = _batch_like(source, batch_size)
+        pictures = _batch_like(stream, batch_size)
         # An update puts the new sums where the old ones were.
         update = memory.needed_bytes(synthesis.update, like, pictures, pictures) - size
         needed = max(update, memory.needed_bytes(synthesis.solve, like))
     if needed > available:
-        height, width, _ = source.shape
+        height, width, _ = stream.shape
         raise checks.InputError(
             f"the window's sums would need {needed / 2**30:.1f} GiB of memory at {height} x {width}, and "
             f"{available / 2**30:.1f} GiB are free; choose a smaller --window or --image_size"
@@ -122,7 +120,7 @@ def load(path: Path, settings: Mapping[str, Any], like: ExpressionStatistics) ->
 
 
 def accumulate(
-    source: Source,
+    stream: PairStream,
     earlier: Sums | None,
     *,
     window: int,
@@ -134,44 +132,45 @@ def accumulate(
     advance: Callable[[int], object],
     leave_out: Callable[[str], object] | None = None,
 ) -> Summed:
-    """Adds all pairs that are left to the sums.
+    """Adds all remaining pairs to the sums.
 
-    Batches begin at the same pairs and the centre is the mean of the first ones, whatever has happened
-    in between: sums that go on from a checkpoint are to the bit those of a run without a break.
+    Batches always begin at the same pairs, and the centre is the mean of the first one: sums that resume from
+    a checkpoint are to the bit those of a run without a break.
 
     Args:
-      source: of the pairs.
+      stream: of the pairs.
       earlier: the sums so far, over whole batches, if there are any.
       window: side of the window, in pixels.
       channels: how colour channels relate.
       batch_size: pairs that are added at once.
       save_every: pairs after which the sums are saved, at the end of a batch.
-      save: keeps the sums. Called at the end, too, and when a picture cannot be read.
-      is_stopped: asked after every batch; if it says so, the sums are saved and returned as they are.
-      advance: told of the pairs of every batch, for a progress bar.
-      leave_out: told why a pair cannot be read, which then is left out. Without it that is an error.
+      save: stores the sums. Called at the end, too, and before a picture's error is raised.
+      is_stopped: called after every batch; if true, the sums so far are saved and returned.
+      advance: called with the number of pairs of every batch, for a progress bar.
+      leave_out: called with the reason why a pair cannot be read, and is left out; if None, this is an error.
 
     Returns:
       The sums.
 
     Raises:
-      InputError: a picture cannot be read, and is not to be left out, or no pair can; the message names it.
+      InputError: a picture cannot be read and `leave_out` is None, or no pair can be read; the message names
+        it.
     """
     start = time.perf_counter()
     waiting = 0.0
-    total = len(source.subjects)
+    total = len(stream.subjects)
     left_out = list(earlier.left_out) if earlier else []
 
     def note(index: int, error: checks.InputError) -> None:
-        left_out.append(f"{source.subjects[index]}: {error}")
+        left_out.append(f"{stream.subjects[index]}: {error}")
         if leave_out is not None:
             leave_out(left_out[-1])
 
-    # The old sums are given away: the new ones take their memory.
+    # The old sums are donated: the new ones take their memory.
     update = jax.jit(synthesis.update, donate_argnums=0)
     sums = earlier
     num_pairs = saved = earlier.num_pairs if earlier else 0
-    reading = sources.batches(source, batch_size, start=saved, leave_out=None if leave_out is None else note)
+    reading = streams.batches(stream, batch_size, start=saved, leave_out=None if leave_out is None else note)
     with contextlib.closing(reading) as reader:
         while num_pairs < total:
             asked = time.perf_counter()
@@ -182,18 +181,18 @@ def accumulate(
                     save(sums)
                 raise
             waiting += time.perf_counter() - asked
-            gone_through = min(batch_size, total - num_pairs)
-            num_pairs += gone_through
+            num_in_batch = min(batch_size, total - num_pairs)
+            num_pairs += num_in_batch
             if len(neutral):
                 if sums is None:
                     zero = synthesis.init_statistics(neutral, expressive, window=window, channels=channels)
                     sums = Sums(0, zero)
                 added = update(sums.statistics, neutral, expressive)
-                # The threads read on meanwhile. Without waiting, batches would pile up before the device.
+                # Threads read on meanwhile. Without waiting, batches would queue up for the device.
                 sums = sums._replace(statistics=jax.block_until_ready(added))
             if sums is not None:
                 sums = sums._replace(num_pairs=num_pairs, left_out=tuple(left_out))
-            advance(gone_through)
+            advance(num_in_batch)
             if sums is not None and num_pairs // save_every > saved // save_every:
                 save(sums)
                 saved = num_pairs
@@ -206,5 +205,5 @@ def accumulate(
     return Summed(sums, time.perf_counter() - start, waiting)
 
 
-def _batch_like(source: Source, batch_size: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((min(batch_size, len(source.subjects)), *source.shape), "float32")
+def _batch_like(stream: PairStream, batch_size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((min(batch_size, len(stream.subjects)), *stream.shape), "float32")

@@ -1,4 +1,4 @@
-"""How long a computation takes: compiled, warm, and waited for."""
+"""The time of a computation: compiled, warm and synchronised."""
 
 import statistics
 import time
@@ -19,7 +19,7 @@ def compile_ahead(jitted: Any, static: tuple[Any, ...], *args: Any) -> tuple[jax
       *args: the others.
 
     Returns:
-      `(compiled, seconds)`: what takes `args`, and how long it took to make.
+      `(compiled, seconds)`: the compiled function of `args`, and the seconds of the compilation.
     """
     start = time.perf_counter()
     compiled = jitted.lower(*static, *args).compile()
@@ -42,14 +42,14 @@ def compile_and_run(function: Callable[..., Any], *args: Any) -> tuple[Any, floa
 
 
 def run(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
-    """Runs any function.
+    """Times any function.
 
     Returns:
-      `(result, seconds)`: seconds are the median of five runs after one that warms up; of fewer, and of the
-      first alone at worst, where all together take longer than two seconds.
+      `(result, seconds)`: seconds are the median of five runs after a warm-up; of fewer, at least of the
+      first, if all take longer than two seconds.
     """
     seconds: list[float] = []
-    # The first run warms up: it is the one that counts only where more would take too long.
+    # The first run warms up; it counts only if there is no other.
     while len(seconds) < 6 and sum(seconds) < _LONG_SECONDS:
         start = time.perf_counter()
         result = jax.block_until_ready(function(*args))

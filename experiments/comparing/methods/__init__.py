@@ -43,13 +43,13 @@ METHODS: Mapping[str, MethodEntry] = {entry.make.__name__: entry for entry in _e
 """Name -> entry, in the order of tables and figures."""
 
 VARIANTS = tuple(name for name, entry in METHODS.items() if entry.role == "variant")
-"""Masked ridge with choices and windows of its own: compared where the question is about them."""
+"""Variants of masked ridge, compared only in experiments about them."""
 
 GANS = tuple(name for name, entry in METHODS.items() if entry.role == "gan")
-"""Trained step by step, for minutes: compared where they are asked for."""
+"""GANs, trained step by step for minutes: compared only if named."""
 
 
 @cache
 def make_method(name: str, settings: Settings) -> Method:
-    """Makes the method of that name, always the same one: what JAX has compiled for it serves again."""
+    """Makes the method of that name, once, so that its compiled functions are used again."""
     return METHODS[name].make(settings)

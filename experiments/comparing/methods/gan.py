@@ -16,12 +16,12 @@ def pix2pix(settings: Settings) -> Method:
 
 
 def cyclegan(settings: Settings) -> Method:
-    """A GAN that need not be told which pictures belong together (Zhu et al., 2017)."""
+    """An unpaired GAN: a generator for each direction (Zhu et al., 2017)."""
     return _gan("cyclegan", settings)
 
 
 def _gan(name: str, settings: Settings) -> Method:
-    """A GAN of two expressions. It learns the expressive picture, whatever the regressions learn."""
+    """A GAN of two expressions. It learns the expressive picture for any `settings.learn`."""
 
     def fit(neutral: jax.Array, expressive: jax.Array) -> Params:
         raise checks.InputError(

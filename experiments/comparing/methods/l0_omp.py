@@ -16,14 +16,14 @@ from mlr_jax.baselines.factored_linear import matmul
 def l0_omp(settings: Settings) -> Method:
     """Every output pixel from a few input pixels anywhere in the picture, chosen greedily.
 
-    Inputs are standardised, as for the lasso: both do much better so.
+    Inputs are standardised, as for the lasso, which lowers the error of both.
     """
     fit = partial(omp.fit, standardize=True)
     return planes.of_planes(settings, omp, planes.num_sparse_parameters, _errors, fit=fit)
 
 
 def _errors(plane: Plane, *, num_nonzeros: Sequence[int]) -> jax.Array:
-    """One pursuit to the largest number: the supports of all smaller ones are parts of its own."""
+    """One pursuit to the largest number, whose first pixels are the supports of all smaller ones."""
     scale = sparse_linear.input_scale(plane.inputs, standardize=True, weights=plane.weight)
     atoms = (sparse_linear.centre(plane.inputs, weights=plane.weight) / scale[None]).T
     targets = sparse_linear.centre(plane.targets, weights=plane.weight).T

@@ -12,7 +12,7 @@ from experiments.comparing.methods.method import Method, MethodEntry, Settings, 
 from experiments.comparing.methods.planes import Plane, squared_error
 from mlr_jax.baselines import l1_lasso as lasso, sparse_linear
 
-# The relative gap at which the lasso is stopped.
+# The relative duality gap at which the lasso stops.
 _DUALITY_GAP = 1e-4
 
 
@@ -37,7 +37,7 @@ def l1_lasso(settings: Settings) -> Method:
 
 
 def _errors(plane: Plane, *, tolerance: float, alpha: Sequence[float]) -> jax.Array:
-    """One walk along each output's path, from the largest penalty to the smallest."""
+    """One pass along each output's path, from the largest penalty to the smallest."""
     rows, targets, held_out, truth = planes.centre(plane)
     scale = sparse_linear.input_scale(plane.inputs, standardize=True, weights=plane.weight)
     falling = sorted(set(alpha), reverse=True)

@@ -15,7 +15,7 @@ def l2_ridge(settings: Settings) -> Method:
     """Every output pixel is regressed on all input pixels."""
 
     def num_parameters(params: FactoredLinear) -> int:
-        # A full matrix and an intercept, whatever the factors that stand for it.
+        # Of the full matrix and the intercept, not of the stored factors.
         channels, num_outputs = params.intercept.shape
         return channels * num_outputs * (params.input_mean.shape[1] + 1)
 

@@ -28,7 +28,7 @@ from mlr_jax.numerics import batching
 
 
 def masked_lsrf(settings: Settings) -> Method:
-    """Each pixel sees few pixels of its neighbourhood, which are learned."""
+    """Each output pixel sees a few pixels of its window, which are learned."""
 
     def fit(neutral: jax.Array, expressive: jax.Array, *, window: int, **choice: Any) -> Params:
         height, width = neutral.shape[1:3]
@@ -58,7 +58,7 @@ def _errors(
     num_nonzeros: Sequence[int],
     penalty: Sequence[float],
 ) -> jax.Array:
-    """One pursuit for each window, and one elimination for each penalty: smaller numbers are on their way."""
+    """One pursuit for each window and one elimination for each penalty, which pass all smaller numbers."""
     rows, targets, held_out, truth = planes.centre(plane)
     scale = sparse_linear.input_scale(plane.inputs, standardize=True, weights=plane.weight)
     atoms = (sparse_linear.centre(plane.inputs, weights=plane.weight) / scale[None]).T
@@ -83,7 +83,7 @@ def _errors(
                 # An entry that stayed empty gets a unit diagonal, and so a weight of 0.
                 diagonal = jnp.where(pursuit.valid, penalty, 1)
                 weights = _solve_nested(gram + jnp.diag(diagonal), right)
-                # Where a window has fewer inputs than asked for, there is no such candidate.
+                # There is no candidate of more inputs than a window has.
                 chosen = weights[np.minimum(num_nonzeros, longest) - 1]
                 return matmul((matmul(chosen, seen) - truth[None]) ** 2, plane.held_out_weight)
 
@@ -104,7 +104,7 @@ def _errors(
 
 
 def _solve_nested(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """The solutions of all leading systems of one: row k is that of the first k + 1 equations and unknowns.
+    """Solves all leading subsystems: row k is the solution of the first k + 1 equations and unknowns.
 
     By Gauss-Jordan elimination, which has solved the first k equations after k steps.
 

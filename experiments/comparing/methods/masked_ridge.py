@@ -34,7 +34,7 @@ def count_weights(model: synthesis.ExpressionModel) -> int:
 
     used = num_inputs(model.window)
     if model.selection is not None:
-        # Where windows are chosen, what a pixel's own has not is there, but 0.
+        # Where windows are chosen, weights outside a pixel's own are stored as 0.
         index = np.broadcast_to(model.selection.window_index, (height, width)).reshape(-1)
         used = np.choose(index, [num_inputs(window) for window in model.selection.scores.windows])
     return int(np.sum(used)) * out_channels * in_channels + model.bias.size
@@ -62,7 +62,7 @@ def weighted_statistics(
 ) -> synthesis.ExpressionStatistics:
     """The statistics of the pairs of weight 1.
 
-    The others are replaced by what the statistics subtract from every picture, so that they add nothing.
+    The others are replaced by the centre, which the statistics subtract, so that they add nothing.
     """
     groups = begin.groups
 
@@ -80,7 +80,7 @@ def weighted_statistics(
 def _errors(
     folds: Folds, *, channels: synthesis.Channels, window: Sequence[int], penalty: Sequence[float]
 ) -> jax.Array:
-    """All windows and penalties are solved from one pass over the pairs, and measured without another."""
+    """One pass over the pairs gives the statistics that solve and measure all windows and penalties."""
     shape = folds.neutral.shape[1:]
     windows = [masks.square(side) for side in window]
     largest = max(windows, key=lambda each: len(each.offsets))

@@ -1,4 +1,4 @@
-"""Masked ridge with windows and penalties of its own choice: compared where the question is about them."""
+"""Masked ridge that chooses windows and penalties: compared in experiments about them."""
 
 from functools import partial
 from typing import Any
@@ -16,12 +16,12 @@ def masked_auto(settings: Settings) -> Method:
 
 
 def masked_per_pixel(settings: Settings) -> Method:
-    """Masked ridge of which every pixel chooses its window and penalty."""
+    """Masked ridge in which every pixel chooses its window and penalty."""
     return _chosen(settings, window="auto", penalty="auto", per_pixel=True)
 
 
 def masked_tuned(settings: Settings) -> Method:
-    """Masked ridge with penalties of its own for each pixel and each offset of the window."""
+    """Masked ridge with a penalty for each pixel and each offset of the window."""
     return _chosen(settings, window=3, penalty="tuned")
 
 
@@ -31,7 +31,7 @@ def masked_mirrored(settings: Settings) -> Method:
 
 
 def masked_foveated(settings: Settings) -> Method:
-    """Masked ridge that sees far, but not sharply; how far, it chooses."""
+    """Masked ridge with a foveated window, whose dilation it chooses."""
     return _chosen(settings, window=_FOVEATED, penalty="auto")
 
 
@@ -41,15 +41,15 @@ def mirrored_pairs(settings: Settings) -> Method:
 
 
 def masked_combined(settings: Settings) -> Method:
-    """What lowers the error on held-out people, together: a foveated window, mirrored pairs, tuned penalties.
+    """All that lowers the held-out error: a foveated window, mirrored pairs, tuned penalties.
 
-    Not the mirror pixel, which does not.
+    The mirror pixel does not.
     """
     return _chosen(settings, window=_FOVEATED, penalty="tuned", mirror=True)
 
 
 def _chosen(settings: Settings, **options: Any) -> Method:
-    """Masked ridge that chooses its own penalty, by the error on training pairs that are left out."""
+    """Masked ridge that chooses its penalty by the held-out error on training pairs."""
     fit = partial(synthesis.fit, channels=settings.channel_mode, **options)
     method = Method(fit, synthesis.synthesize, count_weights, shortfall=unsolved)
     return learning(settings.learn, method)

@@ -1,4 +1,4 @@
-"""What a method of the comparison is, and how it is entered in the registry."""
+"""The interface of a method of the comparison, and its entry in the registry."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
 
 def count_numbers(params: Params) -> int:
-    """How many numbers are in the arrays of a pytree."""
+    """The number of entries in the arrays of a pytree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
@@ -47,18 +47,17 @@ class Method(NamedTuple):
     Attributes:
       fit: (neutral, expressive, **hyper-parameters) -> params, a pytree of arrays; pure and jittable.
       predict: (params, neutral) -> predicted expressive pictures; pure and jittable.
-      num_parameters: params -> how many numbers were learned; all of their arrays, unless it is given.
-      errors: where candidates share work: (folds, **a tuple of values of each hyper-parameter) -> the sums of
-        the held-out pictures' mean squared errors for all combinations, `(num_folds, *numbers of values)`, up
-        to rounding those of fitting one candidate after the other, which is done where this is None; pure and
-        jittable.
-      prepare: (neutral, expressive) -> what `errors` finds in `folds.prepared`: what can be made of all pairs
-        once, a pytree of arrays with an axis of pairs.
-      shortfall: params -> a line on what the fit did not reach, or None.
-      render: (params, neutral, intensity, smoothing) -> pictures, for a method that moves pixels, so that an
-        intensity does more than fade; see `render`.
-      train: for what is trained step by step, instead of `fit`: (pairs, seed, folder to go on from) ->
-        (params, seconds). Nothing of it is chosen by cross-validation.
+      num_parameters: params -> the number of learned parameters; by default the size of all arrays.
+      errors: for candidates that share work: (folds, **a tuple of values of each hyper-parameter) -> the sums
+        of the held-out pictures' mean squared errors for all combinations, `(num_folds, *numbers of values)`,
+        up to rounding those of separate fits; pure and jittable. If None, candidates are fitted one by one.
+      prepare: (neutral, expressive) -> `folds.prepared` for `errors`, computed once from all pairs: a pytree
+        of arrays with an axis of pairs.
+      shortfall: params -> a note on what the fit did not reach, or None.
+      render: (params, neutral, intensity, smoothing) -> pictures, for a method that moves pixels, whose
+        intensity is more than a blend; see `render`.
+      train: in place of `fit`, for training step by step: (pairs, seed, folder to resume from) -> (params,
+        seconds). Cross-validation chooses nothing.
     """
 
     fit: Callable[..., Params]
@@ -95,7 +94,7 @@ class Sizes(NamedTuple):
 class MethodEntry(NamedTuple):
     """A method in the registry. Its name is that of `make`.
 
-    Whole numbers among the hyper-parameters are sizes, and each is compiled anew; floating-point numbers are
+    Whole numbers among the hyper-parameters are sizes, each of which is compiled; floating-point numbers are
     not. Where two candidates are equally good, the first is taken. Candidates that need more pairs or larger
     pictures than there are, are left out.
 
@@ -110,8 +109,8 @@ class MethodEntry(NamedTuple):
       test_values: values in place of `fixed` for the tests, which fit 20 pairs of 8 x 6 pixels.
       test_grid: values in place of `grid` for the test of `Method.errors`, which fits 15 such pairs.
       role: "regression"; "variant" of masked ridge, compared where the question is about it; or "gan",
-        trained step by step for minutes, compared where it is asked for.
-      duration: methods of a greater one are tried later, so that there is soon something to see.
+        trained step by step for minutes, compared only if named.
+      duration: a greater one for slower methods, which are tried later.
     """
 
     make: Callable[[Settings], Method]
@@ -149,11 +148,11 @@ def render(
 
     Args:
       method: of the registry.
-      params: what it has learned.
+      params: its parameters.
       neutral: `(num, height, width, channels)`.
       intensity: `(num,)`; 0 gives the pictures themselves, 1 what the method predicts.
-      smoothing: standard deviation in pixels by which what is added to the (moved) picture is smoothed, so
-        that the picture's own details stay. Static.
+      smoothing: standard deviation in pixels of the blur of the change to the (moved) picture, so that the
+        picture's own details stay. Static.
     """
     if method.render is not None:
         return method.render(params, neutral, intensity, smoothing)

@@ -1,8 +1,8 @@
-"""Regressions of flattened pictures, used on each colour channel on its own.
+"""Regressions of flattened pictures, one for each colour channel.
 
 `of_planes` makes a method of such a regression. Its held-out errors come from a function of a `Plane`, one
-channel of one fold, and of the values that are tried for each hyper-parameter; it returns the errors of all
-combinations, with an axis for each hyper-parameter, in this order.
+channel of one fold, and of the values of each hyper-parameter; it returns the errors of all combinations,
+with an axis for each hyper-parameter, in this order.
 """
 
 from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ def of_planes(
 
 
 def errors_of_planes(errors: Callable[..., jax.Array], folds: Folds, **values: Sequence) -> jax.Array:
-    """The errors of a regression of flattened pictures, used on each colour channel on its own.
+    """The errors of a regression of flattened pictures, over all colour channels.
 
     Args:
       errors: (plane, **values) -> for all combinations of values, the sum of squared errors of the plane.
@@ -140,9 +140,9 @@ def centre(plane: Plane) -> Centred:
     )
 
 
-def squared_error(plane: Plane, missed: jax.Array) -> jax.Array:
-    """The sum of squares over the held-out rows that count."""
-    return jnp.sum(plane.held_out_weight * jnp.sum(missed**2, axis=1))
+def squared_error(plane: Plane, residual: jax.Array) -> jax.Array:
+    """The sum of squares over the held-out rows, without padding."""
+    return jnp.sum(plane.held_out_weight * jnp.sum(residual**2, axis=1))
 
 
 def errors_of_penalties(

@@ -1,10 +1,10 @@
-"""What any method must beat: no change, and the same change for everyone."""
+"""Baselines of all methods: no change, and the mean change."""
 
 from experiments.comparing.methods.method import Method, MethodEntry, Settings, Sizes
 
 
 def copy_input(settings: Settings) -> Method:
-    """Changes nothing: what any method must beat."""
+    """Changes nothing."""
     del settings
     return Method(
         fit=lambda neutral, expressive: (),

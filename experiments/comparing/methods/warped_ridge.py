@@ -20,7 +20,7 @@ _OPTIONS: dict[str, Any] = {"window": 5, "field_window": 9, "field_penalty": 100
 def warped_ridge(settings: Settings) -> Method:
     """Pixels move before they mix: masked ridge on faces that a predicted displacement has moved.
 
-    It learns the expressive picture, whatever the other regressions learn.
+    It learns the expressive picture for any `settings.learn`.
     """
     options: dict[str, Any] = {"channels": settings.channel_mode, **_OPTIONS}
     fit = partial(warped.fit, **options)
@@ -93,7 +93,7 @@ def _fit_fields(
         target_centre=middles[1],
         dtype=inputs.dtype,
     )
-    # Rows of padding are what is subtracted from every picture: they add nothing to the sums.
+    # Rows of padding hold the centre, which is subtracted: they add nothing to the sums.
     pairs = (
         jnp.where(counts, each, middle[None]) for each, middle in zip((inputs, targets), middles, strict=True)
     )
@@ -103,7 +103,7 @@ def _fit_fields(
 
 
 def _num_parameters(sizes: Sizes, penalty: float) -> int:
-    """Of the field, both axes on a small face; of the change, and of the tint that is added to it."""
+    """Of the field (both axes, on a small face), of the change, and of the tint."""
     del penalty
     side = warped.FIELD_SIZE
     field = 2 * (int(window_inputs(side, side, _OPTIONS["field_window"]).sum()) + side**2)

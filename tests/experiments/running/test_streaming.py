@@ -10,7 +10,7 @@ from experiments.running import checkpoint, memory, signals, streaming
 from experiments.running.streaming import Sums
 from mlr_jax import array_file, synthesis
 from mlr_jax.checks import InputError
-from mlr_jax.datasets.source import Source
+from mlr_jax.datasets.streams import PairStream
 
 NUM, SHAPE, BATCH = 11, (6, 5, 1), 3
 OPTIONS = {"window": 3, "channels": "independent", "batch_size": BATCH}
@@ -25,23 +25,23 @@ def pictures():
 
 
 @pytest.fixture(scope="module")
-def source(pictures):
+def stream(pictures):
     subjects = tuple(f"s{n}" for n in range(NUM))
-    return Source(subjects, SHAPE, lambda n: (pictures[0][n], pictures[1][n]), {"loader": "arrays"})
+    return PairStream(subjects, SHAPE, lambda n: (pictures[0][n], pictures[1][n]), {"loader": "arrays"})
 
 
 @pytest.fixture(scope="module")
-def like(source):
-    return streaming.statistics_like(source, **OPTIONS)
+def like(stream):
+    return streaming.statistics_like(stream, **OPTIONS)
 
 
 def accumulate(
-    source, resumed=None, *, save=lambda _: None, save_every=NUM, is_stopped=lambda: False, leave_out=None
+    stream, resumed=None, *, save=lambda _: None, save_every=NUM, is_stopped=lambda: False, leave_out=None
 ):
     advance = lambda _: None  # noqa: E731
     options = {"save": save, "save_every": save_every, "is_stopped": is_stopped, "advance": advance}
     options["leave_out"] = leave_out
-    return streaming.accumulate(source, resumed, **OPTIONS, **options).sums
+    return streaming.accumulate(stream, resumed, **OPTIONS, **options).sums
 
 
 def as_bytes(sums: Sums) -> dict[str, bytes]:
@@ -49,8 +49,8 @@ def as_bytes(sums: Sums) -> dict[str, bytes]:
     return {name: np.asarray(array).tobytes() for name, array in arrays.items()}
 
 
-def test_all_pairs_are_summed(source, pictures):
-    sums = accumulate(source)
+def test_all_pairs_are_summed(stream, pictures):
+    sums = accumulate(stream)
     assert sums.num_pairs == float(sums.statistics.groups.num_pairs[0]) == NUM
     model, whole = synthesis.solve(sums.statistics), synthesis.fit(*pictures)
     np.testing.assert_allclose(model.weights, whole.weights, atol=1e-5)
@@ -58,51 +58,51 @@ def test_all_pairs_are_summed(source, pictures):
 
 
 @pytest.mark.parametrize("num_batches", [1, 2, 3, 4])
-def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, source, like, num_batches):
-    """Stops after each of the four batches, of which the last is shorter."""
+def test_a_stop_changes_no_bit(tmp_path, stream, like, num_batches):
+    """After each of the four batches, the last of which is shorter."""
     left = iter([False] * (num_batches - 1) + [True] * 9)
     save = partial(streaming.save, tmp_path / "sums.npz", SETTINGS)
-    stopped = accumulate(source, save=save, is_stopped=lambda: next(left))
+    stopped = accumulate(stream, save=save, is_stopped=lambda: next(left))
     assert stopped.num_pairs == min(NUM, num_batches * BATCH)
     resumed = streaming.load(tmp_path / "sums.npz", SETTINGS, like)
     assert resumed.num_pairs == stopped.num_pairs
-    assert as_bytes(accumulate(source, resumed)) == as_bytes(accumulate(source))
+    assert as_bytes(accumulate(stream, resumed)) == as_bytes(accumulate(stream))
 
 
 @pytest.mark.parametrize(
     ("every", "expected"), [(1, [3, 6, 9, 11]), (4, [6, 9, 11]), (6, [6, 11]), (20, [11])]
 )
-def test_sums_are_saved_at_the_ends_of_batches(source, every, expected):
+def test_sums_are_saved_at_the_batches_ends(stream, every, expected):
     saved = []
-    accumulate(source, save=lambda sums: saved.append(sums.num_pairs), save_every=every)
+    accumulate(stream, save=lambda sums: saved.append(sums.num_pairs), save_every=every)
     assert saved == expected
 
 
-def test_sums_are_saved_before_an_unreadable_picture_raises(source):
+def test_what_was_summed_is_kept_when_a_picture_is_broken(stream):
     def read(index):
         if index == 7:
             raise InputError("cannot read 7.png")
-        return source.read(index)
+        return stream.read(index)
 
     saved = []
     with pytest.raises(InputError, match=r"cannot read 7\.png"):
-        accumulate(source._replace(read=read), save=lambda sums: saved.append(sums.num_pairs))
+        accumulate(stream._replace(read=read), save=lambda sums: saved.append(sums.num_pairs))
     assert saved == [6]
 
 
-def unreadable(source, places):
+def unreadable(stream, places):
     def read(index):
         if index in places:
             raise InputError(f"cannot read {index}.png")
-        return source.read(index)
+        return stream.read(index)
 
-    return source._replace(read=read)
+    return stream._replace(read=read)
 
 
 @pytest.mark.parametrize("places", [{7}, {0, 1, 2}, {3, 4, 10}, {9, 10}])
-def test_unreadable_pairs_are_left_out(tmp_path, source, like, pictures, places):
-    """Some of a batch or all of it; a stopped run resumes to the same bits."""
-    broken, said = unreadable(source, places), []
+def test_pairs_that_cannot_be_read_are_left_out(tmp_path, stream, like, pictures, places):
+    """Some of a batch or all of it; and what was resumed goes on to the same bits."""
+    broken, said = unreadable(stream, places), []
     sums = accumulate(broken, leave_out=said.append)
     assert sums.num_pairs == NUM
     assert said == list(sums.left_out) == [f"s{n}: cannot read {n}.png" for n in sorted(places)]
@@ -121,18 +121,18 @@ def test_unreadable_pairs_are_left_out(tmp_path, source, like, pictures, places)
     assert as_bytes(again) == as_bytes(sums)
 
 
-def test_a_stream_without_readable_pairs_is_rejected(source):
+def test_when_no_pair_can_be_read(stream):
     with pytest.raises(InputError, match=r"none of the 11 pairs can be read; the first is s0: cannot read 0"):
-        accumulate(unreadable(source, range(NUM)), leave_out=lambda _: None)
+        accumulate(unreadable(stream, range(NUM)), leave_out=lambda _: None)
 
 
-def test_finished_sums_are_not_read_again(source):
-    whole = accumulate(source)
-    assert accumulate(source._replace(read=None), whole) is whole
+def test_finished_sums_are_not_read_again(stream):
+    whole = accumulate(stream)
+    assert accumulate(stream._replace(read=None), whole) is whole
 
 
-def test_a_checkpoint_loads_to_the_same_bits(tmp_path, source, like):
-    sums = accumulate(source)
+def test_a_checkpoint_comes_back_to_the_bit(tmp_path, stream, like):
+    sums = accumulate(stream)
     streaming.save(tmp_path / "sums.npz", SETTINGS, sums)
     again = streaming.load(tmp_path / "sums.npz", SETTINGS, like)
     assert again.num_pairs == NUM
@@ -153,15 +153,15 @@ def test_a_checkpoint_loads_to_the_same_bits(tmp_path, source, like):
         ({"window": 3, "shape": SHAPE, "files": "b"}, "with other pictures .by their paths, sizes and times"),
     ],
 )
-def test_a_checkpoint_of_other_settings_is_rejected(tmp_path, source, like, settings, words):
-    streaming.save(tmp_path / "sums.npz", SETTINGS, accumulate(source))
+def test_other_settings_are_named(tmp_path, stream, like, settings, words):
+    streaming.save(tmp_path / "sums.npz", SETTINGS, accumulate(stream))
     with pytest.raises(InputError, match=words):
         streaming.load(tmp_path / "sums.npz", settings, like)
 
 
-def test_the_error_of_a_broken_checkpoint_names_the_flags_to_continue(tmp_path, source, like):
+def test_a_broken_checkpoint_says_how_to_go_on(tmp_path, stream, like):
     path = tmp_path / "sums.npz"
-    streaming.save(path, SETTINGS, accumulate(source))
+    streaming.save(path, SETTINGS, accumulate(stream))
     whole = path.read_bytes()
     for broken in (whole[:-50], whole.replace(b"\x00\x00", b"\x00\x07", 400), b"", b"rubbish"):
         path.write_bytes(broken)
@@ -174,20 +174,20 @@ def test_the_error_of_a_broken_checkpoint_names_the_flags_to_continue(tmp_path, 
     with pytest.raises(InputError, match="does not say what it was made with; use another"):
         streaming.load(path, SETTINGS, like)
     path.write_bytes(whole)
-    other = streaming.statistics_like(source, **OPTIONS | {"window": 5})
+    other = streaming.statistics_like(stream, **OPTIONS | {"window": 5})
     with pytest.raises(InputError, match="has other arrays than its settings ask for; use another"):
         streaming.load(path, SETTINGS, other)
 
 
-def test_sums_that_exceed_the_memory_are_rejected(monkeypatch, source, like):
+def test_sums_that_do_not_fit_are_refused(monkeypatch, stream, like):
     monkeypatch.setattr(streaming, "_MANY_BYTES", 1)
-    streaming.check_memory(like, source, BATCH)
+    streaming.check_memory(like, stream, BATCH)
     for available in (2**8, 2**14):
         monkeypatch.setattr(memory, "available_bytes", lambda free=available: free)
         with pytest.raises(InputError, match=r"would need 0.0 GiB of memory at 6 x 5, .* smaller --window"):
-            streaming.check_memory(like, source, BATCH)
+            streaming.check_memory(like, stream, BATCH)
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
-    streaming.check_memory(like, source, BATCH)
+    streaming.check_memory(like, stream, BATCH)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
