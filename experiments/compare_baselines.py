@@ -66,7 +66,7 @@ def compare() -> None:
     )
     tried = done.outcomes[0].trials
     run_folder.write_bytes(done.output_dir / "summary.png", summary.draw(tried, done.title))
-    comparison_tables.report(done)
+    comparison_tables.print_tables(done)
 
 
 def _draw_faces(done: Comparison) -> None:

@@ -54,7 +54,7 @@ def measure() -> None:
         "expressions", points, names, figures=FIGURES, on_first_split=_draw_faces, about=learned
     )
     run_folder.write_bytes(done.output_dir / "expressions.png", _draw_errors(done))
-    comparison_tables.report(done)
+    comparison_tables.print_tables(done)
 
 
 def _draw_faces(done: Comparison) -> None:

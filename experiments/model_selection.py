@@ -65,7 +65,7 @@ def measure() -> None:
     run_folder.write_bytes(done.output_dir / FIGURES[0], _draw(rows, done.title))
     maps = _choose_maps(sizes[-1], 3 if is_fast else "auto")
     run_folder.write_bytes(done.output_dir / FIGURES[1], _draw_maps(maps))
-    comparison_tables.report(done)
+    comparison_tables.print_tables(done)
     print("\nError relative to the published model:")
     for row in rows:
         print(

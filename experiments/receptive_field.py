@@ -65,7 +65,7 @@ def measure() -> None:
         panels[place] = panels[place]._replace(references={"copy_input": value})
     figure = curves.draw(panels, "side of the window, pixels", done.title)
     run_folder.write_bytes(done.output_dir / FIGURE, figure)
-    comparison_tables.report(done)
+    comparison_tables.print_tables(done)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def measure() -> None:
     ]
     figure = curves.draw(panels, "pairs to train on", done.title, is_log=True)
     run_folder.write_bytes(done.output_dir / FIGURE, figure)
-    comparison_tables.report(done)
+    comparison_tables.print_tables(done)
 
 
 def _first_people(num_pairs: int, train: Pairs, test: Pairs, seed: int) -> tuple[Pairs, Pairs]:

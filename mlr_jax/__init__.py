@@ -15,7 +15,7 @@ The modules, from the mathematics to the pictures:
     datasets      pairs of pictures: synthetic, london, folder
     baselines     other regressions to compare with
     window_statistics, window_dual, window_linear   regressions on windows, whose pixels share work
-    numerics, checks, array_file, atomic_file   helpers of the others; _windows, the shared code of windows
+    numerics, checks, array_file, atomic_file   helpers of the others
 
 `import mlr_jax` brings the model; the others are imported by name, such as `from mlr_jax import metrics`.
 """

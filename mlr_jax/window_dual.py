@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, windows
-from mlr_jax._windows import dual, regularization
+from mlr_jax._window_regression import dual, regularization
 from mlr_jax.window_linear import WindowLinear
 
 __all__ = ["fit", "is_slidable"]

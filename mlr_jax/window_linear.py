@@ -9,8 +9,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks
-from mlr_jax._windows import linear
-from mlr_jax._windows.linear import WindowLinear
+from mlr_jax._window_regression import linear
+from mlr_jax._window_regression.linear import WindowLinear
 from mlr_jax.windows import Window
 
 __all__ = ["WindowLinear", "look", "predict"]

@@ -31,8 +31,8 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from mlr_jax import checks, windows
-from mlr_jax._windows import accumulation, primal, regularization, statistics as sums
-from mlr_jax._windows.statistics import WindowStatistics
+from mlr_jax._window_regression import accumulation, primal, regularization, statistics as sums
+from mlr_jax._window_regression.statistics import WindowStatistics
 from mlr_jax.window_linear import WindowLinear
 
 __all__ = [

@@ -8,7 +8,7 @@ tensors. The functions here return a `Window`.
 from collections.abc import Iterable
 
 from mlr_jax import checks
-from mlr_jax._windows.window import Entry, View, Window
+from mlr_jax._window_regression.window import Entry, View, Window
 
 __all__ = [
     "Entry",

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from mlr_jax._windows import accumulation
+from mlr_jax._window_regression import accumulation
 
 # The tests spend most of their time compiling. One thread, fewer optimisations and, where there is a choice,
 # the older emitters of fused loops make that faster; results differ by rounding. XLA_FLAGS="" selects the

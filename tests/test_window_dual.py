@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlr_jax import masks, synthesis, window_dual, windows
-from mlr_jax._windows import dual
+from mlr_jax._window_regression import dual
 from mlr_jax.checks import InputError
 from mlr_jax.window_linear import WindowLinear
 from tests import oracle

@@ -5,7 +5,7 @@ import pytest
 from jax import test_util
 
 from mlr_jax import masks, window_linear, windows
-from mlr_jax._windows import linear
+from mlr_jax._window_regression import linear
 from mlr_jax.checks import InputError
 from tests import oracle
 

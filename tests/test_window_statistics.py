@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlr_jax import masks, window_linear, window_statistics, windows
-from mlr_jax._windows import accumulation, linear, primal, ridge
+from mlr_jax._window_regression import accumulation, linear, primal, ridge
 from mlr_jax.checks import InputError, UnsolvedWarning
 from tests import oracle
 

@@ -46,7 +46,7 @@ def write(done: Comparison) -> None:
     write_csv(done.output_dir / "errors.csv", (*headings, "method", "seed", "subject", "mse"), errors)
 
 
-def report(done: Comparison) -> None:
+def print_tables(done: Comparison) -> None:
     """Prints a line for each point and method, and the output folder."""
     headings = {key: _cell(key) for key in done.outcomes[0].columns}
     print(f"{done.title}\n")

@@ -12,8 +12,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, windows as receptive_fields
-from mlr_jax._windows import primal
-from mlr_jax._windows.regularization import Regularization
+from mlr_jax._window_regression import primal
+from mlr_jax._window_regression.regularization import Regularization
 from mlr_jax.masks import Mask
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,

@@ -10,9 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import _people, checks, window_statistics, windows as receptive_fields
-from mlr_jax._windows import moments as centred, primal, ridge, statistics as sums, strips
-from mlr_jax._windows.regularization import Regularization
-from mlr_jax._windows.statistics import WindowStatistics
+from mlr_jax._window_regression import moments as centred, primal, ridge, statistics as sums, strips
+from mlr_jax._window_regression.regularization import Regularization
+from mlr_jax._window_regression.statistics import WindowStatistics
 from mlr_jax.windows import Window
 
 SMOOTHING = 4.0

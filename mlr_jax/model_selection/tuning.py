@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, window_statistics
-from mlr_jax._windows.regularization import Regularization
+from mlr_jax._window_regression.regularization import Regularization
 from mlr_jax.model_selection.held_out import (
     SMOOTHING,
     FoldStatistics,

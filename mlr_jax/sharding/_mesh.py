@@ -10,8 +10,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 
 from mlr_jax import checks
-from mlr_jax._windows import regularization
-from mlr_jax._windows.regularization import Regularization
+from mlr_jax._window_regression import regularization
+from mlr_jax._window_regression.regularization import Regularization
 from mlr_jax.window_statistics import WindowStatistics
 
 # Which axes of an array are split, by the fields of `MeshSplit`.

@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, synthesis, windows
-from mlr_jax._windows import statistics as sums_over_pairs
-from mlr_jax._windows.channels import Channels, check_channels
-from mlr_jax._windows.regularization import Regularization
+from mlr_jax._window_regression import statistics as sums_over_pairs
+from mlr_jax._window_regression.channels import Channels, check_channels
+from mlr_jax._window_regression.regularization import Regularization
 from mlr_jax.sharding._halo import on_strips
 from mlr_jax.sharding._mesh import (
     EACH,

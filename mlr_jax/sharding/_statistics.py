@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, window_statistics, windows
-from mlr_jax._windows import accumulation, primal, statistics as sums_over_pairs
-from mlr_jax._windows.regularization import Regularization
+from mlr_jax._window_regression import accumulation, primal, statistics as sums_over_pairs
+from mlr_jax._window_regression.regularization import Regularization
 from mlr_jax.numerics.compensated import Sum
 from mlr_jax.sharding._halo import on_strips
 from mlr_jax.sharding._mesh import (

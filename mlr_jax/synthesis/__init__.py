@@ -6,7 +6,7 @@ penalty; `init_statistics`, `update` and `solve` take any number of pairs, some 
 the expression on faces.
 """
 
-from mlr_jax._windows.channels import Channels
+from mlr_jax._window_regression.channels import Channels
 from mlr_jax.synthesis._applying import check_images, synthesize
 from mlr_jax.synthesis._choosing import ChoiceOptions, choose
 from mlr_jax.synthesis._fitting import WindowLike, fit

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masked_ridge, masks
-from mlr_jax._windows import channels as channel_groups, linear
+from mlr_jax._window_regression import channels as channel_groups, linear
 from mlr_jax.masks import Mask
 from mlr_jax.synthesis._model import AXES, ExpressionModel
 from mlr_jax.window_linear import WindowLinear

@@ -10,9 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import model_selection
-from mlr_jax._windows import accumulation, channels as channel_groups, linear
-from mlr_jax._windows.channels import Channels, check_channels, group
-from mlr_jax._windows.statistics import WindowStatistics
+from mlr_jax._window_regression import accumulation, channels as channel_groups, linear
+from mlr_jax._window_regression.channels import Channels, check_channels, group
+from mlr_jax._window_regression.statistics import WindowStatistics
 from mlr_jax.model_selection import FoldStatistics
 from mlr_jax.model_selection.held_out import of_stacked
 from mlr_jax.synthesis._model import ExpressionModel, as_pairs, join_groups, warn_unsolved

@@ -6,8 +6,8 @@ from typing import Literal, Unpack, cast, get_args
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masks, model_selection, windows
-from mlr_jax._windows import channels as channel_groups, regularization
-from mlr_jax._windows.channels import Channels, check_channels
+from mlr_jax._window_regression import channels as channel_groups, regularization
+from mlr_jax._window_regression.channels import Channels, check_channels
 from mlr_jax.masks import Mask
 from mlr_jax.synthesis import _solvers
 from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, with_mirrored

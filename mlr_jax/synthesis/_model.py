@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mlr_jax import checks
-from mlr_jax._windows.channels import Channels
-from mlr_jax._windows.statistics import WindowStatistics
+from mlr_jax._window_regression.channels import Channels
+from mlr_jax._window_regression.statistics import WindowStatistics
 from mlr_jax.masks import Mask
 from mlr_jax.model_selection import Selection
 from mlr_jax.window_linear import WindowLinear

@@ -6,10 +6,18 @@ import jax
 import jax.numpy as jnp
 
 from mlr_jax import masked_ridge, masks
-from mlr_jax._windows import accumulation, channels as channel_groups, dual, linear, primal, ridge, strips
-from mlr_jax._windows.channels import Channels, group
-from mlr_jax._windows.regularization import Regularization
-from mlr_jax._windows.statistics import cut_rows
+from mlr_jax._window_regression import (
+    accumulation,
+    channels as channel_groups,
+    dual,
+    linear,
+    primal,
+    ridge,
+    strips,
+)
+from mlr_jax._window_regression.channels import Channels, group
+from mlr_jax._window_regression.regularization import Regularization
+from mlr_jax._window_regression.statistics import cut_rows
 from mlr_jax.masks import Mask
 from mlr_jax.synthesis._model import ExpressionModel, Solver, join_groups
 from mlr_jax.window_linear import WindowLinear

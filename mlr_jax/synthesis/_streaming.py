@@ -7,7 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, model_selection, window_statistics, windows
-from mlr_jax._windows import (
+from mlr_jax._window_regression import (
     accumulation,
     channels as channel_groups,
     linear,
@@ -16,9 +16,9 @@ from mlr_jax._windows import (
     statistics as sums,
     strips,
 )
-from mlr_jax._windows.channels import Channels, check_channels, group
-from mlr_jax._windows.regularization import Regularization
-from mlr_jax._windows.statistics import WindowStatistics
+from mlr_jax._window_regression.channels import Channels, check_channels, group
+from mlr_jax._window_regression.regularization import Regularization
+from mlr_jax._window_regression.statistics import WindowStatistics
 from mlr_jax.synthesis._model import (
     ChannelMode,
     ExpressionModel,

@@ -18,7 +18,7 @@ def trial(name: str, seed: int, mse: float) -> Trial:
 def test_a_method_that_was_skipped_on_a_split_is_reported(capsys):
     """It has no standard error, but the other method has one."""
     tried = {"both": [trial("both", 0, 0.004), trial("both", 1, 0.006)], "one": [trial("one", 0, 0.003)]}
-    comparison_tables.report(Comparison(Path("runs"), [Outcome({"num_pairs": 5}, tried)], "title", []))
+    comparison_tables.print_tables(Comparison(Path("runs"), [Outcome({"num_pairs": 5}, tried)], "title", []))
     lines = capsys.readouterr().out.splitlines()
     both, one = (next(line for line in lines if f" {name} " in line) for name in tried)
     assert "5.000 ± 1.000" in both

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax._windows import elimination, lines
-from mlr_jax._windows.linear import WindowLinear, predict, where_solved
-from mlr_jax._windows.regularization import Regularization
-from mlr_jax._windows.window import Window
+from mlr_jax._window_regression import elimination, lines
+from mlr_jax._window_regression.linear import WindowLinear, predict, where_solved
+from mlr_jax._window_regression.regularization import Regularization
+from mlr_jax._window_regression.window import Window
 from mlr_jax.numerics import cholesky, compensated
 from mlr_jax.numerics.compensated import Sum
 

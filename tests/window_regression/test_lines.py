@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax._windows import lines
+from mlr_jax._window_regression import lines
 
 
 @pytest.mark.parametrize("reach", [(0, 0), (2, 1), (1, 3)])

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax._windows import elimination, lines, strips
-from mlr_jax._windows.linear import WindowLinear, where_solved
-from mlr_jax._windows.moments import Moments
-from mlr_jax._windows.regularization import Regularization
-from mlr_jax._windows.window import Input, Window
+from mlr_jax._window_regression import elimination, lines, strips
+from mlr_jax._window_regression.linear import WindowLinear, where_solved
+from mlr_jax._window_regression.moments import Moments
+from mlr_jax._window_regression.regularization import Regularization
+from mlr_jax._window_regression.window import Input, Window
 from mlr_jax.numerics.materialized import materialized
 
 # Pixels whose statistics stay in a CPU's cache, or nearly so, while their systems are solved.

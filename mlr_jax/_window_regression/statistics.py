@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from mlr_jax._windows.window import LagTable, Window
+from mlr_jax._window_regression.window import LagTable, Window
 from mlr_jax.numerics import compensated
 from mlr_jax.numerics.compensated import Sum
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from mlr_jax._windows import lines
-from mlr_jax._windows.window import View, Window
+from mlr_jax._window_regression import lines
+from mlr_jax._window_regression.window import View, Window
 from mlr_jax.numerics.blurring import blur
 
 # Inputs of a pixel up to which a prediction is written out for one picture at a time.

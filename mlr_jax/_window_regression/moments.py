@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mlr_jax._windows.statistics import WindowStatistics, lag_table
-from mlr_jax._windows.window import Window
+from mlr_jax._window_regression.statistics import WindowStatistics, lag_table
+from mlr_jax._window_regression.window import Window
 
 
 class Moments(NamedTuple):

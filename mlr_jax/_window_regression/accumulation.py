@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlr_jax._windows import lines, strips
-from mlr_jax._windows.statistics import WindowStatistics
-from mlr_jax._windows.window import LagTable, Window
+from mlr_jax._window_regression import lines, strips
+from mlr_jax._window_regression.statistics import WindowStatistics
+from mlr_jax._window_regression.window import LagTable, Window
 from mlr_jax.numerics import compensated
 from mlr_jax.numerics.compensated import Sum
 

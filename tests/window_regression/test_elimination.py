@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax._windows import elimination
+from mlr_jax._window_regression import elimination
 
 NUM_PIXELS, NUM_RIGHTS = 6, 3
 SIZES = (1, 2, 5, 13, 17)

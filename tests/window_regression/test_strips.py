@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax._windows import strips
+from mlr_jax._window_regression import strips
 
 WIDTH = 3
 

@@ -4,11 +4,11 @@ from functools import partial
 
 import jax
 
-from mlr_jax._windows import moments, ridge, statistics as sums, strips
-from mlr_jax._windows.linear import WindowLinear
-from mlr_jax._windows.regularization import Regularization
-from mlr_jax._windows.statistics import WindowStatistics
-from mlr_jax._windows.window import Window
+from mlr_jax._window_regression import moments, ridge, statistics as sums, strips
+from mlr_jax._window_regression.linear import WindowLinear
+from mlr_jax._window_regression.regularization import Regularization
+from mlr_jax._window_regression.statistics import WindowStatistics
+from mlr_jax._window_regression.window import Window
 
 
 @jax.jit
