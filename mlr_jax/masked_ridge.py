@@ -8,8 +8,8 @@ falls apart into one problem per output i, which sees only its receptive field O
 
     w_i = (A_i^T A_i + lambda I)^-1 A_i^T t_i,    A_i = [X[:, Omega_i], 1].
 
-This module serves any mask. Windows, which `synthesis.fit` takes by default, are solved by `window_statistics` and
-`window_dual`, with the same weights.
+This module serves any mask. `window_statistics` and `window_dual` solve windows, which `synthesis.fit` takes
+by default, with the same weights.
 
 Khan, Akram, Mahmood, Ashraf and Murtaza, "Masked Linear Regression for Learning Local Receptive Fields
 for Facial Expression Synthesis", IJCV 128:1433-1454, 2020 (arXiv 2011.09104).
