@@ -32,7 +32,7 @@ from absl import flags
 from PIL import Image
 
 from experiments.pictures import out_of_distribution
-from experiments.running import run_folder, script
+from experiments.running import native_log, run_folder, script
 from mlr_jax import alignment, checks, model_file, pretrained
 from mlr_jax.datasets.landmarks import parse_number, read_landmarks
 from mlr_jax.model_file import SavedModel
@@ -171,8 +171,9 @@ def _open(job: _Job, table: Mapping[str, np.ndarray] | None) -> tuple[Photograph
             raise checks.InputError(f"--landmarks: {_LANDMARKS.value} has no row for {job.path.name}")
         left_eye, right_eye, *corners = table[job.path.name]
         return photograph, [Landmarks(*map(_pair, (left_eye, right_eye, np.mean(corners, axis=0))))]
-    found = faces.choose(faces.find(photograph.levels), _FACE.value)
-    return photograph, [face.landmarks for face in found]
+    with native_log.discarded():
+        everyone = faces.find(photograph.levels)
+    return photograph, [face.landmarks for face in faces.choose(everyone, _FACE.value)]
 
 
 def _load_model() -> SavedModel:

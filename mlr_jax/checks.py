@@ -36,6 +36,15 @@ def one_line(words: object) -> str:
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
 
 
+def how_to_install(extra: str) -> str:
+    """What to run for an extra, for messages: the package is on no index, only in clones of the project.
+
+    >>> how_to_install("align")
+    "run pip install '.[align]' in the project's folder"
+    """
+    return f"run pip install '.[{extra}]' in the project's folder"
+
+
 def is_concrete(*arrays: Any) -> bool:
     """Whether the values of all arrays (or pytrees of arrays) are known to this process."""
 
