@@ -1,9 +1,10 @@
 """Pictures on disk and in memory: read, write, change size and channels."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -31,7 +32,8 @@ _Decoded = TypeVar("_Decoded")
 def read(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a picture of any common kind (grey, palette, alpha, 16 bit, CMYK) as RGB.
 
-    It is turned upright by its EXIF tag; transparency is dropped.
+    It is turned upright by its EXIF tag; transparent parts are laid on white, as `photographs.files.write`
+    does.
 
     Args:
       path: of the file.
@@ -43,7 +45,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
       InputError: there is no such file, it cannot be decoded, it has more than `MOST_PIXELS`, or it holds NaN
         or values outside the range of its type; the message names it.
     """
-    levels = decode(path, _levels)
+    levels, alpha = decode(path, _levels, convert_deep=split_alpha)
     white = {"u1": 255, "u2": 65535, "i4": 65535}.get(levels.dtype.str[1:], 1)
     result = levels.astype(np.float32) / np.float32(white)
     if not np.isfinite(result).all():
@@ -53,15 +55,28 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
             f"{path} holds {levels.dtype} values from {levels.min():g} to {levels.max():g}, but at most "
             f"{white} can be shown; save it with 8 or 16 bits"
         )
-    return result if result.ndim == 3 else np.repeat(result[..., None], 3, axis=-1)
+    if alpha is not None:
+        # In this order what is opaque keeps its bits; in place, since pictures may be large.
+        opacity = (alpha.astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max))[..., None]
+        result *= opacity
+        result += 1 - opacity
+        np.clip(result, 0, 1, out=result)
+    return result if result.shape[-1] == 3 else np.repeat(result, 3, axis=-1)
 
 
-def decode(path: str | os.PathLike[str], convert: Callable[[Image.Image], _Decoded]) -> _Decoded:
+def decode(
+    path: str | os.PathLike[str],
+    convert: Callable[[Image.Image], _Decoded],
+    *,
+    convert_deep: Callable[[Image.Image, np.ndarray], _Decoded] | None = None,
+) -> _Decoded:
     """Opens a picture, turns it upright by its EXIF tag, and converts it.
 
     Args:
       path: of the file.
       convert: reads the pixels of Pillow's picture, which is closed afterwards.
+      convert_deep: called instead for PNG and TIFF files with several channels of 16 bits, of which Pillow's
+        picture has the upper 8; its second argument is their levels, `(height, width, 2 to 4)` uint16.
 
     Returns:
       The result of `convert`.
@@ -78,7 +93,11 @@ def decode(path: str | os.PathLike[str], convert: Callable[[Image.Image], _Decod
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if 0 < width * height <= MOST_PIXELS:
-                return convert(ImageOps.exif_transpose(image))
+                arguments = _deep_arguments(image)
+                upright = ImageOps.exif_transpose(image)
+                if arguments is None or convert_deep is None:
+                    return convert(upright)
+                return convert_deep(upright, _deep_levels(path, arguments, upright))
     except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
         raise checks.InputError(f"cannot read {path} as a picture: {checks.one_line(error)}") from error
     raise checks.InputError(
@@ -141,8 +160,71 @@ def resize(image: ArrayLike, size: int) -> np.ndarray:
     return np.clip(np.asarray(jax.image.resize(image, shape, "linear", antialias=True)), 0, 1)
 
 
-def _levels(image: Image.Image) -> np.ndarray:
-    """The levels of a picture: RGB, or grey `(height, width)` if they are deeper than 8 bits."""
+def split_alpha(image: Image.Image, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Splits the channels of a picture into `(levels, alpha)`.
+
+    Args:
+      image: Pillow's, which says in its header if one level is transparent.
+      planes: its levels, `(height, width, 1 to 4)`.
+
+    Returns:
+      `(height, width, 1 or 3)`, and `(height, width)` of the same dtype, or None without transparency.
+    """
+    if planes.shape[-1] in (2, 4):
+        return planes[..., :-1], planes[..., -1]
+    transparent = image.info.get("transparency")
+    if transparent is None or planes.dtype != np.uint16:
+        return planes, None
+    is_visible = (planes != np.array(transparent)).any(axis=-1)
+    return planes, np.where(is_visible, 65535, 0).astype(np.uint16)
+
+
+def _levels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """The levels of a picture, RGB, or grey if they are deeper than 8 bits; and its transparency."""
     # Converting more than 8 bits would clip them, so these are read as they are.
-    is_deep = image.mode == "F" or image.mode.startswith("I")
-    return np.asarray(image if is_deep else image.convert("RGB"))
+    if image.mode == "F" or image.mode.startswith("I"):
+        return split_alpha(image, np.asarray(image)[..., None])
+    return split_alpha(image, np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")))
+
+
+_OTHER_BYTE = {"B": "L", "L": "B", "N": "L" if sys.byteorder == "big" else "B"}
+
+
+def _deep_arguments(image: Image.Image) -> tuple[Any, ...] | None:
+    """The arguments of Pillow's decoder, if it is to keep the upper byte of several channels of 16 bits.
+
+    Args:
+      image: whose pixels have not been read yet.
+    """
+    tiles = getattr(image, "tile", None) or ()
+    arguments = tiles[0].args if len(tiles) == 1 else None
+    arguments = (arguments,) if isinstance(arguments, str) else arguments
+    is_deep = arguments and str(arguments[0])[:-1] in ("LA;16", "RGB;16", "RGBA;16")
+    return tuple(arguments) if arguments and is_deep else None
+
+
+def _deep_levels(path: Path, arguments: tuple[Any, ...], upright: Image.Image) -> np.ndarray:
+    """All bits of a picture with several channels of 16 bits, `(height, width, 2 to 4)` uint16, upright.
+
+    Pillow keeps the byte that it takes for the upper one: told the other order of bytes, it reads the lower.
+
+    Args:
+      path: of the file.
+      arguments: from `_deep_arguments`.
+      upright: Pillow's picture, of the upper bytes.
+    """
+    raw, *others = arguments
+
+    def read_as(mode: str) -> np.ndarray:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as again:
+            tile = again.tile[0]  # type: ignore[attr-defined]
+            again.tile = [tile._replace(args=(mode, *others))]  # type: ignore[attr-defined]
+            return np.asarray(ImageOps.exif_transpose(again))
+
+    if raw[:-1] == "LA;16":  # In PNG only. Read as if its four bytes were four channels.
+        both = read_as("RGBA")
+        return both[..., ::2].astype(np.uint16) << 8 | both[..., 1::2]
+    planes = np.asarray(upright).astype(np.uint16)
+    planes <<= 8
+    planes |= read_as(raw[:-1] + _OTHER_BYTE[raw[-1]])
+    return planes

@@ -57,6 +57,28 @@ def test_reads_every_kind_of_picture(tmp_path, picture):
         np.testing.assert_allclose(read, values, atol=1e-6, err_msg=name)
 
 
+def test_transparent_parts_are_laid_on_white(tmp_path, picture, rng):
+    """What lies under them is not seen: pictures that differ only there are the same."""
+    alpha = rng.integers(0, 256, (9, 7), dtype=np.uint8)
+    alpha[:3] = 0
+    alpha[3:5] = 255
+    other = picture.copy()
+    other[:3] = 255 - other[:3]
+    for name, levels in (("one", picture), ("other", other)):
+        Image.fromarray(np.dstack([levels, alpha])).save(tmp_path / f"{name}.png")
+        Image.fromarray(np.dstack([levels, alpha])).save(tmp_path / f"{name}.webp", lossless=True)
+    read = images.read(tmp_path / "one.png")
+    opacity = alpha[..., None] / 255
+    np.testing.assert_allclose(read, picture / 255 * opacity + 1 - opacity, atol=1e-6)
+    assert (read[:3] == 1).all()
+    np.testing.assert_array_equal(read[3:5], picture[3:5].astype(np.float32) / np.float32(255))
+    for name in ("other.png", "one.webp", "other.webp"):
+        np.testing.assert_array_equal(images.read(tmp_path / name), read, err_msg=name)
+    palette = Image.fromarray(picture).quantize(4)
+    palette.save(tmp_path / "palette.png", transparency=palette.getpixel((0, 0)))
+    assert images.read(tmp_path / "palette.png")[0, 0].tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize("ending", ["png", "tif"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16"])
 @pytest.mark.parametrize(

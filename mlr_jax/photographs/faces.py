@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlr_jax import checks
+from mlr_jax.photographs import files
 from mlr_jax.photographs.cutouts import Landmarks
 
 MOST_FACES = 20
@@ -75,8 +76,9 @@ def find(levels: np.ndarray) -> list[Face]:
       The faces, `MOST_FACES` at most, or none. Small ones are only searched for if there is no large one.
 
     Raises:
-      InputError: the extra is not installed, or does not work on this machine.
+      InputError: the levels are others, or the extra is not installed, or does not work on this machine.
     """
+    files.check_levels("faces.find", levels)
     eight_bits = levels if levels.dtype == np.uint8 else (levels // 257).astype(np.uint8)
     colour = np.ascontiguousarray(np.broadcast_to(eight_bits, (*eight_bits.shape[:2], 3)))
     height, width, _ = colour.shape

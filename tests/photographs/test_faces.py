@@ -179,6 +179,11 @@ def test_finds_the_eyes_of_real_people(london_dir):
     assert np.max(errors) < 0.06
 
 
+def test_other_levels_are_refused():
+    with pytest.raises(InputError, match=r"faces.find: .* must be NumPy's uint8 or uint16, not float64; "):
+        faces.find(np.zeros((9, 9, 3)))
+
+
 def test_a_failing_landmarker_is_reported(monkeypatch):
     pytest.importorskip("mediapipe", reason="the extra 'align' is not installed", exc_type=ImportError)
     picture = np.zeros((9, 9, 3), np.uint8)
@@ -194,7 +199,5 @@ def test_a_failing_landmarker_is_reported(monkeypatch):
 def test_a_missing_extra_is_named(monkeypatch):
     for name in ("mediapipe", "mediapipe.tasks.python"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(
-        InputError, match=r"extra 'align': run pip install '.\[align\]' in .*--eyes"
-    ):
+    with pytest.raises(InputError, match=r"extra 'align': run pip install '.\[align\]' in .*--eyes"):
         faces.find(np.zeros((9, 9, 3), np.uint8))
