@@ -199,6 +199,10 @@ def solved(where: str, solution: jax.Array) -> None:
         raise InputError(f"{where}: the system is singular in {solution.dtype}; raise the penalty")
 
 
+class PassedOverWarning(UserWarning):
+    """Files were passed over; the message counts and names them. Scripts print it as one line."""
+
+
 class UnsolvedWarning(UserWarning):
     """Some pixels' systems could not be solved; these pixels fell back to the mean of their targets."""
 

@@ -1,30 +1,43 @@
 """Pictures on disk and in memory: read, write, change size and channels."""
 
+import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mlr_jax import checks
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp")
-"""The endings of the files that `datasets.folder` reads."""
+EXTENSIONS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".heic", ".heif"),
+)
+"""The endings of the files in a folder that are read as pictures."""
 
 MOST_PIXELS = 80_000_000
 """The most pixels of a picture. Larger files are rejected: they may be crafted to exhaust the memory."""
 
 # AVIF is last, since older versions of Pillow lack it.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "TGA", "ICO", "AVIF")
-"""The formats that `read` accepts, by Pillow's names. Others run programs (EPS) or are rare."""
+"""The formats that `read` accepts, by Pillow's names, besides HEIC with the extra `heic`.
+
+Others run programs (EPS) or are rare.
+"""
 
 LUMA = (0.299, 0.587, 0.114)
 """The weights of Rec. 601, as in every common "convert to grey"."""
+
+# In a file of the ISO base media format, which AVIF is too; in AVIF's cases Pillow reads it.
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+# What systems put into folders.
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 _Decoded = TypeVar("_Decoded")
 
@@ -64,6 +77,30 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     return result if result.shape[-1] == 3 else np.repeat(result, 3, axis=-1)
 
 
+def names_in(folder: str | os.PathLike[str]) -> list[str]:
+    """The names of the pictures in a folder, sorted: files with one of `EXTENSIONS`, hidden ones left out.
+
+    Warns of other files with a `checks.PassedOverWarning`, which counts and names them.
+
+    Args:
+      folder: that exists.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
+    others = [name for name in names if os.path.splitext(name)[1].lower() not in EXTENSIONS]
+    passed_over = [name for name in others if name.lower() not in _SYSTEM_FILES]
+    if passed_over:
+        shown = ", ".join(passed_over[:5]) + (", ..." if len(passed_over) > 5 else "")
+        warnings.warn(
+            f"{folder}: passed over {len(passed_over)} of {len(names)} files, "
+            f"which are no readable pictures: {shown}",
+            checks.PassedOverWarning,
+            stacklevel=2,
+        )
+    unread = set(others)
+    return [name for name in names if name not in unread]
+
+
 def decode(
     path: str | os.PathLike[str],
     convert: Callable[[Image.Image], _Decoded],
@@ -90,14 +127,18 @@ def decode(
         raise checks.InputError(f"there is no picture {path}")
     try:
         # From the open file: given a name, Pillow maps the file, and scrambles a TIFF that it rotates.
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with path.open("rb") as file, _open(file) as image:
             width, height = image.size
             if 0 < width * height <= MOST_PIXELS:
+                if not isinstance(image, Image.Image):
+                    image = image.to_pillow()
                 arguments = _deep_arguments(image)
                 upright = ImageOps.exif_transpose(image)
                 if arguments is None or convert_deep is None:
                     return convert(upright)
                 return convert_deep(upright, _deep_levels(path, arguments, upright))
+    except UnidentifiedImageError as error:  # Its message has the name, too.
+        raise checks.InputError(f"cannot read {path} as a picture: cannot identify its format") from error
     except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
         raise checks.InputError(f"cannot read {path} as a picture: {checks.one_line(error)}") from error
     raise checks.InputError(
@@ -177,6 +218,22 @@ def split_alpha(image: Image.Image, planes: np.ndarray) -> tuple[np.ndarray, np.
         return planes, None
     is_visible = (planes != np.array(transparent)).any(axis=-1)
     return planes, np.where(is_visible, 65535, 0).astype(np.uint16)
+
+
+def _open(file: BinaryIO) -> Any:
+    """A picture whose pixels are not read yet: Pillow's, or one of pillow-heif with `to_pillow`."""
+    head = file.read(12)
+    file.seek(0)
+    if head[4:8] != b"ftyp" or head[8:] not in _HEIC_BRANDS:
+        return Image.open(file, formats=FORMATS)
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise checks.InputError(
+            f"HEIC is read by the extra 'heic', {checks.how_to_install('heic')}; or save it as JPEG or PNG"
+        ) from error
+    # Without registering it: that would change Pillow for the whole program.
+    return contextlib.nullcontext(pillow_heif.open_heif(file))
 
 
 def _levels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mlr_jax import images
 from mlr_jax.checks import InputError
+from mlr_jax.photographs import files
 
 
 @pytest.fixture
@@ -110,6 +111,39 @@ def test_rejects_pictures_that_would_fill_the_memory(tmp_path, monkeypatch):
         InputError, match=r"large.png has 7 x 9 pixels, but must have 1 to 62; make it smaller$"
     ):
         images.read(tmp_path / "large.png")
+
+
+def test_every_ending_of_a_readable_format_is_known():
+    """Icons and rarer endings apart."""
+    known = {ending for ending, kind in Image.registered_extensions().items() if kind in images.FORMATS}
+    rare = {".ico", ".apng", ".dib", ".pfm", ".jpc", ".jpf", ".jpx", ".j2c", ".avifs", ".icb", ".vda", ".vst"}
+    assert known - rare <= set(images.EXTENSIONS)
+    assert {"PNG", "JPEG", "AVIF"} <= {
+        Image.registered_extensions()[each] for each in (".png", ".jfif", ".avif")
+    }
+
+
+def test_heic(tmp_path, picture, monkeypatch):
+    path = tmp_path / "phone.heic"
+    path.write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(InputError, match=r"phone.heic .*extra 'heic', run pip install '.\[heic\]' in"):
+            images.read(path)
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra 'heic' is not installed")
+    with pytest.raises(InputError, match=r"cannot read .*phone.heic as a picture"):
+        images.read(path)
+    smooth = np.asarray(Image.fromarray(picture).resize((48, 64), Image.Resampling.BICUBIC))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pillow_heif.from_pillow(Image.fromarray(smooth)).save(path, quality=100, chroma=444)
+    np.testing.assert_allclose(images.read(path), smooth / 255, atol=0.05)
+    assert files.read(path).levels.shape == smooth.shape
+    path.rename(tmp_path / "renamed.jpg")
+    assert images.read(tmp_path / "renamed.jpg").shape == smooth.shape
+    monkeypatch.setattr(images, "MOST_PIXELS", 100)
+    with pytest.raises(InputError, match="has 48 x 64 pixels"):
+        images.read(tmp_path / "renamed.jpg")
 
 
 def test_clear_errors(tmp_path):

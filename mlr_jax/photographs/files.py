@@ -66,17 +66,18 @@ def read(path: str | os.PathLike[str]) -> Photograph:
     return images.decode(path, _photograph, convert_deep=_deep_photograph)
 
 
-def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
+def write(path: str | os.PathLike[str], photograph: Photograph, *, how: str = "") -> None:
     """Writes a photograph atomically: the file is always the old one or the new one, never a part.
 
-    Except in BMP, its metadata say that it is synthetic. PNG, TIFF and BMP keep every level of 8 bits, PNG
-    and TIFF (`DEEP_ENDINGS`) those of 16 bits too, which become 8 in the others; JPEG and WebP come close
-    (quality 95). A format without transparency gets the picture on white. EXIF data (camera, place, time)
-    are not carried over.
+    Except in BMP, its metadata say that it is synthetic, and how it was made. PNG, TIFF and BMP keep every
+    level of 8 bits, PNG and TIFF (`DEEP_ENDINGS`) those of 16 bits too, which become 8 in the others; JPEG
+    and WebP come close (quality 95). A format without transparency gets the picture on white. EXIF data
+    (camera, place, time) are not carried over.
 
     Args:
       path: of the file; its ending, one of `ENDINGS`, selects the format.
       photograph: to be written.
+      how: it was made, such as by which model, for the metadata.
 
     Raises:
       InputError: the ending is another, the photograph's levels are not as described there, or the format
@@ -95,14 +96,14 @@ def write(path: str | os.PathLike[str], photograph: Photograph) -> None:
     if levels.dtype != np.uint8 and ending not in DEEP_ENDINGS:
         levels, alpha = _eight_bits(levels), None if alpha is None else _eight_bits(alpha)
     planes = levels if alpha is None else np.concatenate([levels, alpha[..., None]], axis=-1)
-    exif = Image.Exif()
-    exif[_DESCRIPTION], exif[_SOFTWARE] = _NOTE, _PROGRAM
+    exif, label = Image.Exif(), describe(how)
+    exif[_DESCRIPTION], exif[_SOFTWARE] = label, _PROGRAM
     # Encoded in memory first: if that fails, the old file stays.
     if planes.dtype != np.uint8 and planes.shape[-1] > 1:
         encoded = (
             _deep_files.png(planes, exif=exif.tobytes(), icc_profile=icc_profile)
             if ending == ".png"
-            else _deep_files.tiff(planes, description=_NOTE, software=_PROGRAM, icc_profile=icc_profile)
+            else _deep_files.tiff(planes, description=label, software=_PROGRAM, icc_profile=icc_profile)
         )
     else:
         encoded = _encode(path, planes, exif, icc_profile)
@@ -131,6 +132,16 @@ def _encode(path: Path, planes: np.ndarray, exif: Image.Exif, icc_profile: bytes
             + checks.one_line(error)
         ) from error
     return content.getvalue()
+
+
+def describe(how: str) -> str:
+    """What the metadata of a changed photograph say, in ASCII, as they have to.
+
+    >>> describe("model smile")
+    'Synthetic: facial expression changed by a program (model smile)'
+    """
+    shown = checks.one_line(how).encode("ascii", "backslashreplace").decode() if how else ""
+    return f"{_NOTE} ({shown})" if shown else _NOTE
 
 
 def check(where: str, photograph: Photograph) -> None:
