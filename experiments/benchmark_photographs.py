@@ -29,7 +29,7 @@ from PIL import Image
 
 from experiments.pictures import out_of_distribution
 from experiments.reporting import markdown
-from experiments.running import run_folder, script, timing
+from experiments.running import native_log, run_folder, script, timing
 from mlr_jax import checks, pretrained, warped_ridge
 from mlr_jax.alignment import FaceTemplate
 from mlr_jax.datasets import synthetic
@@ -90,7 +90,8 @@ def _photograph(model: Model, template: FaceTemplate) -> list[dict[str, Any]]:
         Image.fromarray(small).resize(size, Image.Resampling.LANCZOS).save(path, quality=95)
         photograph = measure("read JPEG", lambda: files.read(path))
         try:
-            measure("find the face", lambda: faces.find(photograph.levels))
+            with native_log.discarded():
+                measure("find the face", lambda: faces.find(photograph.levels))
         except checks.InputError as error:
             print(f"finding the face is left out: {error}")
         side = expressions.model_size(model)

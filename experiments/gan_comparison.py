@@ -24,7 +24,7 @@ Expected: hardly trained GANs, without hours or a GPU: in twenty minutes on one 
 half of the published width stops improving, and CycleGAN trains for 29 epochs of 200. docs/results/README.md
 has results, on two cores that trainings shared.
 
-Needs `pip install .[gans]`.
+Needs `pip install '.[gans]'`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

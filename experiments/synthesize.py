@@ -18,6 +18,7 @@ all, or a number from left to right, the leftmost being 0.
 Change only pictures of people who agree to it, and label the results as synthetic.
 """
 
+import difflib
 import io
 import math
 import sys
@@ -25,15 +26,15 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 from absl import flags
 from PIL import Image
 
-from experiments.pictures import out_of_distribution
-from experiments.running import run_folder, script
-from mlr_jax import alignment, checks, model_file, pretrained
+from experiments.pictures import gif, out_of_distribution
+from experiments.running import native_log, run_folder, script
+from mlr_jax import alignment, checks, images, model_file, pretrained
 from mlr_jax.datasets.landmarks import parse_number, read_landmarks
 from mlr_jax.model_file import SavedModel
 from mlr_jax.photographs import expressions, faces, files
@@ -104,7 +105,8 @@ def synthesize() -> None:
         except (checks.InputError, OSError) as error:
             if len(jobs) == 1:
                 raise
-            print(f"error: {job.name}: {error}", file=sys.stderr)
+            named = "" if job.name in str(error) else f"{job.name}: "
+            print(f"error: {named}{error}", file=sys.stderr)
             num_failed += 1
         else:
             print(*written, sep="\n", flush=True)
@@ -124,7 +126,8 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
             name = job.output.stem + (f"-{number}" if len(everyone) > 1 else "")
             written.append(job.output.with_stem(name))
             levels = files.to_levels(face, photograph.levels.dtype)
-            files.write(written[-1], Photograph(levels, icc_profile=photograph.icc_profile))
+            files.write(written[-1], Photograph(levels, icc_profile=photograph.icc_profile), how=_how())
+            _note_depth(job, levels)
         return written
 
     folded: list[int] = []
@@ -138,7 +141,8 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
             photograph = expressions.put_back(photograph, cutout, effect, detail=detail)
         return photograph
 
-    files.write(job.output, changed(photograph, everyone, _INTENSITY.value))
+    files.write(job.output, changed(photograph, everyone, _INTENSITY.value), how=_how())
+    _note_depth(job, photograph.levels)
     if any(folded):
         where = f"{max(folded)} of {expressions.model_size(saved.model) ** 2} pixels of a face"
         print(
@@ -156,6 +160,21 @@ def _change(saved: SavedModel, job: _Job, table: Mapping[str, np.ndarray] | None
     return [job.output, animation]
 
 
+def _how() -> str:
+    """What a result's metadata say."""
+    detail = "" if _CROP_ONLY.value else f", detail {_DETAIL.value}"
+    return f"model {Path(_MODEL.value).name}, intensity {_INTENSITY.value:g}{detail}"
+
+
+def _note_depth(job: _Job, levels: np.ndarray) -> None:
+    if levels.dtype != np.uint8 and job.output.suffix.lower() not in files.DEEP_ENDINGS:
+        print(
+            f"note: {job.name} has 16 bits a channel, of which {job.output.suffix} holds 8; "
+            f"{', '.join(files.DEEP_ENDINGS)} hold all",
+            file=sys.stderr,
+        )
+
+
 def _open(job: _Job, table: Mapping[str, np.ndarray] | None) -> tuple[Photograph, list[Landmarks]]:
     """A photograph, and the landmarks of its faces."""
     if job.path is None:
@@ -171,12 +190,17 @@ def _open(job: _Job, table: Mapping[str, np.ndarray] | None) -> tuple[Photograph
             raise checks.InputError(f"--landmarks: {_LANDMARKS.value} has no row for {job.path.name}")
         left_eye, right_eye, *corners = table[job.path.name]
         return photograph, [Landmarks(*map(_pair, (left_eye, right_eye, np.mean(corners, axis=0))))]
-    found = faces.choose(faces.find(photograph.levels), _FACE.value)
-    return photograph, [face.landmarks for face in found]
+    with native_log.discarded():
+        everyone = faces.find(photograph.levels)
+    return photograph, [face.landmarks for face in faces.choose(everyone, _FACE.value)]
 
 
 def _load_model() -> SavedModel:
     name = _MODEL.value
+    if name not in pretrained.NAMES and not Path(name).expanduser().exists():
+        near = difflib.get_close_matches(name, pretrained.NAMES)
+        hint = f"did you mean {near[0]}?" if near else f"pretrained are {', '.join(pretrained.NAMES)}"
+        raise checks.InputError(f"--model: there is no file {name}, and no such pretrained model; {hint}")
     saved = pretrained.load(name) if name in pretrained.NAMES else model_file.load(Path(name).expanduser())
     if _TEMPLATE.value is not None:
         parts = zip(alignment.FaceTemplate._fields, _numbers("template", _TEMPLATE.value, 3), strict=True)
@@ -212,8 +236,7 @@ def _jobs() -> list[_Job]:
     for each in _INPUT.value:
         path = Path(each).expanduser()
         if path.is_dir():
-            shown = (file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-            inside = sorted(file for file in shown if file.suffix.lower() in files.ENDINGS)
+            inside = [path / file for file in images.names_in(path)]
             if not inside:
                 raise checks.InputError(f"--input: there are no photographs in {path}")
             sources += [(str(file), file) for file in inside]
@@ -233,11 +256,12 @@ def _jobs() -> list[_Job]:
 
 def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
     output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
-    ending = "" if output is None or output.is_dir() else output.suffix.lower()
-    if ending and ending not in files.ENDINGS and ending in (*Image.registered_extensions(), *_ANIMATIONS):
+    is_folder = output is None or output.is_dir() or _OUTPUT.value.endswith("/")
+    ending = "" if output is None or is_folder else output.suffix.lower()
+    if ending and ending not in files.ENDINGS:
         raise checks.InputError(
             f"--output: pictures are written as {', '.join(files.ENDINGS)}, not {ending}; animations by "
-            "--animate"
+            "--animate; the name of a new folder with a dot ends in /"
         )
     if output is not None and ending in files.ENDINGS:
         if len(sources) > 1:
@@ -251,10 +275,12 @@ def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
     else:
         folder = run_folder.create(str(output or "runs/synthesize"), flag="output")
         jobs = []
+        stems = Counter(Path(name).stem for name, _ in sources)
         for name, path in sources:
-            model = Path(_MODEL.value).stem
+            # A telephone's photo.jpg may lie beside its photo.heic.
+            stem = Path(name).stem if stems[Path(name).stem] == 1 else Path(name).name
             # PNG loses nothing; JPEG only where --output names it.
-            jobs.append(_Job(name, path, folder / f"{Path(name).stem}-{model}.png"))
+            jobs.append(_Job(name, path, folder / f"{stem}-{_variant()}.png"))
     written = Counter(job.output for job in jobs)
     inputs = {path.resolve() for _, path in sources if path is not None}
     animation = () if _ANIMATE.value is None else (("animate", Path(_ANIMATE.value).expanduser()),)
@@ -265,6 +291,18 @@ def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
         if times > 1:
             raise checks.InputError(f"--input: two photographs would both become {place}; do them one by one")
     return jobs
+
+
+def _variant() -> str:
+    """All that makes results of one photograph differ, for their names."""
+    parts = [Path(_MODEL.value).stem]
+    if _INTENSITY.value != 1:
+        parts.append(f"{_INTENSITY.value:g}")
+    if _CROP_ONLY.value:
+        parts.append("crop")
+    elif _DETAIL.value != "transfer":
+        parts.append(f"detail-{_DETAIL.value}")
+    return "-".join(parts)
 
 
 def _given_landmarks() -> Landmarks | None:
@@ -321,26 +359,37 @@ def _scale(landmarks: Landmarks, scale: np.ndarray) -> Landmarks:
 
 
 def _write_animation(path: Path, frames: Sequence[Photograph]) -> None:
+    pictures = np.stack([np.broadcast_to(frame.levels, (*frame.levels.shape[:2], 3)) for frame in frames])
+    label, seconds = files.describe(_how()), 1 / _FRAMES_PER_SECOND
+    # Encoded first, so that the file is always the old one or the new one.
+    if path.suffix.lower() == ".gif":
+        content = gif.encode(pictures, seconds=seconds, comment=label)
+    else:
+        content = _film(path, pictures, label)
+    run_folder.write_bytes(path, content)
+
+
+def _film(path: Path, pictures: np.ndarray, label: str) -> bytes:
     import imageio.v3 as iio  # Slow to import.
 
-    pictures = np.stack([np.broadcast_to(frame.levels, (*frame.levels.shape[:2], 3)) for frame in frames])
-    ending = path.suffix.lower()
-    # Encoded first, so that the file is always the old one or the new one.
     content = io.BytesIO()
     try:
-        if ending == ".gif":
-            options: dict[str, Any] = {"duration": 1000 / _FRAMES_PER_SECOND, "loop": 0}
-            iio.imwrite(content, pictures, extension=ending, **options)
-        else:
-            with warnings.catch_warnings():
-                # This fork is safe: it executes another program at once.
-                warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
-                # The best quality, as the change from frame to frame is small.
-                options = {"fps": _FRAMES_PER_SECOND, "macro_block_size": 2, "quality": 10}
-                iio.imwrite(content, pictures, extension=ending, plugin="FFMPEG", **options)
+        with warnings.catch_warnings():
+            # This fork is safe: it executes another program at once.
+            warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+            iio.imwrite(
+                content,
+                pictures,
+                extension=".mp4",
+                plugin="FFMPEG",
+                fps=_FRAMES_PER_SECOND,
+                macro_block_size=2,
+                quality=10,  # The best, as the change from frame to frame is small.
+                output_params=["-metadata", f"comment={label}"],
+            )
     except ImportError as error:
         raise checks.InputError(f"{path}: films need another package: pip install imageio-ffmpeg") from error
-    run_folder.write_bytes(path, content.getvalue())
+    return content.getvalue()
 
 
 if __name__ == "__main__":

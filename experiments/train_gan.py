@@ -13,7 +13,7 @@ Writes into --output_dir: config.json; checkpoint.npz, from which the same comma
 Ctrl-C, with the same result; curve.csv, losses and the held-out error of each epoch; samples.png, held-out
 faces; and train.json, a summary.
 
-Needs `pip install .[gans]`.
+Needs `pip install '.[gans]'`.
 """
 
 import json

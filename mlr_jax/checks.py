@@ -36,6 +36,15 @@ def one_line(words: object) -> str:
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
 
 
+def how_to_install(extra: str) -> str:
+    """What to run for an extra, for messages: the package is on no index, only in clones of the project.
+
+    >>> how_to_install("align")
+    "run pip install '.[align]' in the project's folder"
+    """
+    return f"run pip install '.[{extra}]' in the project's folder"
+
+
 def is_concrete(*arrays: Any) -> bool:
     """Whether the values of all arrays (or pytrees of arrays) are known to this process."""
 
@@ -188,6 +197,10 @@ def solved(where: str, solution: jax.Array) -> None:
     """Raises InputError if a concrete `solution` of a regularised system is not finite."""
     if is_concrete(solution) and not _all_finite(np.asarray(solution)):
         raise InputError(f"{where}: the system is singular in {solution.dtype}; raise the penalty")
+
+
+class PassedOverWarning(UserWarning):
+    """Files were passed over; the message counts and names them. Scripts print it as one line."""
 
 
 class UnsolvedWarning(UserWarning):

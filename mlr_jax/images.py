@@ -1,29 +1,43 @@
 """Pictures on disk and in memory: read, write, change size and channels."""
 
+import contextlib
 import os
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mlr_jax import checks
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".webp")
-"""The endings of the files that `datasets.folder` reads."""
+EXTENSIONS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".tga", ".heic", ".heif"),
+)
+"""The endings of the files in a folder that are read as pictures."""
 
 MOST_PIXELS = 80_000_000
 """The most pixels of a picture. Larger files are rejected: they may be crafted to exhaust the memory."""
 
 # AVIF is last, since older versions of Pillow lack it.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF", "JPEG2000", "TGA", "ICO", "AVIF")
-"""The formats that `read` accepts, by Pillow's names. Others run programs (EPS) or are rare."""
+"""The formats that `read` accepts, by Pillow's names, besides HEIC with the extra `heic`.
+
+Others run programs (EPS) or are rare.
+"""
 
 LUMA = (0.299, 0.587, 0.114)
 """The weights of Rec. 601, as in every common "convert to grey"."""
+
+# In a file of the ISO base media format, which AVIF is too; in AVIF's cases Pillow reads it.
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+# What systems put into folders.
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 _Decoded = TypeVar("_Decoded")
 
@@ -31,7 +45,8 @@ _Decoded = TypeVar("_Decoded")
 def read(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a picture of any common kind (grey, palette, alpha, 16 bit, CMYK) as RGB.
 
-    It is turned upright by its EXIF tag; transparency is dropped.
+    It is turned upright by its EXIF tag; transparent parts are laid on white, as `photographs.files.write`
+    does.
 
     Args:
       path: of the file.
@@ -43,7 +58,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
       InputError: there is no such file, it cannot be decoded, it has more than `MOST_PIXELS`, or it holds NaN
         or values outside the range of its type; the message names it.
     """
-    levels = decode(path, _levels)
+    levels, alpha = decode(path, _levels, convert_deep=split_alpha)
     white = {"u1": 255, "u2": 65535, "i4": 65535}.get(levels.dtype.str[1:], 1)
     result = levels.astype(np.float32) / np.float32(white)
     if not np.isfinite(result).all():
@@ -53,15 +68,52 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
             f"{path} holds {levels.dtype} values from {levels.min():g} to {levels.max():g}, but at most "
             f"{white} can be shown; save it with 8 or 16 bits"
         )
-    return result if result.ndim == 3 else np.repeat(result[..., None], 3, axis=-1)
+    if alpha is not None:
+        # In this order what is opaque keeps its bits; in place, since pictures may be large.
+        opacity = (alpha.astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max))[..., None]
+        result *= opacity
+        result += 1 - opacity
+        np.clip(result, 0, 1, out=result)
+    return result if result.shape[-1] == 3 else np.repeat(result, 3, axis=-1)
 
 
-def decode(path: str | os.PathLike[str], convert: Callable[[Image.Image], _Decoded]) -> _Decoded:
+def names_in(folder: str | os.PathLike[str]) -> list[str]:
+    """The names of the pictures in a folder, sorted: files with one of `EXTENSIONS`, hidden ones left out.
+
+    Warns of other files with a `checks.PassedOverWarning`, which counts and names them.
+
+    Args:
+      folder: that exists.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_file())
+    others = [name for name in names if os.path.splitext(name)[1].lower() not in EXTENSIONS]
+    passed_over = [name for name in others if name.lower() not in _SYSTEM_FILES]
+    if passed_over:
+        shown = ", ".join(passed_over[:5]) + (", ..." if len(passed_over) > 5 else "")
+        warnings.warn(
+            f"{folder}: passed over {len(passed_over)} of {len(names)} files, "
+            f"which are no readable pictures: {shown}",
+            checks.PassedOverWarning,
+            stacklevel=2,
+        )
+    unread = set(others)
+    return [name for name in names if name not in unread]
+
+
+def decode(
+    path: str | os.PathLike[str],
+    convert: Callable[[Image.Image], _Decoded],
+    *,
+    convert_deep: Callable[[Image.Image, np.ndarray], _Decoded] | None = None,
+) -> _Decoded:
     """Opens a picture, turns it upright by its EXIF tag, and converts it.
 
     Args:
       path: of the file.
       convert: reads the pixels of Pillow's picture, which is closed afterwards.
+      convert_deep: called instead for PNG and TIFF files with several channels of 16 bits, of which Pillow's
+        picture has the upper 8; its second argument is their levels, `(height, width, 2 to 4)` uint16.
 
     Returns:
       The result of `convert`.
@@ -75,10 +127,18 @@ def decode(path: str | os.PathLike[str], convert: Callable[[Image.Image], _Decod
         raise checks.InputError(f"there is no picture {path}")
     try:
         # From the open file: given a name, Pillow maps the file, and scrambles a TIFF that it rotates.
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        with path.open("rb") as file, _open(file) as image:
             width, height = image.size
             if 0 < width * height <= MOST_PIXELS:
-                return convert(ImageOps.exif_transpose(image))
+                if not isinstance(image, Image.Image):
+                    image = image.to_pillow()
+                arguments = _deep_arguments(image)
+                upright = ImageOps.exif_transpose(image)
+                if arguments is None or convert_deep is None:
+                    return convert(upright)
+                return convert_deep(upright, _deep_levels(path, arguments, upright))
+    except UnidentifiedImageError as error:  # Its message has the name, too.
+        raise checks.InputError(f"cannot read {path} as a picture: cannot identify its format") from error
     except Exception as error:  # Decoders raise anything: OSError, SyntaxError, ValueError, ...
         raise checks.InputError(f"cannot read {path} as a picture: {checks.one_line(error)}") from error
     raise checks.InputError(
@@ -141,8 +201,87 @@ def resize(image: ArrayLike, size: int) -> np.ndarray:
     return np.clip(np.asarray(jax.image.resize(image, shape, "linear", antialias=True)), 0, 1)
 
 
-def _levels(image: Image.Image) -> np.ndarray:
-    """The levels of a picture: RGB, or grey `(height, width)` if they are deeper than 8 bits."""
+def split_alpha(image: Image.Image, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Splits the channels of a picture into `(levels, alpha)`.
+
+    Args:
+      image: Pillow's, which says in its header if one level is transparent.
+      planes: its levels, `(height, width, 1 to 4)`.
+
+    Returns:
+      `(height, width, 1 or 3)`, and `(height, width)` of the same dtype, or None without transparency.
+    """
+    if planes.shape[-1] in (2, 4):
+        return planes[..., :-1], planes[..., -1]
+    transparent = image.info.get("transparency")
+    if transparent is None or planes.dtype != np.uint16:
+        return planes, None
+    is_visible = (planes != np.array(transparent)).any(axis=-1)
+    return planes, np.where(is_visible, 65535, 0).astype(np.uint16)
+
+
+def _open(file: BinaryIO) -> Any:
+    """A picture whose pixels are not read yet: Pillow's, or one of pillow-heif with `to_pillow`."""
+    head = file.read(12)
+    file.seek(0)
+    if head[4:8] != b"ftyp" or head[8:] not in _HEIC_BRANDS:
+        return Image.open(file, formats=FORMATS)
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise checks.InputError(
+            f"HEIC is read by the extra 'heic', {checks.how_to_install('heic')}; or save it as JPEG or PNG"
+        ) from error
+    # Without registering it: that would change Pillow for the whole program.
+    return contextlib.nullcontext(pillow_heif.open_heif(file))
+
+
+def _levels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """The levels of a picture, RGB, or grey if they are deeper than 8 bits; and its transparency."""
     # Converting more than 8 bits would clip them, so these are read as they are.
-    is_deep = image.mode == "F" or image.mode.startswith("I")
-    return np.asarray(image if is_deep else image.convert("RGB"))
+    if image.mode == "F" or image.mode.startswith("I"):
+        return split_alpha(image, np.asarray(image)[..., None])
+    return split_alpha(image, np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")))
+
+
+_OTHER_BYTE = {"B": "L", "L": "B", "N": "L" if sys.byteorder == "big" else "B"}
+
+
+def _deep_arguments(image: Image.Image) -> tuple[Any, ...] | None:
+    """The arguments of Pillow's decoder, if it is to keep the upper byte of several channels of 16 bits.
+
+    Args:
+      image: whose pixels have not been read yet.
+    """
+    tiles = getattr(image, "tile", None) or ()
+    arguments = tiles[0].args if len(tiles) == 1 else None
+    arguments = (arguments,) if isinstance(arguments, str) else arguments
+    is_deep = arguments and str(arguments[0])[:-1] in ("LA;16", "RGB;16", "RGBA;16")
+    return tuple(arguments) if arguments and is_deep else None
+
+
+def _deep_levels(path: Path, arguments: tuple[Any, ...], upright: Image.Image) -> np.ndarray:
+    """All bits of a picture with several channels of 16 bits, `(height, width, 2 to 4)` uint16, upright.
+
+    Pillow keeps the byte that it takes for the upper one: told the other order of bytes, it reads the lower.
+
+    Args:
+      path: of the file.
+      arguments: from `_deep_arguments`.
+      upright: Pillow's picture, of the upper bytes.
+    """
+    raw, *others = arguments
+
+    def read_as(mode: str) -> np.ndarray:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as again:
+            tile = again.tile[0]  # type: ignore[attr-defined]
+            again.tile = [tile._replace(args=(mode, *others))]  # type: ignore[attr-defined]
+            return np.asarray(ImageOps.exif_transpose(again))
+
+    if raw[:-1] == "LA;16":  # In PNG only. Read as if its four bytes were four channels.
+        both = read_as("RGBA")
+        return both[..., ::2].astype(np.uint16) << 8 | both[..., 1::2]
+    planes = np.asarray(upright).astype(np.uint16)
+    planes <<= 8
+    planes |= read_as(raw[:-1] + _OTHER_BYTE[raw[-1]])
+    return planes

@@ -22,6 +22,7 @@ from PIL import Image
 
 from mlr_jax import images
 from mlr_jax.checks import InputError
+from mlr_jax.photographs import _deep_files
 
 KINDS = {
     "png": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
@@ -58,6 +59,10 @@ def pictures(rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
                 except (OSError, RuntimeError):  # The mode does not have this compression.
                     continue
                 yield ending, file.getvalue()
+    for channels in (2, 3, 4):
+        deep = rng.integers(0, 2**16, (11, 9, channels), dtype=np.uint16)
+        yield "png", _deep_files.png(deep, exif=exif.tobytes(), icc_profile=None)
+        yield "tif", _deep_files.tiff(deep, description="", software="", icc_profile=None)
 
 
 def spoil(rng: np.random.Generator, content: bytes, ending: str) -> bytes:

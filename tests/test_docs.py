@@ -224,7 +224,7 @@ def test_all_dependencies_are_pinned():
     extras = project["optional-dependencies"]
     for name, parts in {
         "run": ("align", "experiments"),
-        "test": ("align", "experiments", "gans", "notebook", "docs", "tests"),
+        "test": ("align", "experiments", "heic", "gans", "notebook", "docs", "tests"),
         "mutants": ("mutants",),
     }.items():
         pinned = re.findall(

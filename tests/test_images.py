@@ -10,6 +10,7 @@ from PIL import Image
 
 from mlr_jax import images
 from mlr_jax.checks import InputError
+from mlr_jax.photographs import files
 
 
 @pytest.fixture
@@ -57,6 +58,28 @@ def test_reads_every_kind_of_picture(tmp_path, picture):
         np.testing.assert_allclose(read, values, atol=1e-6, err_msg=name)
 
 
+def test_transparent_parts_are_laid_on_white(tmp_path, picture, rng):
+    """What lies under them is not seen: pictures that differ only there are the same."""
+    alpha = rng.integers(0, 256, (9, 7), dtype=np.uint8)
+    alpha[:3] = 0
+    alpha[3:5] = 255
+    other = picture.copy()
+    other[:3] = 255 - other[:3]
+    for name, levels in (("one", picture), ("other", other)):
+        Image.fromarray(np.dstack([levels, alpha])).save(tmp_path / f"{name}.png")
+        Image.fromarray(np.dstack([levels, alpha])).save(tmp_path / f"{name}.webp", lossless=True)
+    read = images.read(tmp_path / "one.png")
+    opacity = alpha[..., None] / 255
+    np.testing.assert_allclose(read, picture / 255 * opacity + 1 - opacity, atol=1e-6)
+    assert (read[:3] == 1).all()
+    np.testing.assert_array_equal(read[3:5], picture[3:5].astype(np.float32) / np.float32(255))
+    for name in ("other.png", "one.webp", "other.webp"):
+        np.testing.assert_array_equal(images.read(tmp_path / name), read, err_msg=name)
+    palette = Image.fromarray(picture).quantize(4)
+    palette.save(tmp_path / "palette.png", transparency=palette.getpixel((0, 0)))
+    assert images.read(tmp_path / "palette.png")[0, 0].tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize("ending", ["png", "tif"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16"])
 @pytest.mark.parametrize(
@@ -88,6 +111,39 @@ def test_rejects_pictures_that_would_fill_the_memory(tmp_path, monkeypatch):
         InputError, match=r"large.png has 7 x 9 pixels, but must have 1 to 62; make it smaller$"
     ):
         images.read(tmp_path / "large.png")
+
+
+def test_every_ending_of_a_readable_format_is_known():
+    """Icons and rarer endings apart."""
+    known = {ending for ending, kind in Image.registered_extensions().items() if kind in images.FORMATS}
+    rare = {".ico", ".apng", ".dib", ".pfm", ".jpc", ".jpf", ".jpx", ".j2c", ".avifs", ".icb", ".vda", ".vst"}
+    assert known - rare <= set(images.EXTENSIONS)
+    assert {"PNG", "JPEG", "AVIF"} <= {
+        Image.registered_extensions()[each] for each in (".png", ".jfif", ".avif")
+    }
+
+
+def test_heic(tmp_path, picture, monkeypatch):
+    path = tmp_path / "phone.heic"
+    path.write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(InputError, match=r"phone.heic .*extra 'heic', run pip install '.\[heic\]' in"):
+            images.read(path)
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra 'heic' is not installed")
+    with pytest.raises(InputError, match=r"cannot read .*phone.heic as a picture"):
+        images.read(path)
+    smooth = np.asarray(Image.fromarray(picture).resize((48, 64), Image.Resampling.BICUBIC))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pillow_heif.from_pillow(Image.fromarray(smooth)).save(path, quality=100, chroma=444)
+    np.testing.assert_allclose(images.read(path), smooth / 255, atol=0.05)
+    assert files.read(path).levels.shape == smooth.shape
+    path.rename(tmp_path / "renamed.jpg")
+    assert images.read(tmp_path / "renamed.jpg").shape == smooth.shape
+    monkeypatch.setattr(images, "MOST_PIXELS", 100)
+    with pytest.raises(InputError, match="has 48 x 64 pixels"):
+        images.read(tmp_path / "renamed.jpg")
 
 
 def test_clear_errors(tmp_path):

@@ -1,6 +1,6 @@
 """Generative adversarial networks beside which masked regression is compared, trained on the same pairs.
 
-An extra, `pip install .[gans]`: `mlr_jax` never imports it.
+An extra, `pip install '.[gans]'`: `mlr_jax` never imports it.
 
     contract         what a GAN is here: pure functions over a state
     layers           convolutions, normalisation and blocks that several of them share

@@ -15,6 +15,6 @@ def fitting() -> ModuleType:
         from experiments.gans import fitting
     except ModuleNotFoundError as error:
         raise checks.InputError(
-            f"GANs need packages that are not installed ({error.name}): pip install .[gans]"
+            f"GANs need packages that are not installed ({error.name}): {checks.how_to_install('gans')}"
         ) from error
     return fitting

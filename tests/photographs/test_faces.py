@@ -1,5 +1,8 @@
 import importlib.util
+import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -123,9 +126,39 @@ def test_narrow_pictures_are_not_searched_in_squares(monkeypatch):
 
 
 @needs_extra
-def test_prints_nothing(astronaut, capfd):
-    faces.find(astronaut)
-    assert capfd.readouterr() == ("", "")
+def test_threads_search_at_once_and_lose_no_message(astronaut, capfd):
+    """What another thread writes to the standard error meanwhile, and later, arrives."""
+    before = os.fstat(2)
+    done = threading.Event()
+
+    def speak() -> int:
+        count = 0
+        while not done.wait(0.002):
+            os.write(2, b"another thread\n")
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(5) as pool:
+        speaker = pool.submit(speak)
+        searches = [pool.submit(faces.find, picture) for picture in [astronaut, astronaut[:, ::-1]] * 2]
+        found = [search.result() for search in searches]
+        done.set()
+        said = speaker.result()
+    os.write(2, b"afterwards\n")
+    assert os.path.samestat(os.fstat(2), before)
+    lines = capfd.readouterr().err.splitlines()
+    assert said > 10
+    assert sum("another thread" in line for line in lines) == said
+    assert lines[-1] == "afterwards"
+    assert [len(each) for each in found] == [1, 1, 1, 1]
+    np.testing.assert_array_equal(found[0][0].points, found[2][0].points)
+    np.testing.assert_array_equal(found[0][0].points, faces.find(astronaut)[0].points)
+
+
+@needs_extra
+def test_works_without_a_standard_error(astronaut, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert len(faces.find(astronaut)) == 1
 
 
 @pytest.mark.long
@@ -146,6 +179,11 @@ def test_finds_the_eyes_of_real_people(london_dir):
     assert np.max(errors) < 0.06
 
 
+def test_other_levels_are_refused():
+    with pytest.raises(InputError, match=r"faces.find: .* must be NumPy's uint8 or uint16, not float64; "):
+        faces.find(np.zeros((9, 9, 3)))
+
+
 def test_a_failing_landmarker_is_reported(monkeypatch):
     pytest.importorskip("mediapipe", reason="the extra 'align' is not installed", exc_type=ImportError)
     picture = np.zeros((9, 9, 3), np.uint8)
@@ -161,5 +199,5 @@ def test_a_failing_landmarker_is_reported(monkeypatch):
 def test_a_missing_extra_is_named(monkeypatch):
     for name in ("mediapipe", "mediapipe.tasks.python"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=r"extra 'align': pip install 'mlr_jax\[align\]' .*--eyes"):
+    with pytest.raises(InputError, match=r"extra 'align': run pip install '.\[align\]' in .*--eyes"):
         faces.find(np.zeros((9, 9, 3), np.uint8))

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
-from mlr_jax import images
+from mlr_jax import images, pretrained
 from mlr_jax.checks import InputError
-from mlr_jax.photographs import files
+from mlr_jax.photographs import expressions, files
 from mlr_jax.photographs.files import Photograph
 
 HEIGHT, WIDTH = 6, 9
@@ -53,6 +54,58 @@ def test_sixteen_bits_of_grey_are_kept(tmp_path, rng, ending):
     files.write(tmp_path / "again.bmp", photograph)
     eight = files.read(tmp_path / "again.bmp").levels[..., 0]
     assert abs(eight / 255 - deep / 65535).max() <= 0.5001 / 255
+
+
+@pytest.mark.parametrize("ending", files.DEEP_ENDINGS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("is_transparent", [False, True])
+def test_sixteen_bits_are_kept(tmp_path, rng, ending, channels, is_transparent):
+    planes = rng.integers(0, 65536, (HEIGHT, WIDTH, channels + is_transparent), dtype=np.uint16)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    alpha = planes[..., -1] if is_transparent else None
+    path = tmp_path / f"it{ending}"
+    files.write(path, Photograph(planes[..., :channels], alpha, profile))
+    again = files.read(path)
+    # TIFF has no grey with transparency that other programs read.
+    is_made_colour = ending != ".png" and planes.shape[-1] == 2
+    written = planes[..., [0, 0, 0, 1]] if is_made_colour else planes
+    np.testing.assert_array_equal(again.levels, written[..., : 3 if is_made_colour else channels])
+    np.testing.assert_array_equal(again.alpha, alpha)
+    assert again.icc_profile == profile
+    # What other programs see: Pillow the upper bytes, tifffile everything.
+    with Image.open(path) as image:
+        assert "Synthetic" in image.getexif()[270]
+        if planes.shape[-1] > 1:
+            mode = "RGBA" if is_transparent else "RGB"
+            seen = np.broadcast_to(planes[..., :channels], (HEIGHT, WIDTH, 3)) >> 8
+            np.testing.assert_array_equal(np.asarray(image.convert(mode))[..., :3], seen)
+    if ending != ".png":
+        np.testing.assert_array_equal(tifffile.imread(path), np.squeeze(written))
+    # Learning sees all bits, too.
+    unit = planes.astype(np.float64) / 65535
+    opacity = unit[..., -1:] if is_transparent else 1
+    expected = np.broadcast_to(unit[..., :channels] * opacity + 1 - opacity, (HEIGHT, WIDTH, 3))
+    np.testing.assert_allclose(images.read(path), expected, atol=2e-7)
+
+
+@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"compression": "zlib"}])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_sixteen_bits_of_colour_are_read_from_other_programs(tmp_path, rng, options, orientation):
+    deep = rng.integers(0, 65536, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+    tag = (274, 3, 1, orientation, True)
+    tifffile.imwrite(tmp_path / "it.tif", deep, photometric="rgb", extratags=[tag], **options)
+    upright = deep if orientation == 1 else np.rot90(deep, -1)
+    np.testing.assert_array_equal(files.read(tmp_path / "it.tif").levels, upright)
+
+
+def test_a_transparent_level_of_sixteen_bits_is_transparent(tmp_path):
+    deep = np.full((HEIGHT, WIDTH), 1000, np.uint16)
+    deep[0, 0] = 1001
+    Image.fromarray(deep).save(tmp_path / "it.png", transparency=1001)
+    photograph = files.read(tmp_path / "it.png")
+    assert photograph.alpha[0, 0] == 0
+    assert (photograph.alpha.ravel()[1:] == 65535).all()
+    assert images.read(tmp_path / "it.png")[0, 0].tolist() == [1, 1, 1]
 
 
 def test_inks_become_colours(tmp_path):
@@ -138,6 +191,37 @@ def test_sides_beyond_the_formats_limit_are_rejected(tmp_path):
     with pytest.raises(InputError, match=r"wide.webp: 17000 x 1 pixels cannot be written as webp: "):
         files.write(path, Photograph(np.zeros((1, 17_000, 3), np.uint8)))
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("photograph", "words"),
+    [
+        (Photograph(np.zeros((9, 9, 3), np.int64)), "levels must be NumPy's uint8 or uint16, not int64;"),
+        (Photograph(np.zeros((9, 9, 3), np.float32)), "not float32; files.to_levels makes them from"),
+        (Photograph([[[0]]]), "not list;"),
+        (Photograph(np.zeros((9, 9), np.uint8)), r"levels must be \(height, width, 1 or 3\), not \(9, 9\)"),
+        (Photograph(np.zeros((9, 9, 4), np.uint8)), r"not \(9, 9, 4\)"),
+        (
+            Photograph(np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint16)),
+            r"alpha must be uint8 \(9, 9\) as its levels are, not uint16 \(9, 9\)",
+        ),
+        (
+            Photograph(np.zeros((9, 9, 3), np.uint8), np.zeros((9, 8), np.uint8)),
+            r"not uint8 \(9, 8\)",
+        ),
+    ],
+)
+def test_other_levels_are_refused(tmp_path, photograph, words):
+    landmarks = expressions.Landmarks((3.0, 3.0), (6.0, 3.0))
+    saved = pretrained.load("smile")
+    for work in (
+        lambda: files.write(tmp_path / "it.png", photograph),
+        lambda: expressions.synthesize(saved.model, photograph, landmarks),
+        lambda: expressions.put_back(photograph, None, None),
+    ):
+        with pytest.raises(InputError, match=words):
+            work()
+    assert not list(tmp_path.iterdir())
 
 
 def test_levels_and_units_convert_exactly(rng):

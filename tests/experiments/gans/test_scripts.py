@@ -86,5 +86,5 @@ def test_a_missing_extra_is_named(monkeypatch, tmp_path):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "flax", None)
     method = make_method("cyclegan", Settings(gan=GanSettings(width=2)))
-    with pytest.raises(InputError, match=r"pip install .\[gans\]"):
+    with pytest.raises(InputError, match=r"pip install '.\[gans\]' in the project's folder"):
         method.train(None, 0, tmp_path)
