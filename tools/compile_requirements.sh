@@ -13,5 +13,5 @@ compile() {
 }
 scripts=(--extra align --extra experiments)
 compile run "${scripts[@]}" "$@"
-compile test "${scripts[@]}" --extra gans --extra notebook --extra docs --extra tests "$@"
+compile test "${scripts[@]}" --extra estimators --extra gans --extra notebook --extra docs --extra tests "$@"
 compile mutants --extra mutants --constraint requirements/test.txt "$@"
