@@ -14,6 +14,7 @@ The modules, from the mathematics to the pictures:
     alignment     aligns faces by their landmarks
     datasets      pairs of pictures: synthetic, london, folder
     baselines     other regressions to compare with
+    estimators    the model as a scikit-learn estimator
     window_statistics, window_dual, window_linear   regressions on windows, whose pixels share work
     numerics, checks, array_file, atomic_file   helpers of the others
 

@@ -12,11 +12,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import resampling
+from mlr_jax.numerics.serialization import exported
 
 # Samples computed at once; a large face in a large picture has a hundred million.
 _MOST_SAMPLES = 2**20
 
 
+@exported
 class Affine(NamedTuple):
     """The map p -> matrix @ p + offset of points (x, y).
 

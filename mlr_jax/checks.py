@@ -54,6 +54,20 @@ def is_concrete(*arrays: Any) -> bool:
     return not _is_traced(*arrays) and all(map(is_here, jax.tree.leaves(arrays)))
 
 
+def is_known(*size: Any) -> bool:
+    """Whether lengths are numbers: not in a function that `jax.export` exports for any number of examples."""
+    return all(isinstance(length, int | np.integer) for length in size)
+
+
+def known_number(where: str, name: str, array: jax.Array) -> None:
+    """Raises InputError if the length of `array` is symbolic."""
+    if not is_known(array.shape[0]):
+        raise InputError(
+            f"{where}: the number of {name} must be known, not {array.shape[0]}; export a fit for one number "
+            "of them, and only predictions for any"
+        )
+
+
 def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...]) -> jax.Array:
     """Returns `array` as a float32 (or, with x64 on, float64) array of the required rank.
 
@@ -82,7 +96,7 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
             f"{where}: {name} must have the {len(shape)} axes ({', '.join(shape)}), "
             f"but its shape is {result.shape}"
         )
-    if 0 in result.shape:
+    if 0 in filter(is_known, result.shape):
         axis = shape[result.shape.index(0)]
         raise InputError(f"{where}: {name} is empty along {axis}; its shape is {result.shape}")
     return as_dtype(result, jnp.promote_types(result.dtype, jnp.float32))
@@ -105,6 +119,8 @@ def as_plane(value: ArrayLike, size: tuple[int, ...], dtype: DTypeLike) -> jax.A
     """Broadcasts a number to `size`; by NumPy, unless it is JAX's, since JAX would compile a program."""
     if isinstance(value, jax.Array):
         return jnp.broadcast_to(as_dtype(value, dtype), size)
+    if not is_known(*size):
+        return jnp.broadcast_to(jnp.asarray(value, dtype), size)
     return np.broadcast_to(np.asarray(value, dtype), size)
 
 
@@ -125,6 +141,8 @@ def regression(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.A
     """
     inputs = as_floating(where, "inputs", inputs, ("num_examples", "num_inputs"))
     targets = as_floating(where, "targets", targets, ("num_examples", "num_outputs"))
+    known_number(where, "examples", inputs)
+    known_number(where, "examples", targets)
     if len(inputs) != len(targets):
         raise InputError(f"{where}: inputs hold {len(inputs)} examples, but targets hold {len(targets)}")
     finite(where, "inputs", inputs)

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from mlr_jax import checks, resampling
 from mlr_jax.numerics import resizing
 from mlr_jax.numerics.blurring import blur
+from mlr_jax.numerics.serialization import exported
 
 _LEAST_SIZE = 16  # of the coarsest picture that is registered, in pixels
 _LONGEST_STEP = 1.0  # of a registration, in pixels: flat regions do not determine a step
@@ -39,6 +40,7 @@ _BORDER_POINTS = 9  # along each side, which a spline keeps in place
 _AXES = ("num", "height", "width", "channels")
 
 
+@exported
 class Unfolded(NamedTuple):
     """Fields that do not fold.
 

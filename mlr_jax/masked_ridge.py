@@ -26,6 +26,7 @@ from jax.typing import ArrayLike
 
 from mlr_jax import checks, masks
 from mlr_jax.numerics import batching, cholesky
+from mlr_jax.numerics.serialization import exported
 
 # More steps gain nothing at practical penalties.
 _REFINEMENT_STEPS = 2
@@ -35,6 +36,7 @@ _REFINEMENT_STEPS = 2
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
+@exported
 class MaskedLinear(NamedTuple):
     """A linear map in which output i sees only the inputs of row i of a mask.
 
@@ -296,6 +298,7 @@ def _predict(params: MaskedLinear, inputs: jax.Array, mask: masks.Mask) -> jax.A
         return total + weights[:, None] * pixels[indices], None
 
     dtype = jnp.promote_types(params.weights.dtype, inputs.dtype)
-    start = jnp.broadcast_to(params.bias.astype(dtype)[:, None], (len(params.bias), len(inputs)))
+    # Not `len`: an exported function may serve any number of examples.
+    start = jnp.broadcast_to(params.bias.astype(dtype)[:, None], (len(params.bias), inputs.shape[0]))
     total, _ = jax.lax.scan(add, start, (jnp.asarray(mask.indices).T, params.weights.T))
     return total.T

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from mlr_jax import checks, windows
+from mlr_jax.numerics.serialization import exported
 from mlr_jax.windows import (
     Entry as Entry,
     View as View,
@@ -67,6 +68,7 @@ __all__ = [
 ]
 
 
+@exported
 class Mask(NamedTuple):
     """The inputs that each output sees.
 
@@ -269,11 +271,9 @@ def union(mask: Mask, other: Mask) -> Mask:
             f"masks.union: the masks have {len(mask.indices)} and {len(other.indices)} outputs; "
             "make both for the same image"
         )
-    num_inputs = int(max(np.max(mask.indices), np.max(other.indices))) + 1
-    keys = [
-        np.nonzero(each.valid)[0] * num_inputs + np.asarray(each.indices)[each.valid]
-        for each in (mask, other)
-    ]
+    both = [(np.asarray(each.indices), np.asarray(each.valid)) for each in (mask, other)]
+    num_inputs = int(max(indices.max() for indices, _ in both)) + 1
+    keys = [np.nonzero(valid)[0] * num_inputs + indices[valid] for indices, valid in both]
     rows, inputs = np.divmod(np.unique(np.concatenate(keys)), num_inputs)
     return _from_entries(rows, inputs, len(mask.indices), "masks.union", allow_empty=True)
 
@@ -309,7 +309,9 @@ def check(mask: Mask, where: str, *, num_inputs: int | None = None) -> None:
         )
     if not checks.is_concrete(mask) or num_inputs is None or np.size(mask.indices) == 0:
         return
-    low, high = int(np.min(mask.indices)), int(np.max(mask.indices))
+    # NumPy's, since JAX would trace the minimum of a constant of a caller's compiled program.
+    indices = np.asarray(mask.indices)
+    low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= num_inputs:
         raise checks.InputError(
             f"{where}: the mask points at input {low if low < 0 else high}, but there are "

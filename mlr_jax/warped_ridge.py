@@ -29,6 +29,7 @@ from mlr_jax import (
 )
 from mlr_jax.numerics import resizing
 from mlr_jax.numerics.blurring import blur
+from mlr_jax.numerics.serialization import exported
 from mlr_jax.synthesis import ExpressionModel
 from mlr_jax.window_linear import WindowLinear
 
@@ -42,6 +43,7 @@ _AXES = ("num", "height", "width", "channels")
 _BORDER = 12  # fields fade over 1 / _BORDER of the side
 
 
+@exported
 class WarpedModel(NamedTuple):
     """A learned expression that moves pixels and changes them.
 
@@ -60,6 +62,7 @@ class WarpedModel(NamedTuple):
     tint: jax.Array
 
 
+@exported
 class Parts(NamedTuple):
     """The two parts of a result: result = warp(face, fields) + changes.
 
@@ -75,6 +78,7 @@ class Parts(NamedTuple):
     num_folded: jax.Array
 
 
+@exported
 class Applied(NamedTuple):
     """The result of a model, and its parts.
 
@@ -186,7 +190,7 @@ def apply(
     check_images(model, images, intensity)
     if not smoothing >= 0:
         raise checks.InputError(f"{where}: smoothing must be 0 or more, not {smoothing}")
-    amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), (len(images),))
+    amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), images.shape[:1])
     return _apply(model, images, amount, float(smoothing))
 
 

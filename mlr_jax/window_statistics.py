@@ -224,6 +224,8 @@ def squared_error(statistics: WindowStatistics, params: WindowLinear, window: wi
 
 def check_pairs(statistics: WindowStatistics, where: str, inputs: jax.Array, targets: jax.Array) -> None:
     """Raises InputError unless `inputs` and `targets` are pairs that the statistics can be updated with."""
+    checks.known_number(where, "pairs", inputs)
+    checks.known_number(where, "pairs", targets)
     if len(inputs) != len(targets):
         raise checks.InputError(f"{where}: there are {len(inputs)} inputs, but {len(targets)} targets")
     for name, array, centre in (

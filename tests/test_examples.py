@@ -48,3 +48,11 @@ def test_weights_for_each_pixel_are_better_than_shared_ones(numbers):
     assert mse["all cells"] < 0.5 * mse["one for all"]
     assert 0.9 * mse["interpolation"] < mse["one for all"] < mse["interpolation"]
     assert 7 < numbers["all cells"][1] / numbers["masked"][1] < 9
+
+
+@pytest.mark.parametrize("numbers", ["one_file"], indirect=True)
+def test_a_service_without_the_library_predicts_the_same(numbers):
+    assert numbers["largest difference"][0] < 1e-5
+    assert numbers["largest change"][0] > 0.1
+    # The weights and little else.
+    assert 1 < numbers["size of the file"][0] / numbers["size of the weights"][0] < 1.2

@@ -1,8 +1,9 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlr_jax import masks, windows
+from mlr_jax import masked_ridge, masks, windows
 from mlr_jax.checks import InputError
 
 HEIGHT, WIDTH = 6, 7
@@ -362,3 +363,18 @@ def test_earlier_names_still_work():
     assert masks.reach(field) == field.reach
     assert masks.entries(field) == field.entries
     assert masks.views(field) == (field.distinct_views, field.view_places)
+
+
+def test_masks_of_jax_arrays_can_be_constants_of_a_compiled_function():
+    """As a learned mask is; its indices are checked, not traced."""
+    mask = jax.tree.map(jnp.asarray, masks.square_mask(4, 4, 3))
+    inputs = jnp.ones((2, 16))
+    params = masked_ridge.MaskedLinear(jnp.where(mask.valid, 1.0, 0.0), jnp.zeros(16))
+    found = jax.jit(lambda inputs: masked_ridge.predict(params, inputs, mask))(inputs)
+    np.testing.assert_array_equal(found, masked_ridge.predict(params, inputs, mask))
+
+    @jax.jit
+    def width_of_union():
+        return jnp.zeros(masks.union(mask, mask).indices.shape[1])
+
+    assert width_of_union().shape == (9,)

@@ -13,5 +13,6 @@ compile() {
 }
 scripts=(--extra align --extra experiments)
 compile run "${scripts[@]}" "$@"
-compile test "${scripts[@]}" --extra heic --extra gans --extra notebook --extra docs --extra tests "$@"
+compile test "${scripts[@]}" --extra estimators --extra heic --extra gans --extra notebook --extra docs \
+  --extra tests "$@"
 compile mutants --extra mutants --constraint requirements/test.txt "$@"

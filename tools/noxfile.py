@@ -5,10 +5,11 @@
     bash test.sh --matrix -s "matrix-3.12(oldest)" -- tests/test_masks.py
 
 nox makes each environment again below build/matrix, by uv and from wheels alone, with the dependencies that
-pyproject.toml names and those of its extras `experiments` and `tests`. A session writes its result into
-docs/versions.csv, in place of the row of the same Python and packages; a session of some tests only, named
-after `--`, writes into build/matrix/versions.csv instead. Interpreters must be on PATH. Long tests, and those
-of scripts, documents and the import directions, are left out: they do not depend on the versions of packages.
+pyproject.toml names and those of its extras `estimators`, `experiments` and `tests`. A session writes its
+result into docs/versions.csv, in place of the row of the same Python and packages; a session of some tests
+only, named after `--`, writes into build/matrix/versions.csv instead. Interpreters must be on PATH. Long
+tests, and those of scripts, documents and the import directions, are left out: they do not depend on the
+versions of packages.
 """
 
 import csv
@@ -50,7 +51,7 @@ def matrix(session: nox.Session, end: str) -> None:
     session.chdir(ROOT)
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["experiments"], *extras["tests"]]
+    wanted = [*project["dependencies"], *extras["estimators"], *extras["experiments"], *extras["tests"]]
     session.install("--resolution", RESOLUTIONS[end], "--only-binary", ":all:", *wanted)
     session.install("--no-deps", ".")
     report = BUILD / f"{session.python}-{end}.xml"

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from mlr_jax import checks
 from mlr_jax._window_regression import lines
 from mlr_jax._window_regression.window import View, Window
 from mlr_jax.numerics.blurring import blur
+from mlr_jax.numerics.serialization import exported
 
 # Inputs of a pixel up to which a prediction is written out for one picture at a time.
 _UNROLLED = 64
@@ -19,6 +21,7 @@ _GROUP = 8
 _BLOCK = 16
 
 
+@exported
 class WindowLinear(NamedTuple):
     """The map.
 
@@ -120,7 +123,8 @@ def _predict_by_offsets(
     weights = weights.reshape(num_groups, _GROUP, out_channels, layout.length)
     start = without_margins(params.bias.astype(dtype))
 
-    block = min(num, _BLOCK)
+    # A function that is exported for any number of pictures takes them one by one.
+    block = min(num, _BLOCK) if checks.is_known(num) else 1
     num_blocks = -(-num // block)
     pictures = jnp.pad(images, ((0, num_blocks * block - num), (0, 0), (0, 0), (0, 0)))
     blocks = lines.flatten(jnp.moveaxis(pictures, -1, 1), layout)

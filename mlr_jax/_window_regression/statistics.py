@@ -9,8 +9,10 @@ from jax.typing import DTypeLike
 from mlr_jax._window_regression.window import LagTable, Window
 from mlr_jax.numerics import compensated
 from mlr_jax.numerics.compensated import Sum
+from mlr_jax.numerics.serialization import exported
 
 
+@exported
 class WindowStatistics(NamedTuple):
     """The sums over all pairs.
 

@@ -7,10 +7,12 @@ each is built once, when it is first needed.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+from mlr_jax.numerics.serialization import exported_static
 
 
 class View(NamedTuple):
@@ -65,6 +67,12 @@ class Input(NamedTuple):
     channel: int
 
 
+def _from_json(values: tuple[list[list[int]], list[list[Any]]]) -> "Window":
+    offsets, views = values
+    return Window(tuple((dy, dx) for dy, dx in offsets), tuple(View(*view) for view in views))
+
+
+@exported_static(tuple, _from_json)
 @jax.tree_util.register_static
 class Window(NamedTuple):
     """A receptive field that is the same around every pixel, and cut at the border.

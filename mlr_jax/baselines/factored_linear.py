@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mlr_jax import checks
+from mlr_jax.numerics.serialization import exported
 
 matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 """Matrix products in full float32: the default of some accelerators loses half the digits."""
 
 
+@exported
 class FactoredLinear(NamedTuple):
     """outputs = (inputs - input_mean) W + intercept, where W is the product of the factors.
 

@@ -30,8 +30,10 @@ from mlr_jax.baselines._lasso.derivative import attach_derivative
 from mlr_jax.baselines._lasso.lanes import Solutions
 from mlr_jax.baselines.sparse_linear import SparseLinear
 from mlr_jax.numerics import batching
+from mlr_jax.numerics.serialization import exported
 
 
+@exported
 class L1Lasso(NamedTuple):
     """A fitted lasso.
 

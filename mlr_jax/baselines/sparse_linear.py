@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mlr_jax import masked_ridge, masks
+from mlr_jax.numerics.serialization import exported
 
 
+@exported
 class SparseLinear(NamedTuple):
     """A learned mask, and its masked linear map.
 

@@ -25,6 +25,7 @@ from mlr_jax.model_selection.held_out import (
 )
 from mlr_jax.model_selection.tuning import Tuned, tune
 from mlr_jax.numerics.blurring import blur
+from mlr_jax.numerics.serialization import exported
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.window_statistics import WindowStatistics
 from mlr_jax.windows import Window
@@ -44,6 +45,7 @@ the least, that with the fewest inputs, and then with the largest penalty.
 """
 
 
+@exported
 class Selection(NamedTuple):
     """A choice, and the scores that it was made from.
 

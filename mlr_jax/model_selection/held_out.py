@@ -13,12 +13,14 @@ from mlr_jax import _people, checks, window_statistics, windows as receptive_fie
 from mlr_jax._window_regression import moments as centred, primal, ridge, statistics as sums, strips
 from mlr_jax._window_regression.regularization import Regularization
 from mlr_jax._window_regression.statistics import WindowStatistics
+from mlr_jax.numerics.serialization import exported
 from mlr_jax.windows import Window
 
 SMOOTHING = 4.0
 """Standard deviation in pixels of the Gaussian that smooths errors before every pixel chooses."""
 
 
+@exported
 class Scores(NamedTuple):
     """Errors on the pairs of each fold, of the models fitted to all others.
 
@@ -36,6 +38,7 @@ class Scores(NamedTuple):
     errors: jax.Array
 
 
+@exported
 class FoldStatistics(NamedTuple):
     """The statistics of all pairs and of each fold.
 

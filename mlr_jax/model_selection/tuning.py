@@ -18,10 +18,12 @@ from mlr_jax.model_selection.held_out import (
     held_out_error,
 )
 from mlr_jax.numerics.blurring import blur
+from mlr_jax.numerics.serialization import exported
 from mlr_jax.window_statistics import WindowStatistics
 from mlr_jax.windows import Window
 
 
+@exported
 class Tuned(NamedTuple):
     """The result of `tune`.
 

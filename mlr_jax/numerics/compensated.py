@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import jax
 
+from mlr_jax.numerics.serialization import exported
 
+
+@exported
 class Sum(NamedTuple):
     """A sum, as the unevaluated pair `high + low`, of which `low` is the rounding error of `high`."""
 

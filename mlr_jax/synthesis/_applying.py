@@ -39,7 +39,7 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
     where = "synthesis.synthesize"
     images = checks.as_floating(where, "images", images, AXES)
     check_images(model, where, images, intensity)
-    return _synthesize(model, images, checks.as_plane(intensity, (len(images),), images.dtype))
+    return _synthesize(model, images, checks.as_plane(intensity, images.shape[:1], images.dtype))
 
 
 def check_images(
@@ -54,9 +54,9 @@ def check_images(
         )
     if out_channels not in (1, images.shape[3]):
         raise checks.InputError(f"{where}: the model is for {out_channels} channels, not {images.shape[3]}")
-    if np.shape(intensity) not in ((), (len(images),)):
+    if np.shape(intensity) not in ((), images.shape[:1]):
         raise checks.InputError(
-            f"{where}: intensity must be a scalar or ({len(images)},), not {np.shape(intensity)}"
+            f"{where}: intensity must be a scalar or ({images.shape[0]},), not {np.shape(intensity)}"
         )
     checks.finite(where, "images", images)
 
@@ -87,5 +87,5 @@ def _predict(window: Window | Mask, params: WindowLinear, images: jax.Array) -> 
     flat = masked_ridge.MaskedLinear(weights, params.bias.reshape(out_channels, -1))
     wide = masks.across_channels(window, in_channels)
     predict = jax.vmap(masked_ridge.predict, in_axes=(0, None, None))
-    outputs = predict(flat, images.reshape(len(images), -1), wide)
-    return jnp.moveaxis(outputs.reshape(out_channels, len(images), height, width), 0, -1)
+    outputs = predict(flat, images.reshape(images.shape[0], -1), wide)
+    return jnp.moveaxis(outputs.reshape(out_channels, -1, height, width), 0, -1)

@@ -11,6 +11,7 @@ from mlr_jax._window_regression.channels import Channels
 from mlr_jax._window_regression.statistics import WindowStatistics
 from mlr_jax.masks import Mask
 from mlr_jax.model_selection import Selection
+from mlr_jax.numerics.serialization import exported, exported_static
 from mlr_jax.window_linear import WindowLinear
 from mlr_jax.windows import Window
 
@@ -25,6 +26,7 @@ over the examples, from a sliding kernel (`window_dual`). "gather": pixel by pix
 AXES = ("num", "height", "width", "channels")
 
 
+@exported
 class ExpressionModel(NamedTuple):
     """A learned change of expression; all that `synthesize` needs.
 
@@ -49,6 +51,7 @@ class ExpressionModel(NamedTuple):
     solved: jax.Array | None = None
 
 
+@exported_static(lambda mode: mode.channels, lambda channels: ChannelMode(channels))
 @jax.tree_util.register_static
 class ChannelMode(NamedTuple):
     """How colour channels relate, as a static part of a pytree.
@@ -60,6 +63,7 @@ class ChannelMode(NamedTuple):
     channels: Channels
 
 
+@exported
 class ExpressionStatistics(NamedTuple):
     """The sums over pairs from which `solve` makes a model.
 
@@ -101,6 +105,8 @@ def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax
     """
     neutral = checks.as_floating(where, "neutral", neutral, AXES)
     expressive = checks.as_floating(where, "expressive", expressive, AXES)
+    checks.known_number(where, "pairs", neutral)
+    checks.known_number(where, "pairs", expressive)
     if neutral.shape != expressive.shape:
         raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
     checks.finite(where, "neutral", neutral)
