@@ -152,11 +152,15 @@ def train() -> None:
             summed.sums.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
         )
     model_file.save(
-        model_path, model, template=data.template(stream), metadata=_metadata(stream), dtype=_WEIGHTS.value
+        model_path,
+        model,
+        template=data.template(stream),
+        metadata=_metadata(stream, left_out=[why.partition(": ")[0] for why in summed.sums.left_out]),
+        dtype=_WEIGHTS.value,
     )
     figures = {
-        "num_pairs": num_summed,
-        "num_pairs_before": num_before,
+        "num_pairs": num_summed - len(summed.sums.left_out),
+        "num_pairs_before": num_before - len(earlier.left_out if earlier else ()),
         "left_out": summed.sums.left_out,
         "pairs_per_second": (num_summed - num_before) / summed.seconds,
         "sum_seconds": summed.seconds,
@@ -225,7 +229,7 @@ def _report(stream: PairStream, figures: dict[str, Any], output_dir: Path) -> No
         print(f"{figures['num_pairs_before']:,} of them were summed before")
     if figures["left_out"]:
         print(
-            f"note: {len(figures['left_out']):,} of them could not be read, and were left out; train.json "
+            f"note: {len(figures['left_out']):,} others could not be read, and were left out; train.json "
             "names them"
         )
     if figures["num_pairs"] > figures["num_pairs_before"]:
@@ -274,11 +278,12 @@ def _settings(stream: PairStream, like: synthesis.ExpressionStatistics, batch_si
     }
 
 
-def _metadata(stream: PairStream) -> dict[str, Any]:
-    """The record of the training in the model's file."""
+def _metadata(stream: PairStream, *, left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """The record of the training in the model's file; `left_out` are the subjects of unreadable pairs."""
     return {
         **data.settings(),
-        "num_pairs": len(stream.subjects),
+        "num_pairs": len(stream.subjects) - len(left_out),
+        **({"left_out": list(left_out)} if left_out else {}),
         "picture_shape": stream.shape,
         "window": _WINDOW.value,
         "kind": _KIND.value,

@@ -330,9 +330,13 @@ def test_a_broken_picture_is_left_out(broken, tmp_path):
     assert done.returncode == 0, done.stderr
     (said,) = [line for line in done.stderr.replace("\r", "\n").splitlines() if "left out" in line]
     assert said.startswith("left out: 00013: cannot read ")
-    assert "note: 1 of them could not be read, and were left out" in done.stdout
+    assert done.stdout.startswith("19 pairs, ")
+    assert "note: 1 others could not be read, and were left out" in done.stdout
     figures = json.loads((tmp_path / "run" / "train.json").read_text())
-    assert figures["num_pairs"] == 20
+    assert figures["num_pairs"] == 19
+    metadata = model_file.load(tmp_path / "run" / "model.npz").metadata
+    assert metadata["num_pairs"] == 19
+    assert metadata["left_out"] == ["00013"]
     assert [f"left out: {why}" for why in figures["left_out"]] == [said.strip()]
 
 
