@@ -99,7 +99,8 @@ def corresponding_points(stream: PairStream, path: str | os.PathLike[str]) -> np
         with np.load(path) as table:
             files, points = table["files"], np.asarray(table["points"], np.float64)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise checks.InputError(f"cannot read {path} as arrays `files` and `points`: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise checks.InputError(f"cannot read {path} as arrays `files` and `points`: {reason}") from error
     if files.ndim != 1 or points.ndim != 3 or len(points) != len(files) or points.shape[2] != 2:
         raise checks.InputError(
             f"{path}: files is {files.shape} and points is {points.shape}; they must be (num_files,) and "
