@@ -48,7 +48,7 @@ def test_the_commands_run_as_printed(tmp_path):
     assert len(printed) == 4
     for module, *flags in printed:
         # Files lie in a folder of this test; and what is written by default, too.
-        flags = [re.sub(r"=([\w]+\.\w+)$", rf"={tmp_path}/\1", flag) for flag in flags]
+        flags = [re.sub(r"=(\w+\.[a-z]\w*)$", rf"={tmp_path}/\1", flag) for flag in flags]
         names = {flag.partition("=")[0] for flag in flags}
         if module == "experiments.train":
             flags.append(f"--output_dir={tmp_path / 'run'}")
