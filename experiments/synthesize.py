@@ -206,11 +206,16 @@ def _load_model() -> SavedModel:
         parts = zip(alignment.FaceTemplate._fields, _numbers("template", _TEMPLATE.value, 3), strict=True)
         return saved._replace(template=model_file.parse_template("--template", dict(parts)))
     if saved.template is None:
+        measured = (saved.metadata or {}).get("measured_template")
+        said = (
+            f"in some of them they were found at --template={measured}"
+            if measured
+            else "say it with --template=DISTANCE,EYES,MOUTH: the distance of the eyes, and the heights of "
+            "eyes and mouth from the top, as parts of the side, measured in a training picture"
+        )
         raise checks.InputError(
             f"{name} does not say where its faces have eyes and mouth, since it has learned from pictures "
-            "that were taken whole; say it with --template=DISTANCE,EYES,MOUTH: the distance of the eyes, "
-            "and the heights of eyes and mouth from the top, as parts of the side; 0.39,0.36,0.78 for faces "
-            "that mlr_jax aligned"
+            f"that were taken whole; {said}"
         )
     return saved
 
@@ -256,7 +261,7 @@ def _jobs() -> list[_Job]:
 
 def _with_outputs(sources: Sequence[tuple[str, Path | None]]) -> list[_Job]:
     output = None if _OUTPUT.value is None else Path(_OUTPUT.value).expanduser()
-    is_folder = output is None or output.is_dir() or _OUTPUT.value.endswith("/")
+    is_folder = output is None or output.is_dir() or str(_OUTPUT.value).endswith("/")
     ending = "" if output is None or is_folder else output.suffix.lower()
     if ending and ending not in files.ENDINGS:
         raise checks.InputError(
@@ -363,7 +368,7 @@ def _write_animation(path: Path, frames: Sequence[Photograph]) -> None:
     label, seconds = files.describe(_how()), 1 / _FRAMES_PER_SECOND
     # Encoded first, so that the file is always the old one or the new one.
     if path.suffix.lower() == ".gif":
-        content = gif.encode(pictures, seconds=seconds, comment=label)
+        content = gif.encode(list(pictures), seconds=seconds, comment=label)
     else:
         content = _film(path, pictures, label)
     run_folder.write_bytes(path, content)

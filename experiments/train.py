@@ -42,7 +42,7 @@ from jax.typing import ArrayLike
 from tqdm import tqdm
 
 import mlr_jax
-from experiments.pictures import data
+from experiments.pictures import data, whole_faces
 from experiments.running import memory, run_folder, script, signals, streaming
 from mlr_jax import atomic_file, checks, displacement, model_file, synthesis, warped_ridge
 from mlr_jax.datasets import streams
@@ -151,12 +151,18 @@ def train() -> None:
         model = synthesis.solve(
             summed.sums.statistics, penalty=_PENALTY.value, penalize_bias=_PENALIZE_BIAS.value
         )
+    measured = _measured_template(stream)
     model_file.save(
-        model_path, model, template=data.template(stream), metadata=_metadata(stream), dtype=_WEIGHTS.value
+        model_path,
+        model,
+        template=data.template(stream),
+        metadata=measured
+        | _metadata(stream, left_out=[why.partition(": ")[0] for why in summed.sums.left_out]),
+        dtype=_WEIGHTS.value,
     )
     figures = {
-        "num_pairs": num_summed,
-        "num_pairs_before": num_before,
+        "num_pairs": num_summed - len(summed.sums.left_out),
+        "num_pairs_before": num_before - len(earlier.left_out if earlier else ()),
         "left_out": summed.sums.left_out,
         "pairs_per_second": (num_summed - num_before) / summed.seconds,
         "sum_seconds": summed.seconds,
@@ -199,8 +205,9 @@ def _train_warped(stream: PairStream, output_dir: Path, model_path: Path) -> Non
         penalty=_PENALTY.value,
         channels=cast(synthesis.Channels, _CHANNEL_MODE.value),
     )
+    metadata = _measured_template(stream) | _metadata(stream)
     model_file.save(
-        model_path, model, template=data.template(stream), metadata=_metadata(stream), dtype=_WEIGHTS.value
+        model_path, model, template=data.template(stream), metadata=metadata, dtype=_WEIGHTS.value
     )
     figures = {
         "num_pairs": len(stream.subjects),
@@ -225,7 +232,7 @@ def _report(stream: PairStream, figures: dict[str, Any], output_dir: Path) -> No
         print(f"{figures['num_pairs_before']:,} of them were summed before")
     if figures["left_out"]:
         print(
-            f"note: {len(figures['left_out']):,} of them could not be read, and were left out; train.json "
+            f"note: {len(figures['left_out']):,} others could not be read, and were left out; train.json "
             "names them"
         )
     if figures["num_pairs"] > figures["num_pairs_before"]:
@@ -244,6 +251,24 @@ def _report(stream: PairStream, figures: dict[str, Any], output_dir: Path) -> No
         + ("" if peak is None else f"; {peak / 2**20:.0f} MiB of memory at most")
     )
     print(f"\nModel: {figures['model']}\nSums, figures and configuration: {output_dir}")
+
+
+def _measured_template(stream: PairStream) -> dict[str, Any]:
+    """For the model's file, where the faces are if the pictures are taken whole; says if they differ."""
+    if data.template(stream) is not None:
+        return {}
+    measured = whole_faces.measure(stream)
+    if measured is None:
+        return {}
+    if not measured.is_aligned:
+        print(
+            f"note: the faces are not aligned: in {measured.num_pictures} pictures the eyes are up to "
+            f"{measured.apart:.1f} eye distances apart, those of {measured.subject} the farthest; the model "
+            "will be of little use. Align them by their landmarks, as --dataset=manifest does",
+            file=sys.stderr,
+        )
+        return {}
+    return {"measured_template": ",".join(f"{part:.3f}" for part in measured.template)}
 
 
 def _model_path(output_dir: Path) -> Path:
@@ -274,11 +299,12 @@ def _settings(stream: PairStream, like: synthesis.ExpressionStatistics, batch_si
     }
 
 
-def _metadata(stream: PairStream) -> dict[str, Any]:
-    """The record of the training in the model's file."""
+def _metadata(stream: PairStream, *, left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """The record of the training in the model's file; `left_out` are the subjects of unreadable pairs."""
     return {
         **data.settings(),
-        "num_pairs": len(stream.subjects),
+        "num_pairs": len(stream.subjects) - len(left_out),
+        **({"left_out": list(left_out)} if left_out else {}),
         "picture_shape": stream.shape,
         "window": _WINDOW.value,
         "kind": _KIND.value,

@@ -273,9 +273,9 @@ def _deep_levels(path: Path, arguments: tuple[Any, ...], upright: Image.Image) -
     raw, *others = arguments
 
     def read_as(mode: str) -> np.ndarray:
+        again: Any  # Pillow's type does not have the tiles of all formats.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as again:
-            tile = again.tile[0]  # type: ignore[attr-defined]
-            again.tile = [tile._replace(args=(mode, *others))]  # type: ignore[attr-defined]
+            again.tile = [again.tile[0]._replace(args=(mode, *others))]
             return np.asarray(ImageOps.exif_transpose(again))
 
     if raw[:-1] == "LA;16":  # In PNG only. Read as if its four bytes were four channels.

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,9 @@ DATASETS: Mapping[str, ModuleType] = {
 
 # Published data sets, each looked for in the folder of its name.
 _PUBLISHED = ("london", "jaffe", "ck_plus")
+
+# Said once, though several splits are made.
+_noted: set[str] = set()
 
 _DATASET = flags.DEFINE_enum("dataset", "synthetic", list(DATASETS), "The data set.")
 _DATA_DIR = flags.DEFINE_string(
@@ -81,7 +85,10 @@ def load_split(seed: int, *, cache_dir: Path, **options: object) -> tuple[Pairs,
       InputError: the data are invalid, the test list cannot be read, or one of the two sets would be empty.
     """
     pairs = _load(seed, cache_dir, **options)
-    train, test = _split(pairs.subjects, seed)
+    people = _people(_open(seed, **options))
+    # Folds, which the training pairs are split into later, keep a person's pairs together, too.
+    pairs = pairs._replace(subjects=tuple(people.get(each, each) for each in pairs.subjects))
+    train, test = _split(pairs.subjects, seed, people)
     return take(pairs, train), take(pairs, test)
 
 
@@ -146,10 +153,11 @@ def stream(**options: object) -> PairStream:
     Raises:
       InputError: the data are invalid; the pictures are not read.
     """
-    opened = DATASETS[_DATASET.value].stream(_data_dir(), **_options(_SEED.value) | options)
+    opened = _open(_SEED.value, **options)
     if _TEST_LIST.value is None and not _TEST_FRACTION.present:
         return opened
-    train, _ = _split(opened.subjects, _SEED.value)
+    people = _people(opened)
+    train, _ = _split([people.get(each, each) for each in opened.subjects], _SEED.value, people)
     return streams.take(opened, train)
 
 
@@ -227,6 +235,26 @@ def title(*, target: str | None = None) -> str:
     return f"{_DATASET.value}: {_SOURCE.value} to {target or _TARGET.value}"
 
 
+def _open(seed: int, **instead: object) -> PairStream:
+    return DATASETS[_DATASET.value].stream(_data_dir(), **_options(seed) | instead)
+
+
+def _people(opened: PairStream) -> Mapping[str, str]:
+    """For subjects who share a picture with others, who stands for all of them; says so."""
+    copies = streams.find_copies(opened)
+    if copies.files:
+        shown = "; ".join(" = ".join(group) for group in copies.files[:3])
+        more = "; ..." if len(copies.files) > 3 else ""
+        note = (
+            f"note: {len(copies.files)} pictures occur under several subjects, who count as one person, so "
+            f"that none is both trained and tested on: {shown}{more}"
+        )
+        if note not in _noted:
+            _noted.add(note)
+            print(note, file=sys.stderr)
+    return copies.people
+
+
 def _options(seed: int) -> dict[str, Any]:
     """The options of the data set's `stream`."""
     options: dict[str, Any] = {
@@ -258,8 +286,8 @@ def _load(seed: int, cache_dir: Path, **instead: object) -> Pairs:
         return DATASETS[_DATASET.value].load(_data_dir(), **options)
 
 
-def _split(subjects: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The indices of `(train, test)`, as `--test_list` or `--test_fraction` says."""
+def _split(subjects: Sequence[str], seed: int, people: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of `(train, test)`, as the flags of test people say; `people` is from `_people`."""
     if _TEST_LIST.value is None:
         if not 0 < _TEST_FRACTION.value < 1:
             raise checks.InputError(f"--test_fraction must be between 0 and 1, not {_TEST_FRACTION.value:g}")
@@ -267,8 +295,9 @@ def _split(subjects: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         lines = Path(_TEST_LIST.value).expanduser().read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise checks.InputError(f"--test_list: cannot read {_TEST_LIST.value}: {error}") from error
-    test_subjects = [line.strip() for line in lines if line.strip()]
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise checks.InputError(f"--test_list: cannot read {_TEST_LIST.value}: {reason}") from error
+    test_subjects = [people.get(line.strip(), line.strip()) for line in lines if line.strip()]
     if not test_subjects:
         raise checks.InputError(f"--test_list: {_TEST_LIST.value} names no subject")
     try:

@@ -132,6 +132,7 @@ def _composite(path: Path) -> Portrait:
         points = np.array([[float(word) for word in lines[1 + point].split()] for point in _TEMPLATE_POINTS])
         left_eye, right_eye, left_corner, right_corner = points.reshape(4, 2)
     except (OSError, UnicodeDecodeError, ValueError, IndexError) as error:
-        raise checks.InputError(f"cannot read {template}, the points of {path.name}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise checks.InputError(f"cannot read {template}, the points of {path.name}: {reason}") from error
     mouth = (left_corner + right_corner) / 2
     return Portrait(images.read(path), tuple(left_eye), tuple(right_eye), tuple(mouth))

@@ -81,7 +81,14 @@ def aligned(
         return first, second
 
     subjects = tuple(subject for subject, _, _ in pairs)
-    return PairStream(subjects, (image_size, image_size, channels), read, key, places)
+    return PairStream(
+        subjects,
+        (image_size, image_size, channels),
+        read,
+        key,
+        places,
+        files=lambda index: (pairs[index][1].path, pairs[index][2].path),
+    )
 
 
 def _align(

@@ -69,4 +69,5 @@ def whole(
         (height, width, channels),
         lambda index: (read_one(0, index), read_one(1, index)),
         key,
+        files=lambda index: (path(0, index), path(1, index)),
     )

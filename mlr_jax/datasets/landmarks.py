@@ -8,7 +8,7 @@ of the mouth, left and right as seen in the picture. A table has them in the col
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,25 +23,57 @@ COLUMNS = tuple(
 """Of a table of landmarks."""
 
 
-def read_landmarks(path: Path) -> dict[str, np.ndarray]:
+class LandmarkTable(Mapping[str, np.ndarray]):
+    """Landmarks `(4, 2)` float32 by file. Asked for a file whose row is wrong, it raises an InputError."""
+
+    def __init__(
+        self, path: Path, rows: Mapping[str, Sequence[tuple[int, Mapping[str, str | None]]]]
+    ) -> None:
+        self._path, self._rows = path, rows
+
+    def __getitem__(self, file: str) -> np.ndarray:
+        (line, row), *others = self._rows[file]
+        if others:
+            lines = ", ".join(str(number) for number, _ in others)
+            raise checks.InputError(f"{self._path}: {file} has several rows, lines {line}, {lines}; keep one")
+        return of_row(row, f"{self._path}: the row of {file} (line {line})")
+
+    def __contains__(self, file: object) -> bool:
+        return file in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def read_landmarks(path: Path) -> LandmarkTable:
     """Reads a table with the landmarks of many pictures, a row for each.
 
     Args:
       path: of the table, which has the column `file` besides those of the landmarks.
 
     Returns:
-      `(4, 2)` float32 by file.
+      `(4, 2)` float32 by file. A row that lacks a landmark, or a second one of the same file, is an error
+      only when that file's landmarks are asked for.
 
     Raises:
-      InputError: it is missing or cannot be read, or a row lacks a landmark.
+      InputError: it is missing, cannot be read, or lacks a column.
     """
     if not path.is_file():
         raise checks.InputError(f"there is no {path}, which says where eyes and mouths are")
-    found = {}
-    for _, row in _tables.read_table(path):
-        file = row.get("file") or "(no file)"
-        found[file] = of_row(row, f"{path}: the row of {file}")
-    return found
+    rows: dict[str, list[tuple[int, Mapping[str, str | None]]]] = {}
+    for line, row in _tables.read_table(path):
+        missing = [column for column in ("file", *COLUMNS) if column not in row]
+        if missing:
+            raise checks.InputError(
+                f"{path} has no column {missing[0]}; its first line is {', '.join(row)}, and must have file, "
+                + ", ".join(COLUMNS)
+            )
+        if row["file"]:
+            rows.setdefault(row["file"], []).append((line, row))
+    return LandmarkTable(path, rows)
 
 
 def corresponding_points(stream: PairStream, path: str | os.PathLike[str]) -> np.ndarray:
@@ -67,7 +99,8 @@ def corresponding_points(stream: PairStream, path: str | os.PathLike[str]) -> np
         with np.load(path) as table:
             files, points = table["files"], np.asarray(table["points"], np.float64)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise checks.InputError(f"cannot read {path} as arrays `files` and `points`: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise checks.InputError(f"cannot read {path} as arrays `files` and `points`: {reason}") from error
     if files.ndim != 1 or points.ndim != 3 or len(points) != len(files) or points.shape[2] != 2:
         raise checks.InputError(
             f"{path}: files is {files.shape} and points is {points.shape}; they must be (num_files,) and "
@@ -101,7 +134,10 @@ def of_row(row: Mapping[str, str | None], name: str, *, prefix: str = "") -> np.
     for column in COLUMNS:
         value = parse_number(row.get(prefix + column))
         if value is None:
-            raise checks.InputError(f"{name} has no number in the column {prefix + column}")
+            held = row.get(prefix + column)
+            shown = f", but {checks.one_line(held)!r}" if held else ""
+            hint = "; write decimals with a point" if held and "," in held else ""
+            raise checks.InputError(f"{name} has no number in the column {prefix + column}{shown}{hint}")
         values.append(value)
     return np.array(values, np.float32).reshape(-1, 2)
 

@@ -104,7 +104,19 @@ def _rows(table: Path, expression: str) -> list[dict[str, str]]:
                     f"{table}: line {line} has nothing in the column {column}; a row needs "
                     + ", ".join(_COLUMNS)
                 )
+        if os.path.normpath(row["neutral"]) == os.path.normpath(row["expressive"]):
+            raise checks.InputError(
+                f"{table}: line {line} has {row['neutral']} as both its neutral and its expressive picture"
+            )
         rows.append(row)
+    spellings: dict[str, str] = {}
+    for row in rows:
+        first = spellings.setdefault(row["subject"].casefold(), row["subject"])
+        if first != row["subject"]:
+            raise checks.InputError(
+                f"{table}: the subjects {first!r} and {row['subject']!r} differ only in capitals; spell one "
+                "person's id in one way, and two persons' differently"
+            )
     chosen = [row for row in rows if row["expression"] == expression]
     if not chosen:
         known = ", ".join(sorted({row["expression"] for row in rows})) or "no rows"

@@ -4,6 +4,7 @@ A data set's `stream` returns a `PairStream` without reading its pictures: memor
 `batches` reads them in order, ahead of the computation, and `load` reads all of them into memory.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -50,6 +51,7 @@ class PairStream(NamedTuple):
       key: all that determines the pictures, as values that JSON can hold.
       places: where both pictures of a pair were cut out, by its place in `subjects`; None if they were not
         cut out of files.
+      files: the files of both pictures of each pair, by its place in `subjects`; None if there are none.
     """
 
     subjects: tuple[str, ...]
@@ -57,19 +59,73 @@ class PairStream(NamedTuple):
     read: Callable[[int], tuple[np.ndarray, np.ndarray]]
     key: Mapping[str, object]
     places: Callable[[int], tuple[Place, Place]] | None = None
+    files: Callable[[int], tuple[str, str]] | None = None
+
+
+class Copies(NamedTuple):
+    """Pictures that several subjects have, see `find_copies`.
+
+    Attributes:
+      people: for each of these subjects the one of them that stands for all who share pictures.
+      files: groups of files with the same content, of several subjects.
+    """
+
+    people: Mapping[str, str]
+    files: tuple[tuple[str, ...], ...]
+
+
+def find_copies(stream: PairStream) -> Copies:
+    """Finds subjects who share a picture, by the content of its file: they are one person.
+
+    Reads files only where two have the same size. A picture that was encoded again is not found.
+
+    Args:
+      stream: of the pairs; without files nothing is found.
+    """
+    owners: dict[str, set[str]] = {}
+    if stream.files is not None:
+        for index, subject in enumerate(stream.subjects):
+            for path in stream.files(index):
+                owners.setdefault(os.path.normpath(path), set()).add(subject)
+    by_size: dict[int, list[str]] = {}
+    for path in owners:
+        with contextlib.suppress(OSError):  # Reading it says so.
+            by_size.setdefault(os.path.getsize(path), []).append(path)
+    by_content: dict[bytes, list[str]] = {}
+    for paths in by_size.values():
+        for path in paths if len(paths) > 1 or len(owners[paths[0]]) > 1 else ():
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                by_content.setdefault(hashlib.file_digest(file, "sha256").digest(), []).append(path)
+    people: dict[str, str] = {}
+
+    def person(subject: str) -> str:
+        while people.get(subject, subject) != subject:
+            subject = people[subject]
+        return subject
+
+    groups = []
+    for paths in by_content.values():
+        sharing = sorted(set().union(*(owners[path] for path in paths)))
+        if len(sharing) > 1:
+            groups.append(tuple(sorted(paths)))
+            first, *others = sorted({person(subject) for subject in sharing})
+            people.update(dict.fromkeys((first, *others), first))
+            people.update(dict.fromkeys(sharing, first))
+    return Copies({subject: person(subject) for subject in people}, tuple(sorted(groups)))
 
 
 def take(stream: PairStream, indices: Sequence[int] | np.ndarray) -> PairStream:
     """The pairs at `indices`, in that order."""
     chosen = np.asarray(indices, np.int64)
     before = json.dumps(stream.key.get("taken")).encode()
-    places = stream.places
+    places, files = stream.places, stream.files
     return PairStream(
         subjects=tuple(stream.subjects[i] for i in chosen),
         shape=stream.shape,
         read=lambda index: stream.read(int(chosen[index])),
         key={**stream.key, "taken": hashlib.sha256(before + chosen.tobytes()).hexdigest()[:24]},
         places=None if places is None else lambda index: places(int(chosen[index])),
+        files=None if files is None else lambda index: files(int(chosen[index])),
     )
 
 

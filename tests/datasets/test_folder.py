@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlr_jax import images
-from mlr_jax.checks import InputError
+from mlr_jax.checks import InputError, PassedOverWarning
 from mlr_jax.datasets import folder
 
 NAMES = ("anna", "bert", "cleo")
@@ -57,6 +58,16 @@ def test_file_endings_may_differ(root):
     (root / "happy" / "anna.png").unlink()
     (root / "happy" / "notes.txt").write_text("not a picture")
     (root / "happy" / ".hidden.png").write_text("not a picture")
+    with pytest.warns(PassedOverWarning, match=r"happy: passed over 1 of 4 files, .*: notes.txt"):
+        assert folder.load(root).subjects == NAMES
+
+
+def test_all_readable_endings_count(root):
+    """Pictures of other formats beside PNG files."""
+    for name, ending in zip(NAMES, (".jfif", ".avif", ".gif"), strict=True):
+        picture = Image.open(root / "happy" / f"{name}.png").convert("RGB")
+        picture.save(root / "happy" / f"{name}{ending}", format="JPEG" if ending == ".jfif" else None)
+        (root / "happy" / f"{name}.png").unlink()
     assert folder.load(root).subjects == NAMES
 
 

@@ -136,7 +136,7 @@ def test_clear_errors(root, break_it, words):
     ("old", "new", "words"),
     [
         ("KA.NE2.31", "KA.NE2.30", r"landmarks5.csv has no row for KA.NE2.31.tiff"),
-        ("KA.HA2.30.tiff,45.0", "KA.HA2.30.tiff,", "row of KA.HA2.30.tiff has no number in .* left_eye_x"),
+        ("KA.HA2.30.tiff,45.0", "KA.HA2.30.tiff,", "KA.HA2.30.tiff .line 3. has no number in .* left_eye_x"),
         ("KA.HA2.30.tiff,45.0", "KA.HA2.30.tiff,999", "KA.HA2.30.tiff: a landmark .* outside the picture"),
         ("KA.NE1.26.tiff,45.0", "KA.NE1.26.tiff,99", r"KA.NE1.26.tiff: a landmark .*landmarks5.csv is wrong"),
         ("KA.HA2.30.tiff,", f"{'x' * 200_000},", "cannot read .*landmarks5.csv: field larger than"),

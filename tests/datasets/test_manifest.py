@@ -56,6 +56,23 @@ def landmarks_table(table):
     return table
 
 
+def test_ids_are_stripped_and_spelled_in_one_way(table):
+    rows = [list(row) for row in ROWS]
+    rows[1][0], rows[2][0] = " anna", "anna  "
+    write(table, rows)
+    assert manifest.load(table).subjects == ("bert", "anna", "bert")
+    rows[2][0] = "Anna"
+    write(table, rows)
+    with pytest.raises(InputError, match="subjects 'anna' and 'Anna' differ only in capitals"):
+        manifest.load(table)
+
+
+def test_a_picture_is_not_paired_with_itself(table):
+    write(table, [*ROWS, ("carl", "5.png", "deep/../5.png", "happy")])
+    with pytest.raises(InputError, match=r"line 6 has 5.png as both its neutral and its expressive picture"):
+        manifest.load(table)
+
+
 def test_loads_the_rows_of_the_expression(table):
     loaded = manifest.load(table, channels=1)
     assert loaded.subjects == ("bert", "anna", "bert")

@@ -7,7 +7,7 @@ import pytest
 
 from mlr_jax import datasets, images
 from mlr_jax.checks import InputError
-from mlr_jax.datasets import Pairs, folder, source as earlier, streams, synthetic
+from mlr_jax.datasets import Pairs, folder, manifest, source as earlier, streams, synthetic
 from mlr_jax.datasets.streams import PairStream
 
 NUM, SHAPE = 10, (2, 3, 1)
@@ -204,3 +204,41 @@ def test_the_stream_of_synthetic_faces_has_the_pairs_of_load():
     assert synthetic.stream(**options | {"seed": 4}).key != source.key
     with pytest.raises(InputError, match=r"^synthetic: image_size must be 16 or more"):
         synthetic.stream(image_size=8)
+
+
+def test_copies_are_one_person(tmp_path, rng):
+    """By content: under other names, in either expression, and in chains; not by size or name."""
+    for expression in ("neutral", "happy"):
+        (tmp_path / expression).mkdir()
+        for name in "abcdefg":
+            images.write(tmp_path / expression / f"{name}.png", rng.uniform(size=(16, 16, 3)))
+    assert streams.find_copies(folder.stream(tmp_path)) == ({}, ())
+    files = {
+        (side, name): tmp_path / side / f"{name}.png" for side in ("neutral", "happy") for name in "abcdefg"
+    }
+    files["neutral", "c"].write_bytes(files["neutral", "a"].read_bytes())
+    files["happy", "e"].write_bytes(files["neutral", "c"].read_bytes())
+    files["happy", "g"].write_bytes(files["happy", "b"].read_bytes())
+    files["neutral", "g"].write_bytes(files["neutral", "d"].read_bytes())
+    copies = streams.find_copies(folder.stream(tmp_path))
+    assert copies.people == {"a": "a", "c": "a", "e": "a", "b": "b", "g": "b", "d": "b"}
+    assert [[path.removeprefix(f"{tmp_path}/") for path in group] for group in copies.files] == [
+        ["happy/b.png", "happy/g.png"],
+        ["happy/e.png", "neutral/a.png", "neutral/c.png"],
+        ["neutral/d.png", "neutral/g.png"],
+    ]
+    taken = streams.take(folder.stream(tmp_path), [2, 4, 5])
+    assert streams.find_copies(taken).people == {"c": "c", "e": "c"}
+
+
+def test_a_pictures_own_pairs_are_no_copies(tmp_path, rng):
+    """One neutral picture with several expressions of one person."""
+    for name in ("n", "h", "s"):
+        images.write(tmp_path / f"{name}.png", rng.uniform(size=(16, 16, 3)))
+    (tmp_path / "manifest.csv").write_text(
+        "subject,neutral,expressive,expression\nanna,n.png,h.png,happy\nanna,n.png,s.png,happy\n"
+    )
+    assert streams.find_copies(manifest.stream(tmp_path)).people == {}
+    with (tmp_path / "manifest.csv").open("a") as table:
+        table.write("bert,n.png,s.png,happy\n")
+    assert streams.find_copies(manifest.stream(tmp_path)).people == {"anna": "anna", "bert": "anna"}

@@ -298,6 +298,22 @@ def test_joint_channels_and_people_left_out(tmp_path):
     assert not (tmp_path / "run" / "model.npz").exists()
 
 
+def test_copies_are_never_both_trained_and_tested_on(tmp_path):
+    faces = make_pairs(tmp_path / "faces", 12, 16)
+    for number in (3, 7):
+        copied = faces / "neutral" / "00000.png", faces / "neutral" / f"{number:05}.png"
+        copied[1].write_bytes(copied[0].read_bytes())
+    test_list = tmp_path / "test.txt"
+    test_list.write_text("00007\n00010\n")
+    options = ("--dataset=folder", f"--data_dir={faces}", "--image_size=16", f"--test_list={test_list}")
+    done = run(*options, f"--output_dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    (note,) = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("note: ")]
+    assert "1 pictures occur under several subjects, who count as one person" in note
+    assert " = ".join(str(faces / "neutral" / f"{number:05}.png") for number in (0, 3, 7)) in note
+    assert model_file.load(tmp_path / "run" / "model.npz").metadata["num_pairs"] == 12 - 4
+
+
 @pytest.mark.parametrize(
     ("mistake", "words"),
     [
@@ -330,9 +346,13 @@ def test_a_broken_picture_is_left_out(broken, tmp_path):
     assert done.returncode == 0, done.stderr
     (said,) = [line for line in done.stderr.replace("\r", "\n").splitlines() if "left out" in line]
     assert said.startswith("left out: 00013: cannot read ")
-    assert "note: 1 of them could not be read, and were left out" in done.stdout
+    assert done.stdout.startswith("19 pairs, ")
+    assert "note: 1 others could not be read, and were left out" in done.stdout
     figures = json.loads((tmp_path / "run" / "train.json").read_text())
-    assert figures["num_pairs"] == 20
+    assert figures["num_pairs"] == 19
+    metadata = model_file.load(tmp_path / "run" / "model.npz").metadata
+    assert metadata["num_pairs"] == 19
+    assert metadata["left_out"] == ["00013"]
     assert [f"left out: {why}" for why in figures["left_out"]] == [said.strip()]
 
 
