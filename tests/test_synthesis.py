@@ -169,11 +169,12 @@ def test_clear_errors_of_fit(faces, change, words):
 
 
 def test_window_must_be_a_size_a_window_or_a_mask(faces):
-    for window in (3.0, np.ones((30, 30), bool)):
-        with pytest.raises(
-            TypeError, match=r"window, unless it is a windows.Window or masks.Mask, must be a whole number"
-        ):
-            synthesis.fit(*faces, window=window)
+    with pytest.raises(
+        TypeError, match=r"window, unless it is a windows.Window or masks.Mask, must be a whole number"
+    ):
+        synthesis.fit(*faces, window=3.0)
+    with pytest.raises(InputError, match=r"window is a matrix of .*; masks.from_dense makes a mask of it"):
+        synthesis.fit(*faces, window=np.ones((30, 30), bool))
 
 
 def test_clear_errors_of_synthesize(faces):

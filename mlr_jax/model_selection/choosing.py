@@ -230,6 +230,7 @@ def candidates(
             receptive_fields.check(each, where, height, width)
     if isinstance(penalty, str):
         return windows, np.asarray(PENALTIES)
+    checks.real(where, "penalty", penalty)
     if np.shape(penalty):
         raise checks.InputError(
             f'{where}: where a window is chosen, penalty must be a scalar or "auto", not {np.shape(penalty)}'

@@ -87,6 +87,7 @@ def tune(
     window = as_window(where, window)
     window_statistics.check_inside(where, window, folds.whole)
     size = folds.whole.input_centre.shape[-2:]
+    checks.real(where, "penalty", penalty)
     start = jnp.asarray(penalty, folds.num_pairs.dtype)
     if start.shape not in ((), size):
         raise checks.InputError(f"{where}: penalty must be a scalar or {size}, not {start.shape}")

@@ -65,8 +65,8 @@ def choose(
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: shapes do not agree, a value is NaN, a window does not suit the pictures, there is only one
-        person, or the options do not go together.
+      InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (see `fit`), a window does
+        not suit the pictures, there is only one person, or the options do not go together.
     """
     where = "synthesis.choose"
     neutral, expressive = as_pairs(where, neutral, expressive)

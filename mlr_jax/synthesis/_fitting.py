@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, Unpack, cast, get_args
 
+import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masks, model_selection, windows
@@ -62,7 +63,8 @@ def fit(
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: shapes do not agree, a value is NaN, the window does not suit the picture or the solver, the
+      InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (by more than 0.5, which
+        results of another model may exceed it by), the window does not suit the picture or the solver, the
         penalty is negative, or "auto" does not go with another option.
 
     >>> import jax
@@ -115,6 +117,10 @@ def _receptive_field(where: str, window: WindowLike, height: int, width: int) ->
             )
         return window
     if not isinstance(window, Window):
+        if np.ndim(window) == 2:
+            raise checks.InputError(
+                f"{where}: window is a matrix of {np.shape(window)}; masks.from_dense makes a mask of it"
+            )
         checks.positive_integer(where, "window, unless it is a windows.Window or masks.Mask,", window)
         window = windows.square(int(window))
     windows.check(window, where, height, width)
