@@ -297,6 +297,10 @@ class UnsolvedWarning(UserWarning):
     """Some pixels' systems could not be solved; these pixels fell back to the mean of their targets."""
 
 
+class GridEndWarning(UserWarning):
+    """The best of several penalties or windows is the first or the last: a better one may lie beyond."""
+
+
 def warn_unsolved(where: str, solved: jax.Array, *, is_image: bool = True, stacklevel: int = 4) -> None:
     """Warns if a concrete result says that some pixels' systems were not solved.
 

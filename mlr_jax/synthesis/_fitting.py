@@ -11,7 +11,7 @@ from mlr_jax._window_regression import channels as channel_groups, regularizatio
 from mlr_jax._window_regression.channels import Channels, check_channels
 from mlr_jax.masks import Mask
 from mlr_jax.synthesis import _solvers
-from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, with_mirrored
+from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, warn_at_end, with_mirrored
 from mlr_jax.synthesis._model import ExpressionModel, Solver, as_pairs, warn_unsolved
 from mlr_jax.windows import Window
 
@@ -41,8 +41,8 @@ def fit(
     `functools.partial`.
 
     "auto" chooses the window, the penalty, or both, by the held-out error, as `choose` does. "tuned" then
-    tunes the penalties of each pixel and each offset. The model's `selection` holds the choice and its
-    errors.
+    tunes the penalties of each pixel and each offset. The model's `selection` holds the choice, its errors,
+    and whether it is at an end of what was tried (`at_end`), of which a `checks.GridEndWarning` tells, too.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
@@ -88,6 +88,7 @@ def fit(
         model = fit_chosen(
             where, neutral, expressive, window, penalty, channels, penalize_bias, mirror=mirror, **choice
         )
+        warn_at_end(where, model, neutral)
     else:
         if choice.get("per_pixel") or choice.get("subjects") is not None:
             raise checks.InputError(f'{where}: per_pixel and subjects are for what is "auto" or "tuned"')
