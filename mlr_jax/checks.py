@@ -17,6 +17,9 @@ from jax.typing import ArrayLike, DTypeLike
 _LONGEST = 300  # characters of quoted text
 _CHUNK = 2**18  # numbers checked at once
 
+LEAST_LEVEL, MOST_LEVEL = -0.5, 1.5
+"""The levels that `pictures` accepts: earlier results are not clipped, and may leave [0, 1] a little."""
+
 
 class InputError(ValueError):
     """The caller's data or options are wrong, and the message says how.
@@ -90,7 +93,7 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
             f"{where}: {name} must hold floating-point numbers, not {dtype}; "
             "convert it, for 8-bit pictures with x.astype('float32') / 255"
         )
-    result = _as_array(array)
+    result = as_array(array)
     if result.ndim != len(shape):
         raise InputError(
             f"{where}: {name} must have the {len(shape)} axes ({', '.join(shape)}), "
@@ -102,12 +105,13 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
     return as_dtype(result, jnp.promote_types(result.dtype, jnp.float32))
 
 
-def _as_array(array: ArrayLike) -> jax.Array:
-    """Like `jnp.asarray`, but compiles no program for each shape of NumPy's arrays."""
+def as_array(array: ArrayLike) -> jax.Array:
+    """Like `jnp.asarray`, but compiles no program for each shape of NumPy's arrays; of any byte order."""
     if isinstance(array, jax.Array):
         return array
     # A copy, since the caller may still write to the array.
-    return jax.device_put(np.array(array, jax.dtypes.canonicalize_dtype(np.asarray(array).dtype)))
+    native = np.asarray(array).dtype.newbyteorder("=")
+    return jax.device_put(np.array(array, jax.dtypes.canonicalize_dtype(native)))
 
 
 def as_dtype(array: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -144,11 +148,37 @@ def regression(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.A
     known_number(where, "examples", inputs)
     known_number(where, "examples", targets)
     if len(inputs) != len(targets):
-        raise InputError(f"{where}: inputs hold {len(inputs)} examples, but targets hold {len(targets)}")
+        raise InputError(
+            f"{where}: inputs hold {len(inputs)} examples, but targets hold {len(targets)}"
+            + _what_to_transpose(inputs.shape, targets.shape)
+        )
     finite(where, "inputs", inputs)
     finite(where, "targets", targets)
     dtype = jnp.promote_types(inputs.dtype, targets.dtype)
     return as_dtype(inputs, dtype), as_dtype(targets, dtype)
+
+
+def _what_to_transpose(inputs: tuple[int, ...], targets: tuple[int, ...]) -> str:
+    """The remedy for matrices of different lengths, whose rows are to be examples."""
+    names = [
+        name
+        for name, is_one in (
+            ("both", inputs[1] == targets[1]),
+            ("inputs", inputs[1] == targets[0]),
+            ("targets", inputs[0] == targets[1]),
+        )
+        if is_one
+    ]
+    return f"; transpose {' or '.join(names)}, whose rows must be examples" if names else ""
+
+
+def channels_last(where: str, name: str, shape: tuple[int, ...]) -> None:
+    """Raises InputError if the shape of pictures says that their channels come first, as in PyTorch."""
+    if shape[1] in (1, 3) and min(shape[2:]) > 4:
+        raise InputError(
+            f"{where}: {name} must be (num, height, width, channels), but {shape} has the channels first; "
+            "use np.moveaxis(x, 1, -1)"
+        )
 
 
 def finite(where: str, name: str, array: ArrayLike) -> None:
@@ -173,6 +203,52 @@ def finite(where: str, name: str, array: ArrayLike) -> None:
     )
 
 
+def pictures(where: str, name: str, array: ArrayLike) -> None:
+    """Raises InputError if concrete pictures hold NaN or infinity, or are not in [0, 1].
+
+    Penalties are in units of such pictures. Results of an expression are not clipped and may be pictures
+    again: levels from `LEAST_LEVEL` to `MOST_LEVEL` are accepted. Other units suit `masked_ridge` and the
+    regressions on windows.
+    """
+    if _is_traced(array):
+        return
+    if _is_on_host(array):
+        low, high = _range(np.asarray(array))
+    else:
+        finite(where, name, array)
+        # On the array's device, and at once even if the caller is being traced.
+        with jax.ensure_compile_time_eval():
+            low, high = (float(each) for each in _range_on_device(array))
+    if low >= LEAST_LEVEL and high <= MOST_LEVEL:
+        return
+    finite(where, name, array)
+    raise InputError(
+        f"{where}: {name} holds values from {low:g} to {high:g}, but pictures must be in [0, 1]; "
+        + _how_to_scale(low, high)
+    )
+
+
+def _how_to_scale(low: float, high: float) -> str:
+    if low >= LEAST_LEVEL and high < 65536:
+        return f"divide by {255 if high < 256 else 65535}"
+    if low >= -1.5 and high <= MOST_LEVEL:
+        return "if they are in [-1, 1], use (x + 1) / 2, and otherwise clip them"
+    return "scale or clip them"
+
+
+def _range(array: np.ndarray) -> tuple[float, float]:
+    """The least and the largest number, or NaN; in chunks, so that the second reads from the cache."""
+    flat = array.reshape(-1)
+    chunks = [flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK)]
+    ends = np.array([(each.min(), each.max()) for each in chunks])
+    return float(ends[:, 0].min()), float(ends[:, 1].max())
+
+
+@jax.jit
+def _range_on_device(array: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    return jnp.min(array), jnp.max(array)
+
+
 def _is_on_host(array: ArrayLike) -> bool:
     """Whether NumPy can read the array without a transfer."""
     if not isinstance(array, jax.Array):
@@ -194,8 +270,35 @@ def positive_integer(where: str, name: str, value: int) -> None:
         raise InputError(f"{where}: {name} must be 1 or more, not {value}")
 
 
+def real(where: str, name: str, value: Any) -> None:
+    """Raises InputError unless `value` is a real number or an array of them."""
+    try:
+        dtype = getattr(value, "dtype", None) or np.asarray(value).dtype
+    except ValueError:  # Of a ragged list.
+        dtype = np.dtype(object)
+    if jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating):
+        return
+    is_choice = isinstance(value, str) and value in ("auto", "tuned")
+    remedy = "; only synthesis.fit and synthesis.choose choose one" if is_choice else ""
+    raise InputError(f"{where}: {name} must be a number, not {one_line(repr(value))}{remedy}")
+
+
+def intensity(where: str, value: ArrayLike, num_pictures: int) -> None:
+    """Raises InputError unless `value` is a finite number, or one for each picture."""
+    real(where, "intensity", value)
+    if np.shape(value) not in ((), (num_pictures,)):
+        raise InputError(f"{where}: intensity must be a scalar or ({num_pictures},), not {np.shape(value)}")
+    if is_concrete(value):
+        values = np.asarray(value)
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{where}: intensity must be finite, not {float(values[~np.isfinite(values)].flat[0]):g}"
+            )
+
+
 def not_negative(where: str, name: str, array: ArrayLike) -> None:
-    """Raises InputError if a concrete `array` holds a number that is negative or not finite."""
+    """Raises InputError unless `array` holds numbers which, if concrete, are 0 or more, and finite."""
+    real(where, name, array)
     if not is_concrete(array):
         return
     values = np.asarray(array)
@@ -223,6 +326,10 @@ class PassedOverWarning(UserWarning):
 
 class UnsolvedWarning(UserWarning):
     """Some pixels' systems could not be solved; these pixels fell back to the mean of their targets."""
+
+
+class GridEndWarning(UserWarning):
+    """The best of several penalties or windows is the first or the last: a better one may lie beyond."""
 
 
 def warn_unsolved(where: str, solved: jax.Array, *, is_image: bool = True, stacklevel: int = 4) -> None:

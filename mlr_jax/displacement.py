@@ -291,13 +291,15 @@ def register(
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: their shapes differ.
+      InputError: their shapes differ, a value is NaN, or they are not in [0, 1], see `synthesis.fit`.
     """
     where = "displacement.register"
     fixed = checks.as_floating(where, "fixed", fixed, _AXES)
     moving = checks.as_floating(where, "moving", moving, _AXES)
     if fixed.shape != moving.shape:
         raise checks.InputError(f"{where}: fixed is {fixed.shape}, but moving is {moving.shape}")
+    checks.pictures(where, "fixed", fixed)
+    checks.pictures(where, "moving", moving)
     return _register(fixed.mean(axis=-1), moving.mean(axis=-1), sigma, smoothing, stiffness, num_steps)
 
 

@@ -191,9 +191,10 @@ def resize(image: ArrayLike, size: int) -> np.ndarray:
       A picture of nearly the same aspect ratio; the same values if it has that size already.
 
     Raises:
-      InputError: the size is not positive.
+      InputError: the size is not positive, or the picture is not in [0, 1], see `synthesis.fit`.
     """
     checks.positive_integer("images.resize", "size", size)
+    checks.pictures("images.resize", "image", image)
     height, width, channels = np.shape(image)
     scale = size / min(height, width)
     shape = (round(height * scale), round(width * scale), channels)

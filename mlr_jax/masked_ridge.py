@@ -108,6 +108,11 @@ def fit(
     where = "masked_ridge.fit"
     inputs, targets = checks.regression(where, inputs, targets)
     num_outputs = targets.shape[1]
+    if isinstance(mask, masks.Mask) and num_outputs != np.shape(mask.indices)[0] == len(targets):
+        raise checks.InputError(
+            f"{where}: the mask has as many outputs as there are examples, {len(targets)}; transpose inputs "
+            "and targets, whose rows must be examples"
+        )
     masks.check(mask, where, num_inputs=inputs.shape[1])
     if len(mask.indices) != num_outputs:
         raise checks.InputError(

@@ -289,6 +289,7 @@ def across_channels(mask: Mask, channels: int) -> Mask:
       A mask with the same outputs, over `num_pixels * channels` inputs. Entry `k * channels + c` is
       channel c of entry k.
     """
+    checks.positive_integer("masks.across_channels", "channels", channels)
     num_outputs, num_entries = np.shape(mask.indices)
     shape = (num_outputs, num_entries * channels)
     steps = np.arange(channels, dtype=np.int32)[None, None]
@@ -301,7 +302,9 @@ def across_channels(mask: Mask, channels: int) -> Mask:
 def check(mask: Mask, where: str, *, num_inputs: int | None = None) -> None:
     """Raises unless `mask` is a well-formed `Mask` that fits `num_inputs` inputs, if given."""
     if not isinstance(mask, Mask):
-        raise TypeError(f"{where}: mask must be a masks.Mask, not a {type(mask).__name__}")
+        raise TypeError(
+            f"{where}: mask must be a masks.Mask, not a {type(mask).__name__}{_how_to_make(mask)}"
+        )
     if np.ndim(mask.indices) != 2 or np.shape(mask.indices) != np.shape(mask.valid):
         raise checks.InputError(
             f"{where}: mask.indices and mask.valid must both be (num_outputs, max_inputs), not "
@@ -317,6 +320,17 @@ def check(mask: Mask, where: str, *, num_inputs: int | None = None) -> None:
             f"{where}: the mask points at input {low if low < 0 else high}, but there are "
             f"{num_inputs} inputs; it was made for another size"
         )
+
+
+def _how_to_make(given: object) -> str:
+    """What makes a mask of something else."""
+    if isinstance(given, Window):
+        return "; masks.as_mask makes one of a window"
+    if np.ndim(given) == 2:  # type: ignore[arg-type]
+        return "; masks.from_dense makes one of a bool matrix (num_outputs, num_inputs)"
+    if isinstance(given, int):
+        return "; masks.square_mask makes one of the side of a window"
+    return ""
 
 
 def _from_entries(

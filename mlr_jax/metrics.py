@@ -29,9 +29,11 @@ def psnr(images: ArrayLike, truth: ArrayLike) -> jax.Array:
     """Peak signal-to-noise ratio -10 log10(MSE) in dB for a peak of 1, (num,).
 
     Raises:
-      InputError: as `mse`.
+      InputError: as `mse`, or the truth is not in [0, 1], see `synthesis.fit`.
     """
-    return dm_pix.psnr(*_check("psnr", images, truth))
+    images, truth = _check("psnr", images, truth)
+    checks.pictures("metrics.psnr", "truth", truth)
+    return dm_pix.psnr(images, truth)
 
 
 def ssim(images: ArrayLike, truth: ArrayLike) -> jax.Array:
@@ -40,9 +42,10 @@ def ssim(images: ArrayLike, truth: ArrayLike) -> jax.Array:
     With a Gaussian window of 11 pixels and sigma 1.5, over the pixels whose window is whole.
 
     Raises:
-      InputError: as `mse`, or a side is shorter than 11 pixels.
+      InputError: as `psnr`, or a side is shorter than 11 pixels.
     """
     images, truth = _check("ssim", images, truth)
+    checks.pictures("metrics.ssim", "truth", truth)
     if min(images.shape[1:3]) < _SSIM_WINDOW:
         raise checks.InputError(
             f"metrics.ssim: its window needs {_SSIM_WINDOW} pixels along each side, but pictures are "
@@ -78,9 +81,10 @@ def sharpness(images: ArrayLike, truth: ArrayLike) -> jax.Array:
     first, as a display does. Not finite where the truth is flat.
 
     Raises:
-      InputError: as `mse`, or a side of the middle is shorter than 3 pixels.
+      InputError: as `psnr`, or a side of the middle is shorter than 3 pixels.
     """
     images, truth = _check("sharpness", images, truth)
+    checks.pictures("metrics.sharpness", "truth", truth)
     top, left = images.shape[1] // 8, images.shape[2] // 8
     middle = (slice(None), slice(top, images.shape[1] - top), slice(left, images.shape[2] - left))
     made, real = (laplacian_variance(jnp.clip(each[middle], 0, 1)) for each in (images, truth))

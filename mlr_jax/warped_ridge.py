@@ -124,7 +124,8 @@ def fit(
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: shapes do not agree, a value is NaN, or an option does not suit the pictures.
+      InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (see `synthesis.fit`), or an
+        option does not suit the pictures.
     """
     where = "warped_ridge.fit"
     neutral, expressive = synthesis.as_pairs(where, neutral, expressive)
@@ -162,8 +163,8 @@ def synthesize(
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: their size or number of channels is not the model's, a value is NaN, intensity has another
-        shape, or smoothing is negative.
+      InputError: their size or number of channels is not the model's, a value is NaN, they are not in [0, 1]
+        (see `synthesis.fit`), intensity is no finite number or has another shape, or smoothing is negative.
     """
     return apply(model, images, intensity=intensity, smoothing=smoothing).outputs
 
@@ -188,6 +189,7 @@ def apply(
     where = "warped_ridge.synthesize"
     images = checks.as_floating(where, "images", images, _AXES)
     check_images(model, images, intensity)
+    checks.real(where, "smoothing", smoothing)
     if not smoothing >= 0:
         raise checks.InputError(f"{where}: smoothing must be 0 or more, not {smoothing}")
     amount = jnp.broadcast_to(jnp.asarray(intensity, images.dtype), images.shape[:1])

@@ -7,6 +7,8 @@ tensors. The functions here return a `Window`.
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from mlr_jax import checks
 from mlr_jax._window_regression.window import Entry, View, Window
 
@@ -36,7 +38,11 @@ def from_offsets(offsets: Iterable[tuple[int, int]], *, views: Iterable[View] = 
       InputError: there is no offset, one occurs twice in a view, there are not as many views, or a blur is
         negative.
     """
-    steps = tuple((int(dy), int(dx)) for dy, dx in offsets)
+    given = [tuple(offset) for offset in offsets]
+    for offset in given:
+        if len(offset) != 2 or any(int(step) != step for step in offset):
+            raise checks.InputError(f"windows: offsets must be (dy, dx) in whole pixels, not {offset}")
+    steps = tuple((int(dy), int(dx)) for dy, dx in given)
     seen = tuple(View(bool(view.mirrored), float(view.blur)) for view in views)
     if seen and len(seen) != len(steps):
         raise checks.InputError(f"windows: there are {len(steps)} offsets, but {len(seen)} views")
@@ -65,6 +71,8 @@ def dilated(size: int, dilation: int) -> Window:
     Raises:
       InputError: the size is even or not positive, or the dilation is less than 1.
     """
+    _whole("size", size)
+    _whole("dilation", dilation)
     if size < 1 or size % 2 == 0:
         raise checks.InputError(
             f"windows: size must be odd and positive, so that a window has a middle, not {size}"
@@ -124,6 +132,11 @@ def join(*windows: Window) -> Window:
     return from_offsets([entry.offset for entry in distinct], views=[entry.view for entry in distinct])
 
 
+def _whole(name: str, value: int, where: str = "windows") -> None:
+    if not isinstance(value, int | np.integer):
+        raise checks.InputError(f"{where}: {name} must be a whole number, not {value!r}; use int(...)")
+
+
 def _read(window: Window, view: View) -> Window:
     return Window(window.offsets, (view,) * len(window.offsets) if view != View() else ())
 
@@ -132,6 +145,8 @@ def check(window: Window, where: str, height: int, width: int) -> None:
     """Raises unless `window` is a `Window` that fits into a picture of `height` x `width`."""
     if not isinstance(window, Window):
         raise TypeError(f"{where}: window must be a windows.Window, not a {type(window).__name__}")
+    _whole("height", height, where)
+    _whole("width", width, where)
     if height < 1 or width < 1:
         raise checks.InputError(f"{where}: a picture of {height} x {width} has no pixel")
     extent = window.extent

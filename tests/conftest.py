@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from mlr_jax import checks
 from mlr_jax._window_regression import accumulation
 
 # The tests spend most of their time compiling. One thread, fewer optimisations and, where there is a choice,
@@ -110,6 +111,15 @@ unoptimized_file = pytest.fixture(_without_optimizations, scope="module")
 def x64(unoptimized) -> Iterator[None]:
     """Float64 tests a formula; optimised float32 tests what users get."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def any_levels() -> Iterator[None]:
+    """For files that test the mathematics, whose numbers need not be pictures in [0, 1]."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "LEAST_LEVEL", -np.inf)
+        patch.setattr(checks, "MOST_LEVEL", np.inf)
         yield
 
 

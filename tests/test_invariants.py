@@ -14,7 +14,7 @@ HEIGHT, WIDTH, NUM = 4, 5, 14
 SOLVERS = get_args(synthesis.Solver)
 WINDOW = windows.square(3)
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "any_levels")
 # All examples share the fixture.
 TRIED = hypothesis.settings(
     max_examples=10, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]

@@ -162,7 +162,7 @@ def test_solve_equals_a_fit_with_the_chosen_window_and_penalty(pairs, x64):
 
     rng = np.random.default_rng(1)
     each = one._replace(
-        window_index=jnp.asarray(rng.integers(0, len(SIDES), (HEIGHT, WIDTH))),
+        window_place=jnp.asarray(rng.integers(0, len(SIDES), (HEIGHT, WIDTH))).astype(float),
         penalty=jnp.asarray(rng.choice(PENALTIES, (HEIGHT, WIDTH))),
     )
     traced = jax.jit(lambda statistics, selection: model_selection.solve(statistics, selection)[0])

@@ -16,6 +16,8 @@ import pytest
 
 from mlr_jax import checks, masked_ridge, masks, synthesis, window_dual, windows
 
+pytestmark = pytest.mark.usefixtures("any_levels")
+
 HEIGHT, WIDTH = 3, 4
 NUM_PIXELS = HEIGHT * WIDTH
 MAX_INPUTS = 4

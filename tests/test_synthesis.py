@@ -1,13 +1,16 @@
+import re
+import warnings
 from functools import partial
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from mlr_jax import masked_ridge, masks, metrics, model_selection, synthesis
-from mlr_jax.checks import InputError
+from mlr_jax import masked_ridge, masks, metrics, model_selection, synthesis, windows
+from mlr_jax.checks import GridEndWarning, InputError
 from mlr_jax.synthesis import _streaming
 from tests import oracle
 
@@ -169,11 +172,12 @@ def test_clear_errors_of_fit(faces, change, words):
 
 
 def test_window_must_be_a_size_a_window_or_a_mask(faces):
-    for window in (3.0, np.ones((30, 30), bool)):
-        with pytest.raises(
-            TypeError, match=r"window, unless it is a windows.Window or masks.Mask, must be a whole number"
-        ):
-            synthesis.fit(*faces, window=window)
+    with pytest.raises(
+        TypeError, match=r"window, unless it is a windows.Window or masks.Mask, must be a whole number"
+    ):
+        synthesis.fit(*faces, window=3.0)
+    with pytest.raises(InputError, match=r"window is a matrix of .*; masks.from_dense makes a mask of it"):
+        synthesis.fit(*faces, window=np.ones((30, 30), bool))
 
 
 def test_clear_errors_of_synthesize(faces):
@@ -315,6 +319,7 @@ def people() -> tuple[np.ndarray, np.ndarray, list[str]]:
     return neutral, expressive, [f"person {n % 12}" for n in range(24)]
 
 
+@pytest.mark.filterwarnings("ignore::mlr_jax.checks.GridEndWarning")
 def test_chooses_window_and_penalty(people):
     neutral, expressive, subjects = people
     options = {"subjects": subjects, "num_folds": 3}
@@ -367,6 +372,7 @@ def test_fit_solves_with_the_tuned_penalties(people, channels):
     np.testing.assert_allclose(model.weights, expected.weights, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::mlr_jax.checks.GridEndWarning")
 @pytest.mark.parametrize("penalty", ["auto", "tuned"])
 def test_chooses_among_given_windows(people, penalty):
     """Also under jit, where the window is unknown."""
@@ -451,3 +457,83 @@ def test_an_unknown_option_is_rejected(options, rng):
     pictures = rng.random((2, 4, 5, 5, 1), dtype=np.float32)
     with pytest.raises(TypeError, match=r"there is no option '(windw|folds)'"):
         synthesis.fit(*pictures, **options)
+
+
+def noisy(scale: float, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of noise, and targets that are `scale` times these plus unrelated noise."""
+    rng = np.random.default_rng(seed)
+    neutral, other = rng.random((2, 12, 6, 7, 1), np.float32)
+    return neutral, scale * neutral + (1 - scale) * other
+
+
+@pytest.mark.parametrize(
+    ("pairs", "options", "words"),
+    [
+        (
+            noisy(0.0),
+            {"penalty": "auto", "window": 1, "penalize_bias": False},
+            r"the largest penalty, 102\.4; .* larger ones",
+        ),
+        (noisy(1.0), {"penalty": "auto", "window": 1}, r"the smallest penalty, 0\.05; .* smaller ones"),
+        (
+            noisy(0.0),
+            {"penalty": "auto", "per_pixel": True, "penalize_bias": False},
+            r"the largest penalty, 102\.4",
+        ),
+        (noisy(1.0), {"penalty": 1e-3, "window": [windows.from_offsets([(1, 1)]), 1]}, None),
+        (
+            noisy(1.0),
+            {
+                "penalty": 1e-3,
+                "window": [windows.from_offsets([(0, 1)]), windows.from_offsets([(0, 0), (1, 1)])],
+            },
+            r"the largest window, 2 x 2; .* a list of larger ones",
+        ),
+    ],
+)
+def test_a_choice_at_the_end_of_its_grid_is_said(pairs, options, words):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = synthesis.fit(*pairs, **options)
+    found = [str(each.message) for each in caught if each.category is GridEndWarning]
+    assert len(found) == (words is not None)
+    at_end = model.selection.at_end
+    if words is None:
+        # One pixel is as large as another, and a single penalty has no end.
+        assert not np.any(at_end)
+        return
+    assert re.search(f"synthesis.fit: .*{words}", found[0])
+    assert caught[0].filename == __file__
+    end = re.search("(largest|smallest) (penalty|window)", words)
+    assert np.mean(getattr(at_end, end[0].replace(" ", "_"))) > 0.5
+    assert not np.any(getattr(at_end, f"{'smallest' if end[1] == 'largest' else 'largest'}_{end[2]}"))
+    # The same inside a compiled program, where nothing can be said.
+    jitted = jax.jit(lambda *pairs: synthesis.fit(*pairs, **options).selection.at_end)(*pairs)
+    np.testing.assert_array_equal(np.array(jitted), np.array(at_end))
+
+
+def test_choose_says_the_end_too():
+    with pytest.warns(GridEndWarning, match=r"synthesis\.choose: .* the largest penalty"):
+        synthesis.choose(*noisy(0.0), windows=1, penalize_bias=False)
+
+
+@pytest.mark.filterwarnings("ignore::mlr_jax.checks.GridEndWarning")
+@pytest.mark.parametrize("options", [{}, {"per_pixel": True}, {"window": 1, "penalty": "tuned"}])
+def test_a_chosen_model_can_be_trained_further(options):
+    """With its selection, of which a gradient is 0."""
+    neutral, expressive = noisy(0.5)
+    model = synthesis.fit(neutral, expressive, **{"window": [1, 3], "penalty": "auto"} | options)
+
+    def error(model):
+        return jnp.mean((synthesis.synthesize(model, neutral) - expressive) ** 2)
+
+    gradient = jax.grad(error)(model)
+    plain = jax.grad(error)(model._replace(selection=None))
+    np.testing.assert_array_equal(gradient.weights, plain.weights)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient.selection))
+    optimizer = optax.adam(1e-3)
+    updates, _ = optimizer.update(gradient, optimizer.init(model))
+    better = optax.apply_updates(model, updates)
+    assert error(better) < error(model)
+    np.testing.assert_array_equal(better.selection.window_index, model.selection.window_index)
+    assert better.selection.window_index.dtype == np.int32

@@ -28,7 +28,7 @@ def write(done: Comparison) -> None:
     every.sort(key=lambda entry: entry[1].row["seed"])
     results, candidates, errors = [], [], []
     for columns, trial in every:
-        results.append(columns | dict(trial.row))
+        results.append(columns | dict(trial.row) | {"at_end": trials.at_end(trial)})
         common = columns | {"method": trial.row["method"], "seed": trial.row["seed"]}
         for choice, error in trial.candidates:
             chosen = int(choice == trial.row["choice"])

@@ -1,5 +1,6 @@
 """One method on one split of a data set: chosen, fitted, measured, and stored."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -33,6 +34,7 @@ HEADER = (
     "select_seconds",
     "seed",
     "choice",
+    "at_end",
 )
 
 # With fewer numbers in the training pictures, no method needs a gigabyte: the lasso takes most, some 50 bytes
@@ -145,6 +147,26 @@ def choose(
     if problem:
         raise checks.InputError(f"{name} {problem}")
     return cross_validation.select(name, method, tried, parts)
+
+
+def at_end(trial: Trial) -> str:
+    """The hyper-parameters whose choice is the least or the largest number of their grid, in words."""
+
+    def numbers(choice: str) -> dict[str, float]:
+        found = {}
+        for word in choice.split():
+            key, _, value = word.partition("=")
+            with contextlib.suppress(ValueError):
+                found[key] = float(value)
+        return found
+
+    tried = [numbers(choice) for choice, _ in trial.candidates]
+
+    def is_end(key: str, value: float) -> bool:
+        values = {each[key] for each in tried if key in each}
+        return len(values) > 1 and value in (min(values), max(values))
+
+    return " ".join(key for key, value in numbers(trial.row["choice"]).items() if is_end(key, value))
 
 
 def fit_and_predict(method: Method, choice: Choice, train: Pairs, pictures: np.ndarray) -> np.ndarray:

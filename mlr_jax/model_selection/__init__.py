@@ -24,6 +24,7 @@ offset's factor.
 from mlr_jax.model_selection.choosing import (
     PENALTIES,
     WINDOWS,
+    AtEnd,
     Rule,
     Selection,
     are_several,
@@ -31,6 +32,7 @@ from mlr_jax.model_selection.choosing import (
     choose,
     fit,
     solve,
+    warn_at_end,
 )
 from mlr_jax.model_selection.hat_matrix import leave_one_out
 from mlr_jax.model_selection.held_out import (
@@ -49,6 +51,7 @@ __all__ = [
     "PENALTIES",
     "SMOOTHING",
     "WINDOWS",
+    "AtEnd",
     "FoldStatistics",
     "Rule",
     "Scores",
@@ -66,4 +69,5 @@ __all__ = [
     "mean_errors",
     "solve",
     "tune",
+    "warn_at_end",
 ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -34,7 +35,11 @@ WINDOWS = (1, 3, 5, 7)
 """Sides of the windows that `synthesis.fit` tries for "auto"."""
 
 PENALTIES = tuple(float(0.05 * 2**power) for power in range(12))
-"""Penalties that `synthesis.fit` tries for "auto", 0.05 to 102.4."""
+"""Penalties that `synthesis.fit` tries for "auto", 0.05 to 102.4, for pictures in [0, 1].
+
+They do not depend on the pictures or their number. Where the best is the first or the last, there is a
+`checks.GridEndWarning`.
+"""
 
 Rule = Literal["minimum", "one_standard_error"]
 """How a choice is made.
@@ -45,21 +50,57 @@ the least, that with the fewest inputs, and then with the largest penalty.
 """
 
 
+class AtEnd(NamedTuple):
+    """Where a choice is at an end of what was tried; of a single candidate, nowhere.
+
+    Attributes:
+      smallest_penalty: the shape of the choice, bool.
+      largest_penalty: the same.
+      smallest_window: the same; by the number of offsets.
+      largest_window: the same.
+    """
+
+    smallest_penalty: np.ndarray | jax.Array
+    largest_penalty: np.ndarray | jax.Array
+    smallest_window: np.ndarray | jax.Array
+    largest_window: np.ndarray | jax.Array
+
+
 @exported
 class Selection(NamedTuple):
     """A choice, and the scores that it was made from.
 
     Attributes:
-      window_index: () or `(height, width)` int32, the index into `scores.windows`.
+      window_place: () or `(height, width)`, the place of the window in `scores.windows`. A float, so that
+        `jax.grad` accepts a model that holds a choice; `window_index` is the same as an integer.
       penalty: () or `(height, width)`.
       scores: of all windows and penalties tried.
       tuned: the result of `tune`, if it ran.
     """
 
-    window_index: jax.Array
+    window_place: jax.Array
     penalty: jax.Array
     scores: Scores
     tuned: Tuned | None = None
+
+    @property
+    def window_index(self) -> jax.Array:
+        """() or `(height, width)` int32, the index into `scores.windows`."""
+        return self.window_place.astype(jnp.int32)
+
+    @property
+    def at_end(self) -> AtEnd:
+        """Whether the choice is the first or the last of its grid, where a better one may lie beyond."""
+        own = np if checks.is_concrete(self) else jnp
+        penalty, penalties = own.asarray(self.penalty), own.asarray(self.scores.penalties)
+        sizes = own.asarray([float(len(window.offsets)) for window in self.scores.windows])
+        size = sizes[own.asarray(self.window_place).astype(own.int32)]
+        ends = [
+            (values == limit(grid)) & (grid.min() < grid.max())
+            for values, grid in ((penalty, penalties), (size, sizes))
+            for limit in (own.min, own.max)
+        ]
+        return AtEnd(*ends)
 
 
 def choose(
@@ -85,18 +126,18 @@ def choose(
         raise checks.InputError(f"{where}: rule must be minimum or one_standard_error, not {rule!r}")
     if scores.penalties.ndim != 1:
         raise checks.InputError(f"{where}: penalties must be the same for all pixels")
-    window_index, penalty = _choose(scores, per_pixel=per_pixel, rule=rule, smoothing=float(smoothing))
-    return Selection(window_index, penalty, scores)
+    window_place, penalty = _choose(scores, per_pixel=per_pixel, rule=rule, smoothing=float(smoothing))
+    return Selection(window_place, penalty, scores)
 
 
 @partial(jax.jit, static_argnames=("per_pixel", "rule", "smoothing"))
 def _choose(scores: Scores, *, per_pixel: bool, rule: Rule, smoothing: float) -> tuple[jax.Array, jax.Array]:
-    """The indices of the windows, and the penalties."""
+    """The places of the windows, and the penalties."""
     errors = jnp.where(jnp.isfinite(scores.errors), scores.errors, jnp.inf)
     errors = _smooth(errors, smoothing) if per_pixel else errors.mean(axis=(-2, -1))
     num_penalties = len(scores.penalties)
     best = _best(errors, scores, rule)
-    return (best // num_penalties).astype(jnp.int32), scores.penalties[best % num_penalties]
+    return (best // num_penalties).astype(errors.dtype), scores.penalties[best % num_penalties]
 
 
 def solve(
@@ -114,7 +155,7 @@ def solve(
       of the statistics, with weights of 0 at offsets outside a pixel's own window.
     """
     windows = selection.scores.windows
-    index, largest = selection.window_index, statistics.window
+    index, largest = _concrete_index(selection), statistics.window
 
     def solve_with(window: Window) -> WindowLinear:
         return _solve(statistics, window, Regularization(selection.penalty, penalize_bias=penalize_bias))
@@ -169,7 +210,7 @@ def fit(
         raise checks.InputError(
             f"{where}: penalties are tuned for one window, chosen for the picture, not for each pixel"
         )
-    index = selection.window_index
+    index = _concrete_index(selection)
 
     def tune_one(window: Window) -> tuple[WindowLinear, Tuned]:
         found = tune(folds, window, selection.penalty, penalize_bias=penalize_bias)
@@ -190,6 +231,53 @@ def fit(
 
     params, found = jax.lax.switch(index, [partial(tune_wide, each) for each in scores.windows])
     return params, whole.window, selection._replace(tuned=found)
+
+
+def warn_at_end(where: str, selection: Selection, height: int, width: int, *, stacklevel: int = 4) -> None:
+    """Warns if a concrete choice, or that of most pixels, is at an end of its grid that could be extended.
+
+    A penalty of 0, the smallest window, and one that fills pictures of `height` x `width` are no such ends.
+    Penalties that were tuned have left the grid.
+
+    Args:
+      where: the function that was called.
+      selection: the choice.
+      height: of the pictures, in pixels.
+      width: of the pictures, in pixels.
+      stacklevel: of the warning, so that it names the line of the user's program.
+    """
+    if not checks.is_concrete(selection):
+        return
+    at_end, penalties = selection.at_end, np.asarray(selection.scores.penalties)
+    extents = [window.extent for window in selection.scores.windows]
+    ends = []
+    if selection.tuned is None:
+        if at_end.largest_penalty.mean() > 0.5:
+            ends.append(
+                (
+                    "the largest penalty",
+                    f"{penalties.max():g}",
+                    "larger ones with model_selection.cross_validate",
+                )
+            )
+        if at_end.smallest_penalty.mean() > 0.5 and penalties.min() > 0:
+            ends.append(
+                (
+                    "the smallest penalty",
+                    f"{penalties.min():g}",
+                    "smaller ones with model_selection.cross_validate",
+                )
+            )
+    if at_end.largest_window.mean() > 0.5:
+        rows, columns = (max(sides) for sides in zip(*extents, strict=True))
+        if rows + 2 <= height and columns + 2 <= width:
+            ends.append(("the largest window", f"{rows} x {columns}", "a list of larger ones"))
+    for end, value, beyond in ends:
+        warnings.warn(
+            f"{where}: the best that was tried is {end}, {value}; a better one may lie beyond: try {beyond}",
+            checks.GridEndWarning,
+            stacklevel=stacklevel - 1,
+        )
 
 
 def are_several(window: Any) -> bool:
@@ -232,11 +320,18 @@ def candidates(
             receptive_fields.check(each, where, height, width)
     if isinstance(penalty, str):
         return windows, np.asarray(PENALTIES)
+    checks.real(where, "penalty", penalty)
     if np.shape(penalty):
         raise checks.InputError(
             f'{where}: where a window is chosen, penalty must be a scalar or "auto", not {np.shape(penalty)}'
         )
     return windows, penalty[None] if isinstance(penalty, jax.Array) else np.reshape(penalty, 1)
+
+
+def _concrete_index(selection: Selection) -> np.ndarray | jax.Array:
+    """The index into the windows; by NumPy where it is known, since JAX would compile a program."""
+    place = selection.window_place
+    return np.asarray(place).astype(np.int32) if checks.is_concrete(place) else place.astype(jnp.int32)
 
 
 def _best(errors: jax.Array, scores: Scores, rule: Rule) -> jax.Array:

@@ -141,6 +141,7 @@ def cross_validate(
     for window in sides:
         window_statistics.check_inside(where, window, folds.whole)
     dtype = folds.num_pairs.dtype
+    checks.real(where, "penalties", penalties)
     values = (
         jnp.asarray(penalties, dtype) if isinstance(penalties, jax.Array) else np.asarray(penalties, dtype)
     )

@@ -33,7 +33,8 @@ class Tuned(NamedTuple):
       errors: `(num_steps + 1,)`, mean squared errors on the folds that it descended on, before every step and
         at the end.
       stopping_errors: the same on the last fold, which decides where to stop.
-      num_steps: (), int32, the number of steps at the least of these errors, where the penalties are from.
+      num_steps: (), the number of steps at the least of these errors, where the penalties are from. A float,
+        so that `jax.grad` accepts a model that was tuned.
     """
 
     penalty: jax.Array
@@ -89,6 +90,7 @@ def tune(
     window = as_window(where, window)
     window_statistics.check_inside(where, window, folds.whole)
     size = folds.whole.input_centre.shape[-2:]
+    checks.real(where, "penalty", penalty)
     start = jnp.asarray(penalty, folds.num_pairs.dtype)
     if start.shape not in ((), size):
         raise checks.InputError(f"{where}: penalty must be a scalar or {size}, not {start.shape}")
@@ -188,4 +190,4 @@ def _tune(
     state = begin, optimizer.init(begin), begin, infinite, jnp.zeros((), jnp.int32), one
     numbers = jnp.arange(num_steps + 1, dtype=jnp.int32)
     (_, _, best, _, when, _), (errors, stopping_errors) = jax.lax.scan(step, state, numbers)
-    return Tuned(*values(best), errors, stopping_errors, when)
+    return Tuned(*values(best), errors, stopping_errors, when.astype(dtype))

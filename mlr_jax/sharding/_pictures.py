@@ -67,8 +67,8 @@ def fit(
 
     Raises:
       TypeError: the pictures are not floating point, or `window` is no window.
-      InputError: shapes do not agree, a value is NaN, the window does not suit the picture, the penalty is
-        negative, or the mesh has no such axis.
+      InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (see `synthesis.fit`), the
+        window does not suit the picture, the penalty is negative, or the mesh has no such axis.
     """
     where = "sharding.fit"
     split = split_of(where, mesh, pairs, rows)
@@ -76,6 +76,7 @@ def fit(
     expressive = as_pictures(where, "expressive", expressive, split)
     if neutral.shape != expressive.shape:
         raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
+    checks.channels_last(where, "neutral", neutral.shape)
     check_channels(where, channels)
     size = neutral.shape[1:3]
     if isinstance(window, int | np.integer):
@@ -85,8 +86,8 @@ def fit(
     check_views(where, window)
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     options = as_regularization(where, penalty, size, dtype, split, penalize_bias=penalize_bias)
-    checks.finite(where, "neutral", neutral)
-    checks.finite(where, "expressive", expressive)
+    checks.pictures(where, "neutral", neutral)
+    checks.pictures(where, "expressive", expressive)
     model = _fit(
         neutral.astype(dtype),
         expressive.astype(dtype),
@@ -124,8 +125,9 @@ def synthesize(
 
     Raises:
       TypeError: the pictures are not floating point, or the model is of a mask.
-      InputError: their size or number of channels is not the model's, a value is NaN, intensity has another
-        shape, or the mesh has no such axis.
+      InputError: their size or number of channels is not the model's, a value is NaN, they are not in [0, 1]
+        (see `synthesis.fit`), intensity is no finite number or has another shape, or the mesh has no such
+        axis.
     """
     where = "sharding.synthesize"
     split = split_of(where, mesh, pairs, rows)

@@ -33,8 +33,8 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: their size or number of channels is not the model's, a value is NaN, or intensity has
-        another shape.
+      InputError: their size or number of channels is not the model's, a value is NaN, they are not in [0, 1]
+        (see `fit`), or intensity is no finite number or has another shape.
     """
     where = "synthesis.synthesize"
     images = checks.as_floating(where, "images", images, AXES)
@@ -47,6 +47,7 @@ def check_images(
 ) -> None:
     """Raises InputError unless the model can be put on `images` with that intensity."""
     out_channels, _, _, height, width = model.weights.shape
+    checks.channels_last(where, "images", images.shape)
     if images.shape[1:3] != (height, width):
         raise checks.InputError(
             f"{where}: the model is for pictures of {height} x {width}, not "
@@ -54,11 +55,8 @@ def check_images(
         )
     if out_channels not in (1, images.shape[3]):
         raise checks.InputError(f"{where}: the model is for {out_channels} channels, not {images.shape[3]}")
-    if np.shape(intensity) not in ((), images.shape[:1]):
-        raise checks.InputError(
-            f"{where}: intensity must be a scalar or ({images.shape[0]},), not {np.shape(intensity)}"
-        )
-    checks.finite(where, "images", images)
+    checks.intensity(where, intensity, images.shape[0])
+    checks.pictures(where, "images", images)
 
 
 @jax.jit

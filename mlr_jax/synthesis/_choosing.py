@@ -61,12 +61,13 @@ def choose(
       num_folds: into which people are split; fewer if there are fewer people.
 
     Returns:
-      The model, with the choice as its `selection`.
+      The model, with the choice as its `selection`. If that is an end of what was tried, such as the largest
+      penalty, `selection.at_end` says so and, outside `jit`, a `checks.GridEndWarning`.
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: shapes do not agree, a value is NaN, a window does not suit the pictures, there is only one
-        person, or the options do not go together.
+      InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (see `fit`), a window does
+        not suit the pictures, there is only one person, or the options do not go together.
     """
     where = "synthesis.choose"
     neutral, expressive = as_pairs(where, neutral, expressive)
@@ -85,6 +86,7 @@ def choose(
         num_folds=num_folds,
     )
     warn_unsolved(where, model)
+    warn_at_end(where, model, neutral)
     return model
 
 
@@ -128,6 +130,12 @@ def fit_chosen(
         penalize_bias=penalize_bias,
     )
     return join_groups(params, window)._replace(selection=selection)
+
+
+def warn_at_end(where: str, model: ExpressionModel, neutral: jax.Array) -> None:
+    """Warns if the choice is at an end of its grid, with the line that called a function of this package."""
+    assert model.selection is not None
+    model_selection.warn_at_end(where, model.selection, *neutral.shape[1:3], stacklevel=5)
 
 
 def with_mirrored(*pictures: jax.Array) -> tuple[jax.Array, ...]:

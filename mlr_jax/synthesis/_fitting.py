@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, Unpack, cast, get_args
 
+import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, masks, model_selection, windows
@@ -10,7 +11,7 @@ from mlr_jax._window_regression import channels as channel_groups, regularizatio
 from mlr_jax._window_regression.channels import Channels, check_channels
 from mlr_jax.masks import Mask
 from mlr_jax.synthesis import _solvers
-from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, with_mirrored
+from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, warn_at_end, with_mirrored
 from mlr_jax.synthesis._model import ExpressionModel, Solver, as_pairs, warn_unsolved
 from mlr_jax.windows import Window
 
@@ -40,8 +41,8 @@ def fit(
     `functools.partial`.
 
     "auto" chooses the window, the penalty, or both, by the held-out error, as `choose` does. "tuned" then
-    tunes the penalties of each pixel and each offset. The model's `selection` holds the choice and its
-    errors.
+    tunes the penalties of each pixel and each offset. The model's `selection` holds the choice, its errors,
+    and whether it is at an end of what was tried (`at_end`), of which a `checks.GridEndWarning` tells, too.
 
     Args:
       neutral: `(num, height, width, channels)` floating point in [0, 1], the faces to start from.
@@ -62,7 +63,8 @@ def fit(
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: shapes do not agree, a value is NaN, the window does not suit the picture or the solver, the
+      InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (by more than 0.5, which
+        results of another model may exceed it by), the window does not suit the picture or the solver, the
         penalty is negative, or "auto" does not go with another option.
 
     >>> import jax
@@ -86,6 +88,7 @@ def fit(
         model = fit_chosen(
             where, neutral, expressive, window, penalty, channels, penalize_bias, mirror=mirror, **choice
         )
+        warn_at_end(where, model, neutral)
     else:
         if choice.get("per_pixel") or choice.get("subjects") is not None:
             raise checks.InputError(f'{where}: per_pixel and subjects are for what is "auto" or "tuned"')
@@ -115,6 +118,10 @@ def _receptive_field(where: str, window: WindowLike, height: int, width: int) ->
             )
         return window
     if not isinstance(window, Window):
+        if np.ndim(window) == 2:
+            raise checks.InputError(
+                f"{where}: window is a matrix of {np.shape(window)}; masks.from_dense makes a mask of it"
+            )
         checks.positive_integer(where, "window, unless it is a windows.Window or masks.Mask,", window)
         window = windows.square(int(window))
     windows.check(window, where, height, width)

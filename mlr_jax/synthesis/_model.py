@@ -101,7 +101,8 @@ def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax
 
     Raises:
       TypeError: they are not floating point.
-      InputError: their shapes differ, or a value is NaN or infinite.
+      InputError: their shapes differ, a value is NaN or infinite, or they are not in [0, 1], see
+        `checks.pictures`.
     """
     neutral = checks.as_floating(where, "neutral", neutral, AXES)
     expressive = checks.as_floating(where, "expressive", expressive, AXES)
@@ -109,8 +110,9 @@ def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax
     checks.known_number(where, "pairs", expressive)
     if neutral.shape != expressive.shape:
         raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
-    checks.finite(where, "neutral", neutral)
-    checks.finite(where, "expressive", expressive)
+    checks.channels_last(where, "neutral", neutral.shape)
+    checks.pictures(where, "neutral", neutral)
+    checks.pictures(where, "expressive", expressive)
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     return checks.as_dtype(neutral, dtype), checks.as_dtype(expressive, dtype)
 

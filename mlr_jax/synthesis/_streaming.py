@@ -59,7 +59,8 @@ def init_statistics(
 
     Raises:
       TypeError: the pictures are not floating point, or the window is of another type.
-      InputError: shapes do not agree, a value is NaN, or the window does not suit the picture.
+      InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (see `fit`), or the window
+        does not suit the picture.
     """
     where = "synthesis.init_statistics"
     neutral, expressive = as_pairs(where, neutral, expressive)
@@ -86,7 +87,8 @@ def update(
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: they are not of the size and the channels that the statistics are for, or a value is NaN.
+      InputError: they are not of the size and the channels that the statistics are for, a value is NaN, or
+        they are not in [0, 1], see `fit`.
     """
     where = "synthesis.update"
     neutral, expressive = as_pairs(where, neutral, expressive)

@@ -1,12 +1,15 @@
 """The tables that a comparison prints."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 
-from experiments.comparing import comparison_tables
+from experiments.comparing import comparison_tables, trials
 from experiments.comparing.outcomes import Comparison, Outcome
 from experiments.comparing.trials import Trial
+
+TIMES = {"predict_seconds": 0.1, "compile_seconds": 1.0}
 
 
 def trial(name: str, seed: int, mse: float) -> Trial:
@@ -24,3 +27,22 @@ def test_a_method_that_was_skipped_on_a_split_is_reported(capsys):
     assert "5.000 ± 1.000" in both
     assert "3.000" in one
     assert "±" not in one
+
+
+def test_hyper_parameters_at_the_end_of_their_grid_are_named(tmp_path):
+    tried = [
+        f"shape={s} rank={r} penalty={p}" for s in ("rbf", "line") for r in (4, 8, 56) for p in (10, 0.1)
+    ]
+    chosen = trial("ridge", 0, 0.004)
+    chosen = chosen._replace(
+        row=dict(chosen.row) | {"choice": "shape=rbf rank=56 penalty=0.1"},
+        candidates=[(choice, 0.1) for choice in tried],
+    )
+    inside = chosen._replace(row=dict(chosen.row) | {"seed": 1, "choice": "shape=line rank=8 penalty=10"})
+    fixed = chosen._replace(row=dict(chosen.row) | {"seed": 2}, candidates=[(chosen.row["choice"], 0.1)])
+    rows = {"ridge": [chosen, inside, fixed]}
+    assert [trials.at_end(each) for each in rows["ridge"]] == ["rank penalty", "penalty", ""]
+    measured = [each._replace(row=dict(each.row) | TIMES) for each in rows["ridge"]]
+    comparison_tables.write(Comparison(tmp_path, [Outcome({}, {"ridge": measured})], "title", []))
+    with (tmp_path / "results.csv").open() as file:
+        assert [row["at_end"] for row in csv.DictReader(file)] == ["rank penalty", "penalty", ""]
