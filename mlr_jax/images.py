@@ -254,11 +254,11 @@ def _deep_arguments(image: Image.Image) -> tuple[Any, ...] | None:
     Args:
       image: whose pixels have not been read yet.
     """
-    tiles = getattr(image, "tile", None) or ()
-    arguments = tiles[0].args if len(tiles) == 1 else None
-    arguments = (arguments,) if isinstance(arguments, str) else arguments
+    tiles: Any = getattr(image, "tile", None) or ()
+    arguments: Any = tiles[0].args if len(tiles) == 1 else None
+    arguments = (arguments,) if isinstance(arguments, str) else tuple(arguments or ())
     is_deep = arguments and str(arguments[0])[:-1] in ("LA;16", "RGB;16", "RGBA;16")
-    return tuple(arguments) if arguments and is_deep else None
+    return arguments if is_deep else None
 
 
 def _deep_levels(path: Path, arguments: tuple[Any, ...], upright: Image.Image) -> np.ndarray:

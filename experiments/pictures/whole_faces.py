@@ -64,7 +64,7 @@ def measure(opened: PairStream) -> Measured | None:
             continue
         if len(found) == 1:
             subjects.append(opened.subjects[index])
-            points.append(np.add(found[0].landmarks, 0.5) / width)
+            points.append((np.array(found[0].landmarks) + 0.5) / width)
     if len(points) < _FEWEST_PICTURES:
         return None
     places = np.array(points)  # (num, 3, 2): eyes and mouth
