@@ -7,12 +7,16 @@ bad value.
 """
 
 import warnings
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.typing import ArrayLike, DTypeLike
+
+_Tree = TypeVar("_Tree")
 
 _LONGEST = 300  # characters of quoted text
 _CHUNK = 2**18  # numbers checked at once
@@ -93,7 +97,7 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
             f"{where}: {name} must hold floating-point numbers, not {dtype}; "
             "convert it, for 8-bit pictures with x.astype('float32') / 255"
         )
-    result = as_array(array)
+    result = with_automatic_axes(where, as_array(array))
     if result.ndim != len(shape):
         raise InputError(
             f"{where}: {name} must have the {len(shape)} axes ({', '.join(shape)}), "
@@ -103,6 +107,42 @@ def as_floating(where: str, name: str, array: ArrayLike, shape: tuple[str, ...])
         axis = shape[result.shape.index(0)]
         raise InputError(f"{where}: {name} is empty along {axis}; its shape is {result.shape}")
     return as_dtype(result, jnp.promote_types(result.dtype, jnp.float32))
+
+
+def with_automatic_axes(where: str, tree: _Tree) -> _Tree:
+    """Arrays on a mesh with explicit axes, as `jax.make_mesh` makes it, on the same with automatic ones.
+
+    No data moves. The solvers' slices and loops do not suit explicit axes.
+
+    Raises:
+      InputError: an array is being traced, and split along an explicit axis; or it lies on a mesh with
+        explicit axes inside `jax.set_mesh` of one.
+    """
+    return jax.tree.map(partial(_with_automatic_axes, where), tree)
+
+
+def _with_automatic_axes(where: str, leaf: Any) -> Any:
+    if isinstance(leaf, jax.core.Tracer):
+        placed = jax.typeof(leaf).sharding
+        if AxisType.Explicit in placed.mesh.axis_types and any(placed.spec):
+            raise InputError(
+                f"{where}: an array is split along explicit axes of a mesh, inside a compiled program; "
+                "call sharding.fit and the like, or make the mesh with "
+                "axis_types=(jax.sharding.AxisType.Auto, ...)"
+            )
+        return leaf
+    if not isinstance(leaf, jax.Array) or not isinstance(leaf.sharding, NamedSharding):
+        return leaf
+    mesh = leaf.sharding.mesh
+    if AxisType.Explicit not in mesh.axis_types:
+        return leaf
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        raise InputError(
+            f"{where}: the mesh of jax.set_mesh has explicit axes; make it with "
+            "axis_types=(jax.sharding.AxisType.Auto, ...), or call this outside"
+        )
+    automatic = Mesh(mesh.devices, mesh.axis_names)
+    return jax.device_put(leaf, NamedSharding(automatic, leaf.sharding.spec))
 
 
 def as_array(array: ArrayLike) -> jax.Array:
@@ -122,7 +162,7 @@ def as_dtype(array: jax.Array, dtype: DTypeLike) -> jax.Array:
 def as_plane(value: ArrayLike, size: tuple[int, ...], dtype: DTypeLike) -> jax.Array | np.ndarray:
     """Broadcasts a number to `size`; by NumPy, unless it is JAX's, since JAX would compile a program."""
     if isinstance(value, jax.Array):
-        return jnp.broadcast_to(as_dtype(value, dtype), size)
+        return jnp.broadcast_to(as_dtype(with_automatic_axes("a penalty or intensity", value), dtype), size)
     if not is_known(*size):
         return jnp.broadcast_to(jnp.asarray(value, dtype), size)
     return np.broadcast_to(np.asarray(value, dtype), size)

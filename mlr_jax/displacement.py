@@ -75,9 +75,9 @@ def warp(
     """
     images, fields = jnp.asarray(images), jnp.asarray(fields)
     height, width = fields.shape[1:3]
-    steps = (jnp.arange(oversampling) + 0.5) / oversampling - 0.5
+    steps = (jnp.arange(oversampling, dtype=fields.dtype) + 0.5) / oversampling - 0.5
     across, down = (
-        (jnp.arange(length)[:, None] + steps[None]).reshape(-1).astype(fields.dtype)
+        (jnp.arange(length, dtype=fields.dtype)[:, None] + steps[None]).reshape(-1)
         for length in (width, height)
     )
     points = jnp.stack(jnp.meshgrid(across, down), axis=-1)

@@ -131,7 +131,7 @@ def fit(
         inputs,
         targets,
         mask,
-        jnp.broadcast_to(jnp.asarray(penalty, inputs.dtype), (num_outputs,)),
+        checks.as_plane(penalty, (num_outputs,), inputs.dtype),
         penalize_bias=penalize_bias,
         batch_size=batch_size,
     )
@@ -167,7 +167,7 @@ def predict(params: MaskedLinear, inputs: ArrayLike, mask: masks.Mask) -> jax.Ar
             f"{where}: weights are {np.shape(params.weights)}, but the mask is "
             f"{np.shape(mask.indices)}; use the mask that they were fitted with"
         )
-    return _predict(params, inputs, mask)
+    return _predict(checks.with_automatic_axes(where, params), inputs, mask)
 
 
 @partial(jax.jit, static_argnames=("penalize_bias", "batch_size"))

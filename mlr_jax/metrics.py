@@ -51,7 +51,9 @@ def ssim(images: ArrayLike, truth: ArrayLike) -> jax.Array:
             f"metrics.ssim: its window needs {_SSIM_WINDOW} pixels along each side, but pictures are "
             f"{images.shape[1]} x {images.shape[2]}"
         )
-    return dm_pix.ssim(images, truth, max_val=1.0, filter_size=_SSIM_WINDOW, filter_sigma=1.5)
+    # dm_pix promotes integers, which a caller may have forbidden.
+    with jax.numpy_dtype_promotion("standard"):
+        return dm_pix.ssim(images, truth, max_val=1.0, filter_size=_SSIM_WINDOW, filter_sigma=1.5)
 
 
 def laplacian_variance(images: ArrayLike) -> jax.Array:

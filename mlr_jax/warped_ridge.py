@@ -189,6 +189,7 @@ def apply(
     where = "warped_ridge.synthesize"
     images = checks.as_floating(where, "images", images, _AXES)
     check_images(model, images, intensity)
+    model, intensity = checks.with_automatic_axes(where, (model, intensity))
     checks.real(where, "smoothing", smoothing)
     if not smoothing >= 0:
         raise checks.InputError(f"{where}: smoothing must be 0 or more, not {smoothing}")

@@ -50,6 +50,7 @@ def predict(params: WindowLinear, images: ArrayLike, window: Window) -> jax.Arra
     """
     where = "window_linear.predict"
     images = checks.as_floating(where, "images", images, ("num", "height", "width", "in_channels"))
+    params = checks.with_automatic_axes(where, params)
     _, num_offsets, in_channels, height, width = np.shape(params.weights)
     expected = (height, width, in_channels * window.num_views)
     if images.shape[1:] != expected:

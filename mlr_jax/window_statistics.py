@@ -105,6 +105,7 @@ def update(statistics: WindowStatistics, inputs: ArrayLike, targets: ArrayLike) 
       InputError: shapes do not agree, or a value is NaN.
     """
     where = "window_statistics.update"
+    statistics = checks.with_automatic_axes(where, statistics)
     axes = ("num", "height", "width", "channels")
     inputs = checks.as_floating(where, "inputs", inputs, axes)
     targets = checks.as_floating(where, "targets", targets, axes)
@@ -175,6 +176,7 @@ def solve(
         factor is negative or of another shape.
     """
     where = "window_statistics.solve"
+    statistics = checks.with_automatic_axes(where, statistics)
     check_inside(where, window, statistics)
     size = statistics.input_centre.shape[1:]
     options = regularization.checked(

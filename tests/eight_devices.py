@@ -1,5 +1,6 @@
 """Tests that need eight devices, which `test_sharding` runs in a separate process."""
 
+import warnings
 from functools import partial
 from typing import get_args
 
@@ -9,8 +10,17 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
 
-from mlr_jax import sharding, synthesis, window_statistics, windows
-from mlr_jax.checks import UnsolvedWarning
+from mlr_jax import (
+    masked_ridge,
+    masks,
+    sharding,
+    synthesis,
+    warped_ridge,
+    window_dual,
+    window_statistics,
+    windows,
+)
+from mlr_jax.checks import GridEndWarning, InputError, UnsolvedWarning
 from mlr_jax.sharding import _pictures
 from tests import oracle
 
@@ -238,6 +248,88 @@ def test_pixels_that_cannot_be_solved_are_named():
             model = sharding.fit(flat, flat, mesh=mesh(shape), **axes, window=WINDOW, penalty=0)
         assert not model.solved.any()
         np.testing.assert_allclose(model.bias, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", [P("i"), P(None, "i")])
+def test_explicit_axes_are_taken(spec):
+    """The default of `jax.make_mesh`; in every argument."""
+    typed = jax.make_mesh((2,), ("i",), devices=jax.devices()[:2])
+    assert typed.axis_types == (AxisType.Explicit,)
+
+    def put(tree, spec=spec):
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, NamedSharding(typed, spec)), tree)
+
+    pictures = faces(6, 16, 16, dtype=np.float32)
+    flat = [each.reshape(6, -1) for each in pictures]
+    mask = masks.square_mask(16, 16, 3)
+    penalty = np.full((16, 16), 0.4, np.float32)
+    amounts = np.linspace(0, 1, 6, dtype=np.float32)
+    model, moving = synthesis.fit(*pictures), warped_ridge.fit(*pictures, window=1)
+    wide = windows.square(5)
+    statistics = synthesis.init_statistics(*pictures)
+    empty = window_statistics.init(WINDOW, 16, 16)
+    linear = masked_ridge.fit(*flat, mask, 0.4)
+
+    def trained(statistics, *pairs):
+        return synthesis.solve(synthesis.update(statistics, *pairs))
+
+    calls = [
+        (synthesis.fit, pictures),
+        (partial(synthesis.fit, window=wide, solver="dual"), pictures),
+        (partial(synthesis.fit, solver="gather"), pictures),
+        (partial(synthesis.fit, window=[1, 3], penalize_bias=False), pictures),
+        (trained, (statistics, *pictures)),
+        (
+            lambda *all: window_statistics.solve(window_statistics.update(*all), WINDOW, 0.4),
+            (empty, *pictures),
+        ),
+        (lambda *pairs: window_dual.fit(*pairs, wide, 0.4), pictures),
+        (lambda *pairs: masked_ridge.fit(*pairs, mask, 0.4), flat),
+        (lambda *both: masked_ridge.predict(*both, mask), (linear, flat[0])),
+        (lambda images: synthesis.synthesize(model, images), pictures[:1]),
+        (lambda images: warped_ridge.synthesize(moving, images), pictures[:1]),
+    ]
+    for function, arguments in calls:
+        own = [put(each, P() if isinstance(each, tuple) else spec) for each in arguments]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GridEndWarning)
+            assert_close(function(*own), function(*arguments), 1e-5)
+    found = synthesis.fit(*pictures, penalty=put(penalty, P("i")))
+    assert_same_model(found, model, 1e-5)
+    result = synthesis.synthesize(put(model, P()), pictures[0], intensity=put(amounts, P("i")))
+    assert_close(result, synthesis.synthesize(model, pictures[0], intensity=amounts), 1e-5)
+
+
+def test_explicit_axes_inside_a_program_are_refused_with_a_line():
+    typed = jax.make_mesh((8,), ("i",))
+    placed = [jax.device_put(each, NamedSharding(typed, P("i"))) for each in faces(8, 4, 5, dtype=np.float32)]
+    with pytest.raises(InputError, match=r"synthesis\.fit: .* explicit axes .*; call sharding\.fit"):
+        jax.jit(partial(synthesis.fit, window=WINDOW))(*placed)
+    with jax.set_mesh(typed), pytest.raises(InputError, match=r"synthesis\.fit: the mesh of jax\.set_mesh"):
+        synthesis.fit(*placed, window=WINDOW)
+
+
+@pytest.mark.parametrize("solver", get_args(synthesis.Solver))
+@pytest.mark.parametrize("num_devices", [2, 3, 4, 8])
+def test_any_placement_of_any_argument_gives_the_weights_of_one_device(num_devices, solver):
+    """Random problems, whose axes the devices divide, as JAX requires where they are split."""
+    rng = np.random.default_rng(10 * num_devices + len(solver))
+    few = Mesh(np.array(jax.devices()[:num_devices]), ("i",))
+    num, height, width = num_devices, num_devices * -(-5 // num_devices), num_devices * -(-4 // num_devices)
+    pictures = faces(num, height, width, 2, dtype=np.float32)
+    penalty = rng.uniform(0.1, 5, (height, width)).astype(np.float32)
+    specs = [P("i"), P(None, "i"), P(None, None, "i"), P()]
+    penalize_bias, channels = bool(rng.integers(2)), str(rng.choice(["independent", "shared", "joint"]))
+    fit = partial(synthesis.fit, window=3, solver=solver, channels=channels, penalize_bias=penalize_bias)
+    neutral, expressive = (
+        jax.device_put(each, NamedSharding(few, specs[rng.integers(4)])) for each in pictures
+    )
+    own = jax.device_put(penalty, NamedSharding(few, [P("i"), P(None, "i"), P()][rng.integers(3)]))
+    expected = fit(*pictures, penalty=penalty)
+    assert expected.solved.all()
+    found = fit(neutral, expressive, penalty=own)
+    assert found.solved.all(), (channels, penalize_bias)
+    assert_same_model(found, expected, 2e-4)
 
 
 def test_a_context_of_explicit_axes_is_rejected():

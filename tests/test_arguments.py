@@ -212,3 +212,35 @@ def test_checks_see_numbers_of_arrays_on_several_devices():
     """The range is found on the devices."""
     low, high = (float(each) for each in checks._range_on_device(jax.numpy.asarray(FACES)))
     assert (low, high) == (FACES.min(), FACES.max())
+
+
+def test_big_endian_arrays_are_taken(model):
+    swapped = FACES.astype(">f4")
+    np.testing.assert_array_equal(synthesis.fit(swapped, 1 - FACES).weights, model.weights)
+    np.testing.assert_array_equal(
+        synthesis.synthesize(model, swapped, intensity=np.ones(6, ">f8")), synthesis.synthesize(model, FACES)
+    )
+    found = masked_ridge.fit(FLAT.astype(">f4"), FLAT.astype(">f2"), MASK, np.array(1.0, ">f8"))
+    expected = masked_ridge.fit(FLAT, FLAT.astype(np.float16), MASK, 1.0)
+    np.testing.assert_array_equal(found.weights, expected.weights)
+
+
+@pytest.mark.filterwarnings("ignore::mlr_jax.checks.GridEndWarning")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: synthesis.fit(FACES, 1 - FACES, window=[1, 3], penalty="auto"),
+        lambda: synthesis.fit(FACES, 1 - FACES, window=5),
+        lambda: synthesis.solve(synthesis.update(synthesis.init_statistics(FACES, FACES), FACES, FACES)),
+        lambda: displacement.warp(FACES, np.full((6, 16, 16, 2), 0.3, np.float32), oversampling=2),
+        lambda: displacement.register(FACES, FACES),
+        lambda: warped_ridge.synthesize(warped_ridge.fit(FACES, 1 - FACES, window=1), FACES),
+        lambda: model_selection.leave_one_out(FLAT, FLAT, MASK, 1.0),
+        lambda: metrics.ssim(FACES, 1 - FACES),
+        lambda: metrics.sharpness(FACES, 1 - FACES),
+    ],
+)
+def test_no_type_is_promoted_by_accident(call):
+    with jax.numpy_dtype_promotion("strict"):
+        found = call()
+    assert all(map(np.array_equal, jax.tree.leaves(found), jax.tree.leaves(call())))

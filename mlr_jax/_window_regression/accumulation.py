@@ -61,8 +61,9 @@ def add(
 
     totals = statistics.input_sum, statistics.target_sum, statistics.products
     input_sum, target_sum, products = strips.replace_rows(add_strip, totals, plan(statistics.window, width))
+    dtype = statistics.num_pairs.dtype
     return statistics._replace(
-        num_pairs=statistics.num_pairs + (len(inputs) if is_counted is None else is_counted.sum()),
+        num_pairs=statistics.num_pairs + (len(inputs) if is_counted is None else is_counted.sum(dtype=dtype)),
         input_sum=input_sum,
         target_sum=target_sum,
         products=products,

@@ -26,7 +26,9 @@ But then XLA's partitioner distributes the work, and does not know how the probl
 over 8 devices it gathers all pictures on each, and each does all the work; with rows split it sends halos
 1489 times a fit (window of 3 x 3) instead of 6, and takes many times as long as one device.
 
-The results lie on the same mesh with automatic axes, whatever the axis types of the given mesh.
+The results lie on the same mesh with automatic axes, whatever the axis types of the given mesh. So do those
+of `synthesis`, `warped_ridge`, `masked_ridge` and the regressions on windows; inside a compiled program these
+refuse arrays that are split along explicit axes.
 """
 
 from mlr_jax.sharding._pictures import fit, synthesize

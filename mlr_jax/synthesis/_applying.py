@@ -39,6 +39,7 @@ def synthesize(model: ExpressionModel, images: ArrayLike, *, intensity: ArrayLik
     where = "synthesis.synthesize"
     images = checks.as_floating(where, "images", images, AXES)
     check_images(model, where, images, intensity)
+    model = checks.with_automatic_axes(where, model)
     return _synthesize(model, images, checks.as_plane(intensity, images.shape[:1], images.dtype))
 
 

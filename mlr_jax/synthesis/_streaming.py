@@ -100,7 +100,7 @@ def update(
         raise checks.InputError(
             f"{where}: the statistics are for pictures of {expected}, not {neutral.shape[1:]}"
         )
-    return _update(statistics, neutral, expressive)
+    return _update(checks.with_automatic_axes(where, statistics), neutral, expressive)
 
 
 def solve(
@@ -128,6 +128,7 @@ def solve(
       InputError: there are no pairs, or the penalty or a factor is negative or of another shape.
     """
     where = "synthesis.solve"
+    statistics = checks.with_automatic_axes(where, statistics)
     groups = statistics.groups
     window_statistics.check_not_empty(where, groups)
     options = regularization.checked(
