@@ -118,7 +118,7 @@ def update(
         weights = checks.weights(where, weights, (inputs.shape[:1],), dtype)
         inputs, targets = without_missing(inputs, weights), without_missing(targets, weights)
     check_pairs(statistics, where, inputs, targets)
-    return accumulation.update(statistics, inputs.astype(dtype), targets.astype(dtype), weights)
+    return accumulation.update(statistics, inputs.astype(dtype), targets.astype(dtype), weights=weights)
 
 
 def without_missing(pictures: jax.Array, weights: jax.Array | np.ndarray) -> jax.Array:

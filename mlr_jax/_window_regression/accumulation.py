@@ -28,6 +28,7 @@ def update(
     statistics: WindowStatistics,
     inputs: jax.Array,
     targets: jax.Array,
+    *,
     weights: jax.Array | np.ndarray | None = None,
 ) -> WindowStatistics:
     """`add`, compiled."""

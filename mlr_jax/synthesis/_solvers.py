@@ -78,7 +78,7 @@ def fit(
                 return _fit_mask(seen, targets, window, own, batch_size, counts)
             if solver == "dual":
                 return dual.fit(inputs, targets, window, own)
-            centres = centre(inputs, counts), centre(targets, counts)
+            centres = (centre(each, weights=counts) for each in (inputs, targets))
             statistics = accumulation.of_pairs(window, inputs, targets, *centres, weights=counts)
             return primal.solve(statistics, window, own)
 
@@ -100,7 +100,7 @@ def fit(
     return join_groups(strips.map_rows(fit_strip, height, plan), window)
 
 
-def centre(images: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def centre(images: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     """`(channels, height, width)`, the mean of the first pictures, which is near the mean of all.
 
     It adds one picture after the other: unlike `mean`, to the bit the same on any number of threads. With

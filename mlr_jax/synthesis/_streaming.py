@@ -179,7 +179,7 @@ def _update(
     def add_group(one: tuple[WindowStatistics, jax.Array, jax.Array]) -> WindowStatistics:
         statistics, inputs, targets = one
         dtype = statistics.num_pairs.dtype
-        return accumulation.update(statistics, inputs.astype(dtype), targets.astype(dtype), counts)
+        return accumulation.update(statistics, inputs.astype(dtype), targets.astype(dtype), weights=counts)
 
     def add_strip(start: jax.Array, size: int, planes: tuple[Any, ...]) -> tuple[Any, ...]:
         def rows(images: jax.Array, num_views: int = 1) -> jax.Array:
