@@ -168,13 +168,16 @@ def as_plane(value: ArrayLike, size: tuple[int, ...], dtype: DTypeLike) -> jax.A
     return np.broadcast_to(np.asarray(value, dtype), size)
 
 
-def regression(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def regression(
+    where: str, inputs: ArrayLike, targets: ArrayLike, *, is_complete: bool = True
+) -> tuple[jax.Array, jax.Array]:
     """Returns the examples of a regression as floating point of one dtype.
 
     Args:
       where: the function that was called, for the message.
       inputs: `(num_examples, num_inputs)`.
       targets: `(num_examples, num_outputs)`.
+      is_complete: whether all values must be finite.
 
     Returns:
       Both, float32 or float64.
@@ -192,8 +195,9 @@ def regression(where: str, inputs: ArrayLike, targets: ArrayLike) -> tuple[jax.A
             f"{where}: inputs hold {len(inputs)} examples, but targets hold {len(targets)}"
             + _what_to_transpose(inputs.shape, targets.shape)
         )
-    finite(where, "inputs", inputs)
-    finite(where, "targets", targets)
+    if is_complete:
+        finite(where, "inputs", inputs)
+        finite(where, "targets", targets)
     dtype = jnp.promote_types(inputs.dtype, targets.dtype)
     return as_dtype(inputs, dtype), as_dtype(targets, dtype)
 
@@ -219,6 +223,29 @@ def channels_last(where: str, name: str, shape: tuple[int, ...]) -> None:
             f"{where}: {name} must be (num, height, width, channels), but {shape} has the channels first; "
             "use np.moveaxis(x, 1, -1)"
         )
+
+
+def weights(
+    where: str, array: ArrayLike, shapes: tuple[tuple[int, ...], ...], dtype: DTypeLike
+) -> jax.Array | np.ndarray:
+    """Weights of examples in a dtype, after checking them.
+
+    Args:
+      where: the function that was called, for the message.
+      array: numbers of 0 or more.
+      shapes: one of which it must have.
+      dtype: of the examples.
+
+    Raises:
+      InputError: they have another shape, or one is negative or not finite.
+    """
+    if np.shape(array) not in shapes:
+        raise InputError(
+            f"{where}: weights must be {' or '.join(map(str, shapes))}, one for each example, not "
+            f"{np.shape(array)}"
+        )
+    not_negative(where, "weights", array)
+    return as_dtype(array, dtype) if isinstance(array, jax.Array) else np.asarray(array, dtype)
 
 
 def finite(where: str, name: str, array: ArrayLike) -> None:

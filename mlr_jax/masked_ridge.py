@@ -62,6 +62,7 @@ def fit(
     *,
     penalize_bias: bool = True,
     batch_size: int | None = None,
+    weights: ArrayLike | None = None,
 ) -> MaskedLinear:
     """Solves every output's ridge problem exactly.
 
@@ -87,6 +88,11 @@ def fit(
         are centred per output.
       batch_size: outputs solved at once, which bounds the memory; by default as many as take
         about 2 MiB on a CPU, 256 MiB elsewhere. `vmap` multiplies this.
+      weights: of the squared errors of examples, 0 or more: `(num_examples,)`, or `(num_examples,
+        num_outputs)` with a weight for each target. 0 is a missing example: the result is that of a fit
+        without it, and its target and the inputs that the output sees may be NaN. An output without any
+        example, or whose examples at a penalty of 0 are fewer than its inputs, is not `solved`; without any
+        its bias is 0. Derivatives by a weight are right where it is above 0.
 
     Returns:
       The weights and biases, in float32, or in float64 if an argument is (and `jax_enable_x64` is on). At
@@ -95,8 +101,9 @@ def fit(
 
     Raises:
       TypeError: inputs or targets are not floating point.
-      InputError: shapes do not agree, a value is NaN, the penalty is negative, or the mask is for another
-        size. Values are checked only where they are concrete, that is outside `jit`, `vmap` and `grad`.
+      InputError: shapes do not agree, a value is NaN, the penalty or a weight is negative, or the mask is for
+        another size. Values are checked only where they are concrete, that is outside `jit`, `vmap` and
+        `grad`.
 
     >>> from mlr_jax import masks
     >>> mask = masks.square_mask(8, 8, 3)
@@ -106,7 +113,7 @@ def fit(
     ((64, 9), True)
     """
     where = "masked_ridge.fit"
-    inputs, targets = checks.regression(where, inputs, targets)
+    inputs, targets = checks.regression(where, inputs, targets, is_complete=weights is None)
     num_outputs = targets.shape[1]
     if isinstance(mask, masks.Mask) and num_outputs != np.shape(mask.indices)[0] == len(targets):
         raise checks.InputError(
@@ -126,12 +133,17 @@ def fit(
     if batch_size is not None and batch_size < 1:
         raise checks.InputError(f"{where}: batch_size must be 1 or more, not {batch_size}")
     checks.not_negative(where, "penalty", penalty)
+    if weights is not None:
+        shapes = (targets.shape[:1], targets.shape)
+        weights = checks.weights(where, weights, shapes, inputs.dtype)
+        _check_complete(where, inputs, targets, mask, weights)
 
     params = _fit(
         inputs,
         targets,
         mask,
         checks.as_plane(penalty, (num_outputs,), inputs.dtype),
+        weights,
         penalize_bias=penalize_bias,
         batch_size=batch_size,
     )
@@ -176,6 +188,7 @@ def _fit(
     targets: jax.Array,
     mask: masks.Mask,
     penalties: jax.Array,
+    weights: jax.Array | np.ndarray | None,
     *,
     penalize_bias: bool,
     batch_size: int | None,
@@ -183,13 +196,17 @@ def _fit(
     """Solves all pixels' problems, `batch_size` at a time."""
     # Examples last, so that gathering a receptive field copies whole rows.
     pixels = inputs.T
+    shared = None if weights is None else jnp.asarray(weights)
+    own_weights = () if shared is None or shared.ndim == 1 else (shared.T,)
 
     # Rematerialised, so that a gradient too needs the memory of one chunk only.
     @partial(jax.checkpoint, prevent_cse=False)
     def solve(pixel: tuple[jax.Array, ...]) -> MaskedLinear:
-        indices, valid, target, penalty = pixel
+        indices, valid, target, penalty, *own = pixel
         field = jnp.where(valid[:, None], pixels[indices], 0)
-        return _solve_pixel(field, valid, target, penalty, penalize_bias)
+        if shared is None:
+            return _solve_pixel(field, valid, target, penalty, penalize_bias)
+        return _solve_weighted(field, valid, target, penalty, penalize_bias, *(own or [shared]))
 
     if batch_size is None:
         num_entries, num_examples = mask.indices.shape[1] + 1, len(inputs)
@@ -198,7 +215,7 @@ def _fit(
         batch_size = batching.default_batch_size(targets.shape[1], numbers, inputs.dtype)
     return jax.lax.map(
         solve,
-        (jnp.asarray(mask.indices), jnp.asarray(mask.valid), targets.T, penalties),
+        (jnp.asarray(mask.indices), jnp.asarray(mask.valid), targets.T, penalties, *own_weights),
         batch_size=batch_size,
     )
 
@@ -221,6 +238,59 @@ def _solve_pixel(
     solved &= jnp.isfinite(bias)
     weights = jnp.where(valid & solved, weights, 0)
     return MaskedLinear(weights, jnp.where(solved, bias, mean), solved.astype(mean.dtype))
+
+
+def _solve_weighted(
+    field: jax.Array,
+    valid: jax.Array,
+    target: jax.Array,
+    penalty: jax.Array,
+    penalize_bias: bool,
+    weights: jax.Array,
+) -> MaskedLinear:
+    """One pixel's ridge problem with weights `(num_examples,)`: examples are scaled by their square roots."""
+    counts = weights > 0
+    target = jnp.where(counts | jnp.isfinite(target), target, 0)
+    field = jnp.where(counts[None] | jnp.isfinite(field), field, 0)
+    roots = jnp.where(counts, jnp.sqrt(jnp.where(counts, weights, 1)), 0)
+    total = weights.sum()
+    share = weights / jnp.where(total > 0, total, 1)
+    mean = _einsum("n,n->", share, target)
+    if penalize_bias:
+        rows = jnp.concatenate([field, jnp.ones_like(field[:1])])
+        solution, solved = _solve_ridge(rows * roots[None], jnp.append(valid, True), target * roots, penalty)
+        entries, bias = solution[:-1], solution[-1]
+        mean *= total / jnp.where(total > 0, total + penalty, 1)
+    else:
+        mean_field = _einsum("kn,n->k", field, share)
+        entries, solved = _solve_ridge(
+            (field - mean_field[:, None]) * roots[None], valid, (target - mean) * roots, penalty
+        )
+        bias = mean - _einsum("k,k->", jnp.where(valid, entries, 0), jnp.where(solved, mean_field, 0))
+    solved &= jnp.isfinite(bias) & (total > 0)
+    entries = jnp.where(valid & solved, entries, 0)
+    return MaskedLinear(entries, jnp.where(solved, bias, mean), solved.astype(mean.dtype))
+
+
+def _check_complete(
+    where: str, inputs: jax.Array, targets: jax.Array, mask: masks.Mask, weights: jax.Array | np.ndarray
+) -> None:
+    """Raises InputError if a value that is not finite has a weight above 0, and says where the first is."""
+    if not checks.is_concrete(inputs, targets, mask, weights):
+        return
+    counts = np.asarray(weights) > 0
+    counts = np.broadcast_to(counts.reshape(len(counts), -1), targets.shape)
+    missing_inputs, missing_targets = (~np.isfinite(np.asarray(each)) for each in (inputs, targets))
+    bad = missing_targets & counts
+    indices, valid = np.asarray(mask.indices), np.asarray(mask.valid)
+    for example in np.nonzero(missing_inputs.any(axis=1))[0]:
+        bad[example] |= (missing_inputs[example][indices] & valid).any(axis=1) & counts[example]
+    if bad.any():
+        example, output = np.argwhere(bad)[0].tolist()
+        raise checks.InputError(
+            f"{where}: {int(bad.sum())} targets of weight above 0 are NaN or infinite or see such an input, "
+            f"the first being example {example}, output {output}; give them the weight 0"
+        )
 
 
 def _solve_ridge(

@@ -46,6 +46,7 @@ __all__ = [
     "squared_error",
     "subtract",
     "update",
+    "without_missing",
 ]
 
 
@@ -89,29 +90,44 @@ def init(
     return sums.empty(window, *centres, dtype=dtype)
 
 
-def update(statistics: WindowStatistics, inputs: ArrayLike, targets: ArrayLike) -> WindowStatistics:
+def update(
+    statistics: WindowStatistics, inputs: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None = None
+) -> WindowStatistics:
     """Adds pairs.
 
     Args:
       statistics: so far.
       inputs: `(num, height, width, in_channels)` floating point.
       targets: `(num, height, width, out_channels)` floating point.
+      weights: `(num,)`, 0 or more, of the squared errors of each pair: a pair of weight 2 counts as two, and
+        one of weight 0 as none; it may hold NaN. `num_pairs` is their sum.
 
     Returns:
       The statistics with these pairs.
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: shapes do not agree, or a value is NaN.
+      InputError: shapes do not agree, a value is NaN, or a weight is negative.
     """
     where = "window_statistics.update"
     statistics = checks.with_automatic_axes(where, statistics)
     axes = ("num", "height", "width", "channels")
     inputs = checks.as_floating(where, "inputs", inputs, axes)
     targets = checks.as_floating(where, "targets", targets, axes)
-    check_pairs(statistics, where, inputs, targets)
     dtype = statistics.num_pairs.dtype
-    return accumulation.update(statistics, inputs.astype(dtype), targets.astype(dtype))
+    if weights is not None:
+        weights = checks.weights(where, weights, (inputs.shape[:1],), dtype)
+        inputs, targets = without_missing(inputs, weights), without_missing(targets, weights)
+    check_pairs(statistics, where, inputs, targets)
+    return accumulation.update(statistics, inputs.astype(dtype), targets.astype(dtype), weights=weights)
+
+
+def without_missing(pictures: jax.Array, weights: jax.Array | np.ndarray) -> jax.Array:
+    """Pictures `(num, ...)` in which values that are not finite are 0 if their weight `(num,)` is 0."""
+    if len(pictures) != len(weights):
+        return pictures  # An error, which is reported elsewhere.
+    is_missing = jnp.asarray(weights).reshape(-1, *(1,) * (pictures.ndim - 1)) == 0
+    return jnp.where(is_missing & ~jnp.isfinite(pictures), 0, pictures)
 
 
 def merge(first: WindowStatistics, second: WindowStatistics) -> WindowStatistics:

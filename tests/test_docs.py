@@ -169,6 +169,12 @@ def test_code_of_the_page_on_library_use_runs():
     assert names["errors"].shape == (3,)
     assert names["steepest"].shape == (64,)
     assert abs(names["steepest"]).max() > 0
+    assert names["some"].solved.all()
+    changed = abs(
+        names["some"].weights
+        - mlr_jax.masked_ridge.fit(*(names[each] for each in ("inputs", "targets", "mask")), 0.4).weights
+    )
+    assert list(np.flatnonzero(changed.max(axis=1) > 1e-4)) == [5]
     # The targets are noise, but the bias shrinks with the weights.
     assert names["search"].best_params_ == {"maskedridge__alpha": 4}
     assert [each.bias.shape for each in names["folds"]] == [(1, 8, 8), (1, 8, 8)]

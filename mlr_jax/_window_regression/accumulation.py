@@ -24,9 +24,15 @@ _STRIP_PIXELS = 2**15
 
 
 @jax.jit
-def update(statistics: WindowStatistics, inputs: jax.Array, targets: jax.Array) -> WindowStatistics:
+def update(
+    statistics: WindowStatistics,
+    inputs: jax.Array,
+    targets: jax.Array,
+    *,
+    weights: jax.Array | np.ndarray | None = None,
+) -> WindowStatistics:
     """`add`, compiled."""
-    return add(statistics, inputs, targets)
+    return add(statistics, inputs, targets, weights=weights)
 
 
 def add(
@@ -35,6 +41,7 @@ def add(
     targets: jax.Array,
     *,
     is_counted: jax.Array | None = None,
+    weights: jax.Array | np.ndarray | None = None,
 ) -> WindowStatistics:
     """Adds pairs, strip by strip.
 
@@ -43,6 +50,7 @@ def add(
       inputs: `(num, height, width, in_channels)`, of the dtype of the statistics.
       targets: `(num, height, width, out_channels)`, the same dtype.
       is_counted: `(num,)` bool, which pairs count; all by default.
+      weights: `(num,)`, how often each pair counts; once by default. Not together with `is_counted`.
     """
     width = inputs.shape[2]
 
@@ -55,6 +63,7 @@ def add(
             rows(statistics.input_centre),
             rows(statistics.target_centre),
             is_counted=is_counted,
+            weights=weights,
         )
         input_sum, target_sum, products = map(compensated.join, totals, part[4:])
         return input_sum, target_sum, products
@@ -62,8 +71,9 @@ def add(
     totals = statistics.input_sum, statistics.target_sum, statistics.products
     input_sum, target_sum, products = strips.replace_rows(add_strip, totals, plan(statistics.window, width))
     dtype = statistics.num_pairs.dtype
+    added = len(inputs) if is_counted is None else is_counted.sum(dtype=dtype)
     return statistics._replace(
-        num_pairs=statistics.num_pairs + (len(inputs) if is_counted is None else is_counted.sum(dtype=dtype)),
+        num_pairs=statistics.num_pairs + (added if weights is None else weights.sum()),
         input_sum=input_sum,
         target_sum=target_sum,
         products=products,
@@ -78,6 +88,7 @@ def of_pairs(
     target_centre: jax.Array,
     *,
     is_counted: jax.Array | None = None,
+    weights: jax.Array | np.ndarray | None = None,
 ) -> WindowStatistics:
     """The statistics of pairs that all fit into the cache, or are a strip of pictures.
 
@@ -89,16 +100,17 @@ def of_pairs(
       target_centre: `(out_channels, height, width)`.
       is_counted: `(num,)` bool, which pairs count, so that one program serves several numbers of them; all by
         default.
+      weights: as for `add`.
     """
     in_channels = len(input_centre)
     table = window.lag_table(in_channels, len(target_centre))
     if is_counted is None:
         is_counted = jnp.ones(len(inputs), bool)
     centre = jnp.concatenate([input_centre, target_centre])
-    sums, products = _sum_up(inputs, targets, centre, is_counted, table)
+    sums, products = _sum_up(inputs, targets, centre, is_counted, weights, table)
     return WindowStatistics(
         window,
-        is_counted.sum(dtype=inputs.dtype),
+        is_counted.sum(dtype=inputs.dtype) if weights is None else jnp.sum(weights),
         input_centre,
         target_centre,
         Sum(*(leaf[:in_channels] for leaf in sums)),
@@ -118,6 +130,7 @@ def _sum_up(
     targets: jax.Array,
     centre: jax.Array,
     is_counted: jax.Array,
+    weights: jax.Array | np.ndarray | None,
     table: LagTable,
 ) -> tuple[Sum, Sum]:
     """The sums of channels, `(channels, height, width)`, and of products, `(num_lags, height, width)`."""
@@ -170,6 +183,11 @@ def _sum_up(
                 ]
                 for start in starts
             )
+            if weights is not None:
+                start = jnp.minimum(index * block, num - block)
+                own = jax.lax.dynamic_slice_in_dim(jnp.asarray(weights), start, block)
+                # Not square roots within `load`, which have no derivative at 0.
+                left = [each * own[place] for place, each in enumerate(left)]
             terms = [one * other for one, other in zip(left, right, strict=True)]
             return sum(terms[1:], terms[0])
 

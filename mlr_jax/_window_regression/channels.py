@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlr_jax import checks
 
@@ -49,6 +50,15 @@ def views_first(images: jax.Array, num_views: int) -> jax.Array:
 def num_examples(num_pairs: int, num_channels: int, channels: Channels) -> int:
     """How many examples each regression has."""
     return num_pairs * (num_channels if channels == "shared" else 1)
+
+
+def weights_of_examples(
+    weights: jax.Array | np.ndarray | None, num_channels: int, channels: Channels
+) -> jax.Array | None:
+    """The weights of each regression's examples, from those of pairs `(num,)`."""
+    if weights is None:
+        return None
+    return jnp.tile(weights, num_channels) if channels == "shared" else jnp.asarray(weights)
 
 
 def num_inputs(num_channels: int, channels: Channels) -> int:

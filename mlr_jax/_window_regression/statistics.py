@@ -18,7 +18,7 @@ class WindowStatistics(NamedTuple):
 
     Attributes:
       window: the largest window that they serve. Static.
-      num_pairs: (), how many; in float32 exact up to 2^24.
+      num_pairs: (), how many, or the sum of their weights; in float32 exact up to 2^24.
       input_centre: `(in_channels, height, width)`, subtracted from the inputs before they are multiplied.
       target_centre: `(out_channels, height, width)`.
       input_sum: `(in_channels, height, width)`, of the centred inputs.

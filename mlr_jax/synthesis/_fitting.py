@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, Unpack, cast, get_args
 
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -12,7 +13,7 @@ from mlr_jax._window_regression.channels import Channels, check_channels
 from mlr_jax.masks import Mask
 from mlr_jax.synthesis import _solvers
 from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, warn_at_end, with_mirrored
-from mlr_jax.synthesis._model import ExpressionModel, Solver, as_pairs, warn_unsolved
+from mlr_jax.synthesis._model import ExpressionModel, Solver, as_pairs, warn_unsolved, with_weights
 from mlr_jax.windows import Window
 
 WindowLike = int | Window | Mask
@@ -30,6 +31,7 @@ def fit(
     mirror: bool = False,
     solver: Solver | None = None,
     batch_size: int | None = None,
+    weights: ArrayLike | None = None,
     **choice: Unpack[ChoiceOptions],
 ) -> ExpressionModel:
     """Learns from pairs of pictures how an expression changes faces.
@@ -56,6 +58,9 @@ def fit(
         the face, so that there are twice as many examples.
       solver: see `Solver`; by default `choose_solver`'s, and "gather" for masks.
       batch_size: pixels that `masked_ridge.fit` solves at once, see there.
+      weights: `(num,)`, 0 or more, of the squared errors of each pair: a pair of weight 2 counts as two, and
+        one of weight 0 as none; it may hold NaN. Solvers are then "primal" and "gather", the default with
+        more inputs than pairs. Not with "auto" or "tuned".
       **choice: `per_pixel`, `subjects` and `num_folds` of `choose`, with "auto" or "tuned".
 
     Returns:
@@ -65,7 +70,7 @@ def fit(
       TypeError: the pictures are not floating point.
       InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (by more than 0.5, which
         results of another model may exceed it by), the window does not suit the picture or the solver, the
-        penalty is negative, or "auto" does not go with another option.
+        penalty or a weight is negative, or "auto" does not go with another option.
 
     >>> import jax
     >>> from mlr_jax.synthesis import synthesize
@@ -78,6 +83,8 @@ def fit(
     for name in choice:
         if name not in ChoiceOptions.__annotations__:
             raise TypeError(f"{where}: there is no option {name!r}")
+    if weights is not None:
+        neutral, expressive, weights = with_weights(where, neutral, expressive, weights)
     neutral, expressive = as_pairs(where, neutral, expressive)
     check_channels(where, channels)
     if isinstance(window, str) or model_selection.are_several(window) or isinstance(penalty, str):
@@ -85,6 +92,8 @@ def fit(
             raise checks.InputError(
                 f"{where}: a window or penalty that is chosen needs the solver 'primal', not {solver!r}"
             )
+        if weights is not None:
+            raise checks.InputError(f'{where}: weights do not go with what is "auto" or "tuned"')
         model = fit_chosen(
             where, neutral, expressive, window, penalty, channels, penalize_bias, mirror=mirror, **choice
         )
@@ -95,13 +104,19 @@ def fit(
         size = neutral.shape[1:3]
         field = _receptive_field(where, cast(WindowLike, window), *size)
         options = regularization.checked(where, penalty, size, neutral.dtype, penalize_bias=penalize_bias)
+        chosen = _solver(where, solver, field, (1 + mirror) * len(neutral), neutral.shape[3], channels)
+        if weights is not None and chosen == "dual":
+            if solver == "dual":
+                raise checks.InputError(f"{where}: weights need the solver 'primal' or 'gather', not 'dual'")
+            chosen = "gather"
         model = _solvers.fit(
             *(with_mirrored(neutral, expressive) if mirror else (neutral, expressive)),
             field,
             options,
             channels=channels,
-            solver=_solver(where, solver, field, (1 + mirror) * len(neutral), neutral.shape[3], channels),
+            solver=chosen,
             batch_size=batch_size,
+            weights=jnp.concatenate([weights, weights]) if mirror and weights is not None else weights,
         )
     warn_unsolved(where, model)
     return model

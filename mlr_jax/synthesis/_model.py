@@ -4,6 +4,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks
@@ -13,6 +14,7 @@ from mlr_jax.masks import Mask
 from mlr_jax.model_selection import Selection
 from mlr_jax.numerics.serialization import exported, exported_static
 from mlr_jax.window_linear import WindowLinear
+from mlr_jax.window_statistics import without_missing
 from mlr_jax.windows import Window
 
 Solver = Literal["primal", "dual", "gather"]
@@ -115,6 +117,17 @@ def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax
     checks.pictures(where, "expressive", expressive)
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     return checks.as_dtype(neutral, dtype), checks.as_dtype(expressive, dtype)
+
+
+def with_weights(
+    where: str, neutral: ArrayLike, expressive: ArrayLike, weights: ArrayLike
+) -> tuple[jax.Array, jax.Array, jax.Array | np.ndarray]:
+    """Pairs, for `as_pairs`, and their weights after checking them; NaN of a pair of weight 0 becomes 0."""
+    neutral = checks.as_floating(where, "neutral", neutral, AXES)
+    expressive = checks.as_floating(where, "expressive", expressive, AXES)
+    dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
+    weights = checks.weights(where, weights, (neutral.shape[:1],), dtype)
+    return without_missing(neutral, weights), without_missing(expressive, weights), weights
 
 
 def warn_unsolved(where: str, model: ExpressionModel) -> None:

@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlr_jax import masked_ridge, masks
 from mlr_jax._window_regression import (
@@ -58,9 +59,11 @@ def fit(
     channels: Channels,
     solver: Solver,
     batch_size: int | None,
+    weights: jax.Array | np.ndarray | None = None,
 ) -> ExpressionModel:
-    """The model of pairs `(num, height, width, channels)` of one dtype."""
+    """The model of pairs `(num, height, width, channels)` of one dtype, with a weight for each or none."""
     _, height, width, num_channels = neutral.shape
+    counts = channel_groups.weights_of_examples(weights, num_channels, channels)
     num_views = 1
     if isinstance(window, Window):
         num_views = window.num_views
@@ -72,10 +75,11 @@ def fit(
             inputs, targets = group
             if isinstance(window, Mask) or solver == "gather":
                 seen = channel_groups.views_first(inputs, num_views)
-                return _fit_mask(seen, targets, window, own, batch_size)
+                return _fit_mask(seen, targets, window, own, batch_size, counts)
             if solver == "dual":
                 return dual.fit(inputs, targets, window, own)
-            statistics = accumulation.of_pairs(window, inputs, targets, centre(inputs), centre(targets))
+            centres = (centre(each, weights=counts) for each in (inputs, targets))
+            statistics = accumulation.of_pairs(window, inputs, targets, *centres, weights=counts)
             return primal.solve(statistics, window, own)
 
         # One after the other, to save memory.
@@ -96,11 +100,16 @@ def fit(
     return join_groups(strips.map_rows(fit_strip, height, plan), window)
 
 
-def centre(images: jax.Array) -> jax.Array:
+def centre(images: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     """`(channels, height, width)`, the mean of the first pictures, which is near the mean of all.
 
-    It adds one picture after the other: unlike `mean`, to the bit the same on any number of threads.
+    It adds one picture after the other: unlike `mean`, to the bit the same on any number of threads. With
+    weights it is the mean of all, since the first may have the weight 0, and any values.
     """
+    if weights is not None:
+        share = weights / jnp.where(weights.sum() > 0, weights.sum(), 1)
+        whole = jnp.einsum("n,nhwc->chw", share, images, precision=jax.lax.Precision.HIGHEST)
+        return jax.lax.stop_gradient(whole)
     some = jax.lax.stop_gradient(images[:_NUM_CENTRE])
     return jnp.moveaxis(sum(some[1:], some[0]) / len(some), -1, 0)
 
@@ -111,11 +120,17 @@ def _fit_mask(
     window: Window | Mask,
     regularization: Regularization,
     batch_size: int | None,
+    weights: jax.Array | None,
 ) -> WindowLinear:
     num, _, height, width, in_channels = inputs.shape
     mask = masks.as_mask(window, height, width) if isinstance(window, Window) else window
     wide = masks.across_channels(mask, in_channels)
-    fit = partial(masked_ridge.fit, penalize_bias=regularization.penalize_bias, batch_size=batch_size)
+    fit = partial(
+        masked_ridge.fit,
+        penalize_bias=regularization.penalize_bias,
+        batch_size=batch_size,
+        weights=weights,
+    )
     # The inputs are not mapped over: all output channels share one factorisation for each pixel.
     solution = jax.vmap(fit, in_axes=(None, 0, None, None))(
         inputs.reshape(num, -1),

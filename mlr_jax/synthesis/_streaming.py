@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from jax.typing import ArrayLike
 
 from mlr_jax import checks, model_selection, window_statistics, windows
@@ -26,6 +27,7 @@ from mlr_jax.synthesis._model import (
     as_pairs,
     join_groups,
     warn_unsolved,
+    with_weights,
 )
 from mlr_jax.synthesis._solvers import centre
 from mlr_jax.windows import Window
@@ -71,7 +73,11 @@ def init_statistics(
 
 
 def update(
-    statistics: ExpressionStatistics, neutral: ArrayLike, expressive: ArrayLike
+    statistics: ExpressionStatistics,
+    neutral: ArrayLike,
+    expressive: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
 ) -> ExpressionStatistics:
     """Adds pairs.
 
@@ -81,16 +87,20 @@ def update(
       statistics: so far.
       neutral: `(num, height, width, channels)` floating point in [0, 1].
       expressive: the same shape.
+      weights: `(num,)`, 0 or more, of the squared errors of each pair: a pair of weight 2 counts as two, and
+        one of weight 0 as none; it may hold NaN.
 
     Returns:
       The statistics with these pairs.
 
     Raises:
       TypeError: the pictures are not floating point.
-      InputError: they are not of the size and the channels that the statistics are for, a value is NaN, or
-        they are not in [0, 1], see `fit`.
+      InputError: they are not of the size and the channels that the statistics are for, a value is NaN, a
+        weight is negative, or pictures are not in [0, 1], see `fit`.
     """
     where = "synthesis.update"
+    if weights is not None:
+        neutral, expressive, weights = with_weights(where, neutral, expressive, weights)
     neutral, expressive = as_pairs(where, neutral, expressive)
     num_groups, num_inputs, height, width = statistics.groups.input_centre.shape
     in_channels = num_inputs // statistics.groups.window.num_views
@@ -100,7 +110,7 @@ def update(
         raise checks.InputError(
             f"{where}: the statistics are for pictures of {expected}, not {neutral.shape[1:]}"
         )
-    return _update(checks.with_automatic_axes(where, statistics), neutral, expressive)
+    return _update(checks.with_automatic_axes(where, statistics), neutral, expressive, weights)
 
 
 def solve(
@@ -158,16 +168,20 @@ def _init(
 
 @jax.jit
 def _update(
-    statistics: ExpressionStatistics, neutral: jax.Array, expressive: jax.Array
+    statistics: ExpressionStatistics,
+    neutral: jax.Array,
+    expressive: jax.Array,
+    weights: jax.Array | np.ndarray | None,
 ) -> ExpressionStatistics:
     channels = statistics.mode.channels
+    counts = channel_groups.weights_of_examples(weights, neutral.shape[3], channels)
     window, num_pairs = statistics.groups[:2]
     seen = linear.view_images(neutral, window)
 
     def add_group(one: tuple[WindowStatistics, jax.Array, jax.Array]) -> WindowStatistics:
         statistics, inputs, targets = one
         dtype = statistics.num_pairs.dtype
-        return accumulation.update(statistics, inputs.astype(dtype), targets.astype(dtype))
+        return accumulation.update(statistics, inputs.astype(dtype), targets.astype(dtype), weights=counts)
 
     def add_strip(start: jax.Array, size: int, planes: tuple[Any, ...]) -> tuple[Any, ...]:
         def rows(images: jax.Array, num_views: int = 1) -> jax.Array:
@@ -181,7 +195,9 @@ def _update(
     # Strip by strip, so that donated sums are not held twice.
     plan = accumulation.plan(window, neutral.shape[2])
     planes = strips.replace_rows(add_strip, statistics.groups[2:], plan)
-    num_examples = channel_groups.num_examples(len(neutral), neutral.shape[3], channels)
+    num_examples: int | jax.Array = channel_groups.num_examples(len(neutral), neutral.shape[3], channels)
+    if counts is not None:
+        num_examples = counts.sum().astype(num_pairs.dtype)
     return statistics._replace(groups=WindowStatistics(window, num_pairs + num_examples, *planes))
 
 
