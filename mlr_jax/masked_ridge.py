@@ -17,7 +17,7 @@ for Facial Expression Synthesis", IJCV 128:1433-1454, 2020 (arXiv 2011.09104).
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,7 @@ def fit(
     penalize_bias: bool = True,
     batch_size: int | None = None,
     weights: ArrayLike | None = None,
+    towards: Literal["zero", "input"] = "zero",
 ) -> MaskedLinear:
     """Solves every output's ridge problem exactly.
 
@@ -93,6 +94,10 @@ def fit(
         without it, and its target and the inputs that the output sees may be NaN. An output without any
         example, or whose examples at a penalty of 0 are fewer than its inputs, is not `solved`; without any
         its bias is 0. Derivatives by a weight are right where it is above 0.
+      towards: "zero" penalises the size of the weights, as published. "input" penalises their distance from
+        those that copy input i to output i, so that a large penalty means no change instead of 0. For outputs
+        that do not see their own input it is the same as "zero". An output that is not `solved` is then its
+        input and the mean change. Static.
 
     Returns:
       The weights and biases, in float32, or in float64 if an argument is (and `jax_enable_x64` is on). At
@@ -101,9 +106,9 @@ def fit(
 
     Raises:
       TypeError: inputs or targets are not floating point.
-      InputError: shapes do not agree, a value is NaN, the penalty or a weight is negative, or the mask is for
-        another size. Values are checked only where they are concrete, that is outside `jit`, `vmap` and
-        `grad`.
+      InputError: shapes do not agree, a value is NaN, the penalty or a weight is negative, the mask is for
+        another size, or it shows no output its own input with `towards="input"`. Values are checked only
+        where they are concrete, that is outside `jit`, `vmap` and `grad`.
 
     >>> from mlr_jax import masks
     >>> mask = masks.square_mask(8, 8, 3)
@@ -137,6 +142,15 @@ def fit(
         shapes = (targets.shape[:1], targets.shape)
         weights = checks.weights(where, weights, shapes, inputs.dtype)
         _check_complete(where, inputs, targets, mask, weights)
+    if towards not in ("zero", "input"):
+        raise checks.InputError(f"{where}: towards must be 'zero' or 'input', not {towards!r}")
+    if towards == "input":
+        if inputs.shape[1] != num_outputs:
+            raise checks.InputError(
+                f"{where}: towards='input' needs as many inputs as outputs, not {inputs.shape[1]} and "
+                f"{num_outputs}"
+            )
+        masks.check_own(mask, where)
 
     params = _fit(
         inputs,
@@ -146,6 +160,7 @@ def fit(
         weights,
         penalize_bias=penalize_bias,
         batch_size=batch_size,
+        towards=towards,
     )
     assert params.solved is not None
     checks.warn_unsolved(where, params.solved, is_image=False)
@@ -182,7 +197,7 @@ def predict(params: MaskedLinear, inputs: ArrayLike, mask: masks.Mask) -> jax.Ar
     return _predict(checks.with_automatic_axes(where, params), inputs, mask)
 
 
-@partial(jax.jit, static_argnames=("penalize_bias", "batch_size"))
+@partial(jax.jit, static_argnames=("penalize_bias", "batch_size", "towards"))
 def _fit(
     inputs: jax.Array,
     targets: jax.Array,
@@ -192,8 +207,15 @@ def _fit(
     *,
     penalize_bias: bool,
     batch_size: int | None,
+    towards: Literal["zero", "input"],
 ) -> MaskedLinear:
     """Solves all pixels' problems, `batch_size` at a time."""
+    if towards == "input":
+        own = masks.own_entries(mask)
+        changes = targets - jnp.where(own.any(axis=1)[None], inputs, 0)
+        options: dict[str, Any] = {"penalize_bias": penalize_bias, "batch_size": batch_size}
+        params = _fit(inputs, changes, mask, penalties, weights, **options, towards="zero")
+        return params._replace(weights=params.weights + own)
     # Examples last, so that gathering a receptive field copies whole rows.
     pixels = inputs.T
     shared = None if weights is None else jnp.asarray(weights)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mlr_jax import checks, windows
@@ -41,6 +42,7 @@ __all__ = [
     "across_channels",
     "as_mask",
     "check",
+    "check_own",
     "check_window",
     "dilated",
     "dilated_mask",
@@ -57,6 +59,7 @@ __all__ = [
     "mirrored",
     "offset_mask",
     "offset_window",
+    "own_entries",
     "reach",
     "square",
     "square_mask",
@@ -331,6 +334,25 @@ def _how_to_make(given: object) -> str:
     if isinstance(given, int):
         return "; masks.square_mask makes one of the side of a window"
     return ""
+
+
+def own_entries(mask: Mask) -> jax.Array:
+    """Where output i sees input i: bool, the shape of `mask.indices`, true at most once for each output."""
+    places = jnp.arange(mask.indices.shape[0])[:, None]
+    is_own = jnp.asarray(mask.valid) & (jnp.asarray(mask.indices) == places)
+    return is_own & (jnp.cumsum(is_own, axis=1) == 1)
+
+
+def check_own(mask: Mask, where: str) -> None:
+    """Raises InputError if it is known that no output i sees input i."""
+    if not checks.is_concrete(mask):
+        return
+    indices, valid = np.asarray(mask.indices), np.asarray(mask.valid)
+    if not (valid & (indices == np.arange(len(indices))[:, None])).any():
+        raise checks.InputError(
+            f"{where}: no output of the mask sees its own input, so that nothing can shrink towards it; use "
+            "towards='zero'"
+        )
 
 
 def _from_entries(

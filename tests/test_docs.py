@@ -170,6 +170,7 @@ def test_code_of_the_page_on_library_use_runs():
     assert names["steepest"].shape == (64,)
     assert abs(names["steepest"]).max() > 0
     assert names["some"].solved.all()
+    np.testing.assert_allclose(names["unchanged"], names["inputs"], atol=1e-5)
     changed = abs(
         names["some"].weights
         - mlr_jax.masked_ridge.fit(*(names[each] for each in ("inputs", "targets", "mask")), 0.4).weights

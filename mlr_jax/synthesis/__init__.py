@@ -19,6 +19,7 @@ from mlr_jax.synthesis._model import (
 )
 from mlr_jax.synthesis._solvers import choose_solver
 from mlr_jax.synthesis._streaming import init_statistics, solve, update
+from mlr_jax.synthesis._towards import Towards
 
 __all__ = [
     "ChannelMode",
@@ -27,6 +28,7 @@ __all__ = [
     "ExpressionModel",
     "ExpressionStatistics",
     "Solver",
+    "Towards",
     "WindowLike",
     "as_pairs",
     "check_images",

@@ -14,6 +14,7 @@ from mlr_jax.masks import Mask
 from mlr_jax.synthesis import _solvers
 from mlr_jax.synthesis._choosing import ChoiceOptions, fit_chosen, warn_at_end, with_mirrored
 from mlr_jax.synthesis._model import ExpressionModel, Solver, as_pairs, warn_unsolved, with_weights
+from mlr_jax.synthesis._towards import Towards, change, check_windows, with_identity
 from mlr_jax.windows import Window
 
 WindowLike = int | Window | Mask
@@ -32,6 +33,7 @@ def fit(
     solver: Solver | None = None,
     batch_size: int | None = None,
     weights: ArrayLike | None = None,
+    towards: Towards = "zero",
     **choice: Unpack[ChoiceOptions],
 ) -> ExpressionModel:
     """Learns from pairs of pictures how an expression changes faces.
@@ -61,6 +63,9 @@ def fit(
       weights: `(num,)`, 0 or more, of the squared errors of each pair: a pair of weight 2 counts as two, and
         one of weight 0 as none; it may hold NaN. Solvers are then "primal" and "gather", the default with
         more inputs than pairs. Not with "auto" or "tuned".
+      towards: what the penalty shrinks a model to. "zero": to black pictures, as published. "input": to the
+        input itself, so that a large penalty means no change; a pixel that is not solved is then its input
+        and the mean change. In a mask, pixels that do not see themselves shrink to zero. Static.
       **choice: `per_pixel`, `subjects` and `num_folds` of `choose`, with "auto" or "tuned".
 
     Returns:
@@ -70,7 +75,8 @@ def fit(
       TypeError: the pictures are not floating point.
       InputError: shapes do not agree, a value is NaN, pictures are not in [0, 1] (by more than 0.5, which
         results of another model may exceed it by), the window does not suit the picture or the solver, the
-        penalty or a weight is negative, or "auto" does not go with another option.
+        penalty or a weight is negative, "auto" does not go with another option, or nothing can shrink towards
+        the input.
 
     >>> import jax
     >>> from mlr_jax.synthesis import synthesize
@@ -87,6 +93,9 @@ def fit(
         neutral, expressive, weights = with_weights(where, neutral, expressive, weights)
     neutral, expressive = as_pairs(where, neutral, expressive)
     check_channels(where, channels)
+    if towards not in get_args(Towards):
+        raise checks.InputError(f"{where}: towards must be 'zero' or 'input', not {towards!r}")
+    size = neutral.shape[1:3]
     if isinstance(window, str) or model_selection.are_several(window) or isinstance(penalty, str):
         if solver not in (None, "primal"):
             raise checks.InputError(
@@ -94,14 +103,17 @@ def fit(
             )
         if weights is not None:
             raise checks.InputError(f'{where}: weights do not go with what is "auto" or "tuned"')
+        targets = expressive
+        if towards == "input":
+            check_windows(where, model_selection.candidates(where, window, penalty, *size)[0])
+            targets = change(neutral, expressive, None)
         model = fit_chosen(
-            where, neutral, expressive, window, penalty, channels, penalize_bias, mirror=mirror, **choice
+            where, neutral, targets, window, penalty, channels, penalize_bias, mirror=mirror, **choice
         )
         warn_at_end(where, model, neutral)
     else:
         if choice.get("per_pixel") or choice.get("subjects") is not None:
             raise checks.InputError(f'{where}: per_pixel and subjects are for what is "auto" or "tuned"')
-        size = neutral.shape[1:3]
         field = _receptive_field(where, cast(WindowLike, window), *size)
         options = regularization.checked(where, penalty, size, neutral.dtype, penalize_bias=penalize_bias)
         chosen = _solver(where, solver, field, (1 + mirror) * len(neutral), neutral.shape[3], channels)
@@ -109,8 +121,14 @@ def fit(
             if solver == "dual":
                 raise checks.InputError(f"{where}: weights need the solver 'primal' or 'gather', not 'dual'")
             chosen = "gather"
+        inputs, targets = with_mirrored(neutral, expressive) if mirror else (neutral, expressive)
+        if towards == "input":
+            check_windows(where, [field])
+            # After mirroring: which pixels of a mask see themselves need not be symmetric.
+            targets = change(inputs, targets, field if isinstance(field, Mask) else None)
         model = _solvers.fit(
-            *(with_mirrored(neutral, expressive) if mirror else (neutral, expressive)),
+            inputs,
+            targets,
             field,
             options,
             channels=channels,
@@ -118,6 +136,8 @@ def fit(
             batch_size=batch_size,
             weights=jnp.concatenate([weights, weights]) if mirror and weights is not None else weights,
         )
+    if towards == "input":
+        model = with_identity(model)
     warn_unsolved(where, model)
     return model
 
