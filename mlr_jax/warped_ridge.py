@@ -59,6 +59,9 @@ class WarpedModel(NamedTuple):
     change: ExpressionModel
     tint: jax.Array
 
+    def __repr__(self) -> str:
+        return checks.shown(self)
+
 
 class Parts(NamedTuple):
     """The two parts of a result: result = warp(face, fields) + changes.

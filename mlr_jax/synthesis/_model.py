@@ -48,6 +48,9 @@ class ExpressionModel(NamedTuple):
     selection: Selection | None = None
     solved: jax.Array | None = None
 
+    def __repr__(self) -> str:
+        return checks.shown(self)
+
 
 @jax.tree_util.register_static
 class ChannelMode(NamedTuple):
@@ -71,6 +74,9 @@ class ExpressionStatistics(NamedTuple):
 
     mode: ChannelMode
     groups: WindowStatistics
+
+    def __repr__(self) -> str:
+        return checks.shown(self)
 
 
 def join_groups(groups: WindowLinear, window: Window | Mask) -> ExpressionModel:
