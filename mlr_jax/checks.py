@@ -52,7 +52,7 @@ def shown(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        if hasattr(value, "offsets") and len(value.offsets) > 1:
+        if hasattr(value, "offsets") and hasattr(value, "extent") and len(value.offsets) > 1:
             rows, columns = value.extent
             return f"<window of {len(value.offsets)} pixels in {rows} x {columns}>"
         fields = ", ".join(f"{name}={shown(each)}" for name, each in zip(value._fields, value, strict=True))
