@@ -7,12 +7,16 @@ The modules, from the mathematics to the pictures:
     masked_ridge  the model on flattened arrays: fit, predict
     synthesis     the model on images with channels: fit, or init_statistics, update, solve; synthesize
     model_selection   window and penalty by the error on held-out people, from statistics alone
+    warped_ridge  a model that moves pixels, and then changes their colours
     sharding      the same on many devices and on many machines
     metrics       MSE, PSNR, SSIM
     model_file    models on disk
+    pretrained    models of a smile, ready to use
+    photographs   puts an expression on a face in a photograph
     images        pictures on disk and in memory
     alignment     aligns faces by their landmarks
-    datasets      pairs of pictures: synthetic, london, folder
+    displacement, resampling   move the pixels of pictures
+    datasets      pairs of pictures: synthetic, london, jaffe, ck_plus, folder, manifest
     baselines     other regressions to compare with
     estimators    the model as a scikit-learn estimator
     window_statistics, window_dual, window_linear   regressions on windows, whose pixels share work

@@ -52,6 +52,25 @@ def how_to_install(extra: str) -> str:
     return f"run pip install '.[{extra}]' in the project's folder"
 
 
+def shown(value: Any) -> str:
+    """A named tuple in one line, with the types and shapes of its arrays instead of their numbers.
+
+    >>> shown(np.zeros((2, 3), np.float32))
+    'float32[2, 3]'
+    """
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        if hasattr(value, "offsets") and hasattr(value, "extent") and len(value.offsets) > 1:
+            rows, columns = value.extent
+            return f"<window of {len(value.offsets)} pixels in {rows} x {columns}>"
+        fields = ", ".join(f"{name}={shown(each)}" for name, each in zip(value._fields, value, strict=True))
+        return f"{type(value).__name__}({fields})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(shown, value))})"
+    return repr(value)
+
+
 def is_concrete(*arrays: Any) -> bool:
     """Whether the values of all arrays (or pytrees of arrays) are known to this process."""
 

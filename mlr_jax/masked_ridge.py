@@ -53,6 +53,9 @@ class MaskedLinear(NamedTuple):
     bias: jax.Array
     solved: jax.Array | None = None
 
+    def __repr__(self) -> str:
+        return checks.shown(self)
+
 
 def fit(
     inputs: ArrayLike,

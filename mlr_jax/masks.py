@@ -84,6 +84,9 @@ class Mask(NamedTuple):
     indices: np.ndarray | jax.Array
     valid: np.ndarray | jax.Array
 
+    def __repr__(self) -> str:
+        return checks.shown(self)
+
 
 def square_mask(height: int, width: int, size: int) -> Mask:
     """The published receptive field: `size` x `size` pixels around each pixel, cut at the border.

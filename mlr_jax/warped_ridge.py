@@ -61,6 +61,9 @@ class WarpedModel(NamedTuple):
     change: ExpressionModel
     tint: jax.Array
 
+    def __repr__(self) -> str:
+        return checks.shown(self)
+
 
 @exported
 class Parts(NamedTuple):

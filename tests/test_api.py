@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -23,6 +24,12 @@ PUBLIC = [
 
 def test_modules_are_documented():
     assert all(module.__doc__ for module in MODULES)
+
+
+def test_help_names_all_modules():
+    listed = set(re.findall(r"\w+", mlr_jax.__doc__))
+    found = {info.name for info in pkgutil.iter_modules(mlr_jax.__path__) if not info.name.startswith("_")}
+    assert not found - listed
 
 
 @pytest.mark.parametrize("member", PUBLIC)

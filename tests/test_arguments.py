@@ -244,3 +244,19 @@ def test_no_type_is_promoted_by_accident(call):
     with jax.numpy_dtype_promotion("strict"):
         found = call()
     assert all(map(np.array_equal, jax.tree.leaves(found), jax.tree.leaves(call())))
+
+
+def test_masks_and_models_print_shapes(model, warped):
+    assert repr(MASK) == "Mask(indices=int32[256, 9], valid=bool[256, 9])"
+    assert repr(model) == (
+        "ExpressionModel(weights=float32[1, 9, 1, 16, 16], bias=float32[1, 16, 16], "
+        "window=<window of 9 pixels in 3 x 3>, selection=None, solved=float32[1, 16, 16])"
+    )
+    linear = masked_ridge.fit(FLAT, FLAT, MASK, 1.0)
+    assert repr(linear).startswith("MaskedLinear(weights=float32[256, 9], bias=float32[256], ")
+    statistics = synthesis.init_statistics(FACES, FACES)
+    for each in (warped, linear, statistics, model._replace(window=MASK)):
+        assert len(repr(each)) < 1000
+        assert "Array" not in repr(each)
+    # While tracing, too.
+    jax.eval_shape(lambda model: print(model), model)

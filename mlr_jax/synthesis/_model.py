@@ -52,6 +52,9 @@ class ExpressionModel(NamedTuple):
     selection: Selection | None = None
     solved: jax.Array | None = None
 
+    def __repr__(self) -> str:
+        return checks.shown(self)
+
 
 @exported_static(lambda mode: mode.channels, lambda channels: ChannelMode(channels))
 @jax.tree_util.register_static
@@ -77,6 +80,9 @@ class ExpressionStatistics(NamedTuple):
 
     mode: ChannelMode
     groups: WindowStatistics
+
+    def __repr__(self) -> str:
+        return checks.shown(self)
 
 
 def join_groups(groups: WindowLinear, window: Window | Mask) -> ExpressionModel:
