@@ -175,6 +175,16 @@ def test_solve_equals_a_fit_with_the_chosen_window_and_penalty(pairs, x64):
             np.testing.assert_allclose(np.asarray(predicted)[:, there], np.asarray(own)[:, there], atol=1e-9)
 
 
+def test_solve_rejects_a_choice_of_other_pictures(pairs, x64):
+    statistics = fold_statistics(*pairs)
+    choice = model_selection.choose(model_selection.cross_validate(statistics, SIDES, PENALTIES))
+    with pytest.raises(InputError, match=r"solve: penalty must be a scalar or \(.*\), not \(1, "):
+        model_selection.solve(statistics[0], choice._replace(penalty=np.ones((1, WIDTH))))
+    smaller = window_statistics.init(masks.square(1), HEIGHT, WIDTH, dtype=jnp.float64)
+    with pytest.raises(InputError, match="made for a window without"):
+        model_selection.solve(smaller, choice)
+
+
 def test_fit_chooses_and_solves(pairs, x64):
     statistics = fold_statistics(*pairs)
     windows = tuple(masks.square(side) for side in SIDES)

@@ -119,10 +119,14 @@ def train(
       The trained GAN; after Ctrl-C or SIGTERM the state so far, from which the folder resumes.
 
     Raises:
-      InputError: the folder holds a training with other settings.
+      InputError: the folder holds a training with other settings, or one of an earlier version.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _FILE
+    if (folder / "checkpoints").is_dir() and not path.exists():
+        raise checks.InputError(
+            f"{folder} holds a training of mlr_jax before 0.2.0, which cannot be resumed; use another folder"
+        )
     atomic_file.remove_partial(path)
     step, generate = compiled(gan)
     steps_an_epoch = gan.steps_an_epoch

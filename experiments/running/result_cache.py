@@ -30,6 +30,7 @@ _CODE = (
     "comparing/folds.py",
     "comparing/methods/*.py",
     "comparing/trials.py",
+    "pictures/splits.py",
     "running/memory.py",
     "running/result_cache.py",
     "running/timing.py",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from mlr_jax import checks, windows as receptive_fields
+from mlr_jax import checks, window_statistics, windows as receptive_fields
 from mlr_jax._window_regression import primal
 from mlr_jax._window_regression.regularization import Regularization
 from mlr_jax.masks import Mask
@@ -153,8 +153,20 @@ def solve(
     Returns:
       The map, and its window: the chosen one, if it is concrete and the same for all pixels; otherwise that
       of the statistics, with weights of 0 at offsets outside a pixel's own window.
+
+    Raises:
+      InputError: the statistics are of another window or size than the choice, or hold no pairs.
     """
-    windows = selection.scores.windows
+    where = "model_selection.solve"
+    windows, size = selection.scores.windows, statistics.input_centre.shape[-2:]
+    if np.shape(selection.penalty) not in ((), size):
+        raise checks.InputError(
+            f"{where}: penalty must be a scalar or {size}, not {np.shape(selection.penalty)}"
+        )
+    checks.not_negative(where, "penalty", selection.penalty)
+    for window in windows:
+        window_statistics.check_inside(where, window, statistics)
+    window_statistics.check_not_empty(where, statistics)
     index, largest = _concrete_index(selection), statistics.window
 
     def solve_with(window: Window) -> WindowLinear:
