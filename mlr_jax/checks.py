@@ -289,12 +289,12 @@ def finite(where: str, name: str, array: ArrayLike) -> None:
     )
 
 
-def pictures(where: str, name: str, array: ArrayLike) -> None:
+def pictures(where: str, name: str, array: ArrayLike, *, may_be_change: bool = False) -> None:
     """Raises InputError if concrete pictures hold NaN or infinity, or are not in [0, 1].
 
     Penalties are in units of such pictures. Results of an expression are not clipped and may be pictures
-    again: levels from `LEAST_LEVEL` to `MOST_LEVEL` are accepted. Other units suit `masked_ridge` and the
-    regressions on windows.
+    again: levels from `LEAST_LEVEL` to `MOST_LEVEL` are accepted. Targets may be changes of pictures, whose
+    levels begin at -`MOST_LEVEL`. Other units suit `masked_ridge` and the regressions on windows.
     """
     if _is_traced(array):
         return
@@ -305,7 +305,8 @@ def pictures(where: str, name: str, array: ArrayLike) -> None:
         # On the array's device, and at once even if the caller is being traced.
         with jax.ensure_compile_time_eval():
             low, high = (float(each) for each in _range_on_device(array))
-    if low >= LEAST_LEVEL and high <= MOST_LEVEL:
+    least = -MOST_LEVEL if may_be_change else LEAST_LEVEL
+    if low >= least and high <= MOST_LEVEL:
         return
     finite(where, name, array)
     raise InputError(

@@ -5,7 +5,7 @@ It needs scikit-learn, the extra `estimators`. No other module of the library im
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,17 @@ from jax.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mlr_jax import checks, masked_ridge, masks, synthesis
-from mlr_jax.synthesis import ExpressionModel
+from mlr_jax import (
+    checks,
+    masked_ridge,
+    masks,
+    synthesis,
+    window_dual,
+    window_linear,
+    window_statistics,
+    windows,
+)
+from mlr_jax.window_linear import WindowLinear
 
 __all__ = ["MaskedRidge"]
 
@@ -23,7 +32,7 @@ __all__ = ["MaskedRidge"]
 class MaskedRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Ridge regression in which every target sees only some of the features.
 
-    The regression of `masked_ridge.fit`, or of `synthesis.fit` with a window, with the interface of
+    The regression of `masked_ridge.fit`, or of `window_statistics.solve` with a window, with the interface of
     scikit-learn: `clone`, `GridSearchCV`, `cross_val_predict` and pipelines work as for `Ridge`.
 
     `alpha` is what it is there: both add it to sums of squares over samples. With `penalize_bias=False` and
@@ -106,7 +115,7 @@ class MaskedRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             )
         # Predictions use what the weights were fitted with, whatever `set_params` changes afterwards.
         self._mask, self._shape = self.mask, tuple(self.image_shape or ())
-        self._models: list[ExpressionModel] | None = None
+        self._models: list[WindowLinear] | None = None
         if self.window is not None:
             self._models = self._fit_window(where, inputs, targets, alpha)
             biases, solved = (
@@ -161,7 +170,7 @@ class MaskedRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _fit_window(
         self, where: str, X: np.ndarray, targets: np.ndarray, alpha: np.ndarray
-    ) -> list[ExpressionModel]:
+    ) -> list[WindowLinear]:
         """A model for each channel."""
         assert self.window is not None
         if self.mask is not None:
@@ -176,18 +185,20 @@ class MaskedRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"{where}: pictures of image_shape {self._shape} have {math.prod(self._shape)} numbers, but "
                 f"X has {X.shape[1]} features, and y {targets.shape[1]} targets"
             )
+        if self.solver not in (None, *get_args(synthesis.Solver)):
+            raise checks.InputError(
+                f"{where}: solver must be one of {', '.join(get_args(synthesis.Solver))}, not {self.solver!r}"
+            )
+        self._field = self.window if isinstance(self.window, windows.Window) else windows.square(self.window)
         # As many times the same program as there are channels, each with the penalties of its own pixels.
         penalties = np.broadcast_to(alpha, targets.shape[1:])
         models = []
         for inputs, outputs, penalty in zip(*map(self._split, (X, targets, penalties[None])), strict=True):
-            model = synthesis.fit(
-                inputs,
-                outputs,
-                window=self.window,
-                penalty=penalty[0, :, :, 0],
-                penalize_bias=self.penalize_bias,
-                solver=self.solver,
+            model = _fit_pictures(
+                inputs, outputs, self._field, penalty[0, :, :, 0], self.penalize_bias, self.solver
             )
+            assert model.solved is not None
+            checks.warn_unsolved(where, model.solved)
             models.append(jax.tree.map(np.asarray, model))
         return models
 
@@ -202,7 +213,11 @@ class MaskedRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         if self._models is not None:
             channels = [
-                np.asarray(synthesis.synthesize(biased(model), images))[..., 0]
+                np.asarray(
+                    window_linear.predict(
+                        biased(model), window_linear.look(jnp.asarray(images), self._field), self._field
+                    )
+                )[..., 0]
                 for model, images in zip(self._models, self._split(X), strict=True)
             ]
             return np.stack(channels, axis=-1).reshape(len(X), -1)
@@ -210,6 +225,44 @@ class MaskedRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if self._mask is not None:
             return np.asarray(masked_ridge.predict(params, X, self._mask))
         return np.asarray(_predict_all_inputs(params, X))
+
+
+def _fit_pictures(
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    window: windows.Window,
+    penalty: np.ndarray,
+    penalize_bias: bool,
+    solver: synthesis.Solver | None,
+) -> WindowLinear:
+    """The regression on a window, of pictures `(num, height, width, 1)` in any units."""
+    num, height, width, _ = inputs.shape
+    seen = window_linear.look(jnp.asarray(inputs), window)
+    solver = solver or synthesis.choose_solver(window, num)
+    if solver == "dual":
+        return window_dual.fit(seen, outputs, window, penalty, penalize_bias=penalize_bias)
+    if solver == "gather":
+        flat = jnp.moveaxis(seen, -1, 1).reshape(num, -1)
+        mask = masks.as_mask(window, height, width)
+        params = masked_ridge.fit(
+            flat, outputs.reshape(num, -1), mask, penalty.reshape(-1), penalize_bias=penalize_bias
+        )
+        return WindowLinear(
+            params.weights.T.reshape(1, -1, 1, height, width),
+            params.bias.reshape(1, height, width),
+            params.solved if params.solved is None else params.solved.reshape(1, height, width),
+        )
+    statistics = window_statistics.init(
+        window,
+        height,
+        width,
+        in_channels=seen.shape[-1],
+        input_centre=seen.mean(axis=0),
+        target_centre=outputs.mean(axis=0),
+        dtype=seen.dtype,
+    )
+    statistics = window_statistics.update(statistics, seen, outputs)
+    return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
 
 
 def _fit_all_inputs(

@@ -88,7 +88,9 @@ def test_mirrored_people_have_mirrored_weights(solver, seed, penalty):
     neutral, expressive = (np.concatenate([each, each[:, :, ::-1]]) for each in pictures(seed))
     weights, bias = fit(neutral, expressive, penalty, solver)
     mirrored = [WINDOW.offsets.index((dy, -dx)) for dy, dx in WINDOW.offsets]
-    assert_same([weights[:, mirrored, ..., ::-1], bias[..., ::-1]], [weights, bias])
+    # With as many examples as inputs and more, the dual's kernels are singular but for the penalty.
+    tolerance = max(1e-8, 1e-11 / penalty) if solver == "dual" else 1e-8
+    assert_same([weights[:, mirrored, ..., ::-1], bias[..., ::-1]], [weights, bias], tolerance)
 
 
 @TRIED

@@ -248,7 +248,8 @@ def fit(
 def warn_at_end(where: str, selection: Selection, height: int, width: int, *, stacklevel: int = 4) -> None:
     """Warns if a concrete choice, or that of most pixels, is at an end of its grid that could be extended.
 
-    A penalty of 0, the smallest window, and one that fills pictures of `height` x `width` are no such ends.
+    The smallest penalty is no such end: pictures without noise want none. Nor are the smallest window and one
+    that fills pictures of `height` x `width`.
     Penalties that were tuned have left the grid.
 
     Args:
@@ -263,23 +264,14 @@ def warn_at_end(where: str, selection: Selection, height: int, width: int, *, st
     at_end, penalties = selection.at_end, np.asarray(selection.scores.penalties)
     extents = [window.extent for window in selection.scores.windows]
     ends = []
-    if selection.tuned is None:
-        if at_end.largest_penalty.mean() > 0.5:
-            ends.append(
-                (
-                    "the largest penalty",
-                    f"{penalties.max():g}",
-                    "larger ones with model_selection.cross_validate",
-                )
+    if selection.tuned is None and at_end.largest_penalty.mean() > 0.5:
+        ends.append(
+            (
+                "the largest penalty",
+                f"{penalties.max():g}",
+                "larger ones with model_selection.cross_validate",
             )
-        if at_end.smallest_penalty.mean() > 0.5 and penalties.min() > 0:
-            ends.append(
-                (
-                    "the smallest penalty",
-                    f"{penalties.min():g}",
-                    "smaller ones with model_selection.cross_validate",
-                )
-            )
+        )
     if at_end.largest_window.mean() > 0.5:
         rows, columns = (max(sides) for sides in zip(*extents, strict=True))
         if rows + 2 <= height and columns + 2 <= width:

@@ -87,7 +87,7 @@ def fit(
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     options = as_regularization(where, penalty, size, dtype, split, penalize_bias=penalize_bias)
     checks.pictures(where, "neutral", neutral)
-    checks.pictures(where, "expressive", expressive)
+    checks.pictures(where, "expressive", expressive, may_be_change=True)
     model = _fit(
         neutral.astype(dtype),
         expressive.astype(dtype),

@@ -91,7 +91,7 @@ def fit(
             raise TypeError(f"{where}: there is no option {name!r}")
     if weights is not None:
         neutral, expressive, weights = with_weights(where, neutral, expressive, weights)
-    neutral, expressive = as_pairs(where, neutral, expressive)
+    neutral, expressive = as_pairs(where, neutral, expressive, weights=weights)
     check_channels(where, channels)
     if towards not in get_args(Towards):
         raise checks.InputError(f"{where}: towards must be 'zero' or 'input', not {towards!r}")

@@ -96,13 +96,16 @@ def _flatten(groups: WindowLinear) -> WindowLinear:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), groups)
 
 
-def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def as_pairs(
+    where: str, neutral: ArrayLike, expressive: ArrayLike, *, weights: ArrayLike | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Pairs of pictures as floating point of one dtype, after checking them.
 
     Args:
       where: the function that was called, for the message.
       neutral: `(num, height, width, channels)`.
       expressive: the same shape.
+      weights: `(num,)` or None; pairs of weight 0 may hold any numbers.
 
     Returns:
       Both, float32 or float64.
@@ -119,8 +122,14 @@ def as_pairs(where: str, neutral: ArrayLike, expressive: ArrayLike) -> tuple[jax
     if neutral.shape != expressive.shape:
         raise checks.InputError(f"{where}: neutral is {neutral.shape}, but expressive is {expressive.shape}")
     checks.channels_last(where, "neutral", neutral.shape)
-    checks.pictures(where, "neutral", neutral)
-    checks.pictures(where, "expressive", expressive)
+    if weights is None:
+        checks.pictures(where, "neutral", neutral)
+        checks.pictures(where, "expressive", expressive, may_be_change=True)
+    elif checks.is_concrete(neutral, expressive, weights):
+        counted = np.asarray(weights) > 0
+        if counted.any():
+            checks.pictures(where, "neutral", np.asarray(neutral)[counted])
+            checks.pictures(where, "expressive", np.asarray(expressive)[counted], may_be_change=True)
     dtype = jnp.promote_types(neutral.dtype, expressive.dtype)
     return checks.as_dtype(neutral, dtype), checks.as_dtype(expressive, dtype)
 

@@ -101,7 +101,7 @@ def update(
     where = "synthesis.update"
     if weights is not None:
         neutral, expressive, weights = with_weights(where, neutral, expressive, weights)
-    neutral, expressive = as_pairs(where, neutral, expressive)
+    neutral, expressive = as_pairs(where, neutral, expressive, weights=weights)
     num_groups, num_inputs, height, width = statistics.groups.input_centre.shape
     in_channels = num_inputs // statistics.groups.window.num_views
     num_channels = {"independent": num_groups, "joint": in_channels, "shared": neutral.shape[3]}

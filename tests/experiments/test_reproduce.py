@@ -333,7 +333,7 @@ def test_expressions_that_some_people_lack(tmp_path):
     for place, subject in enumerate("abcd"):
         for expression in ("neutral", "happy", "sad") if subject in "cd" else ("neutral", "happy"):
             name = f"{subject}_{expression}.png"
-            iio.imwrite(folder / name, np.full((20, 24), 40 * place + 10 * len(expression), np.uint8))
+            iio.imwrite(folder / name, np.full((20, 24), 37 * place + 10 * len(expression), np.uint8))
             if expression != "neutral":
                 lines.append(f"{subject},{subject}_neutral.png,{name},{expression}")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
