@@ -78,7 +78,11 @@ def with_pictures(model, warped, change):
     ],
 )
 def test_pictures_in_other_units_are_refused(model, warped, change, words):
+    is_change = -1 <= change(FACES).min() < 0 and change(FACES).max() <= 1
     for name, call in with_pictures(model, warped, change):
+        if is_change and name == "expressive":
+            call()  # Targets may be changes of pictures.
+            continue
         with pytest.raises(InputError, match=f"{name} holds values .*{words}"):
             call()
 
