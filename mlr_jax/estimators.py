@@ -252,17 +252,7 @@ def _fit_pictures(
             params.bias.reshape(1, height, width),
             params.solved if params.solved is None else params.solved.reshape(1, height, width),
         )
-    statistics = window_statistics.init(
-        window,
-        height,
-        width,
-        in_channels=seen.shape[-1],
-        input_centre=seen.mean(axis=0),
-        target_centre=outputs.mean(axis=0),
-        dtype=seen.dtype,
-    )
-    statistics = window_statistics.update(statistics, seen, outputs)
-    return window_statistics.solve(statistics, window, penalty, penalize_bias=penalize_bias)
+    return window_statistics.fit(seen, outputs, window, penalty, penalize_bias=penalize_bias)
 
 
 def _fit_all_inputs(

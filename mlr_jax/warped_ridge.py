@@ -233,17 +233,7 @@ def fit_fields(
     inputs, targets = field_examples(neutral, fields, mirrored=mirrored)
     if len(window.offsets) > len(inputs):
         return window_dual.fit(inputs, targets, window, penalty, penalize_bias=False)
-    statistics = window_statistics.init(
-        window,
-        FIELD_SIZE,
-        FIELD_SIZE,
-        out_channels=2,
-        input_centre=inputs.mean(axis=0),
-        target_centre=targets.mean(axis=0),
-        dtype=inputs.dtype,
-    )
-    statistics = window_statistics.update(statistics, inputs, targets)
-    return window_statistics.solve(statistics, window, penalty, penalize_bias=False)
+    return window_statistics.fit(inputs, targets, window, penalty, penalize_bias=False)
 
 
 def field_examples(

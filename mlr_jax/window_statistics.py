@@ -40,6 +40,7 @@ __all__ = [
     "check_inside",
     "check_not_empty",
     "check_pairs",
+    "fit",
     "init",
     "merge",
     "solve",
@@ -209,6 +210,47 @@ def solve(
     assert params.solved is not None
     checks.warn_unsolved(where, params.solved)
     return params
+
+
+def fit(
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    window: windows.Window,
+    penalty: ArrayLike,
+    *,
+    penalize_bias: bool = True,
+) -> WindowLinear:
+    """Solves every pixel's ridge problem from pairs that come all at once: `init`, `update` and `solve`.
+
+    Args:
+      inputs: `(num, height, width, in_channels)` floating point.
+      targets: `(num, height, width, out_channels)` floating point.
+      window: any.
+      penalty: lambda >= 0, one for all or `(height, width)`.
+      penalize_bias: whether the penalty includes the bias, as published.
+
+    Returns:
+      The map.
+
+    Raises:
+      TypeError: the pictures are not floating point.
+      InputError: shapes do not agree, a value is NaN, the window is larger than the picture, or the penalty
+        is negative or of another shape.
+    """
+    where = "window_statistics.fit"
+    axes = ("num", "height", "width", "channels")
+    inputs = checks.as_floating(where, "inputs", inputs, axes)
+    targets = checks.as_floating(where, "targets", targets, axes)
+    statistics = init(
+        window,
+        *inputs.shape[1:3],
+        in_channels=inputs.shape[3],
+        out_channels=targets.shape[3],
+        input_centre=inputs.mean(axis=0),
+        target_centre=targets.mean(axis=0),
+        dtype=jnp.promote_types(inputs.dtype, targets.dtype),
+    )
+    return solve(update(statistics, inputs, targets), window, penalty, penalize_bias=penalize_bias)
 
 
 def squared_error(statistics: WindowStatistics, params: WindowLinear, window: windows.Window) -> jax.Array:

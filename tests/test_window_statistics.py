@@ -734,3 +734,15 @@ def test_factors_scale_the_penalties_of_offsets(side, x64):
         np.testing.assert_allclose(np.asarray(params.bias).reshape(-1)[pixel], solution[-1], atol=1e-10)
     with pytest.raises(InputError, match=f"factors must be \\({side**2},\\)"):
         window_statistics.solve(statistics, window, 0.4, factors=[1.0])
+
+
+def test_a_fit_of_all_pairs_is_that_of_their_statistics(x64):
+    pairs, window = problem(NUM, *SIZES["odd"]), WINDOWS["square"]
+    for penalize_bias in (True, False):
+        expected = window_statistics.solve(
+            make(window, *pairs, dtype=jnp.float64), window, 0.7, penalize_bias=penalize_bias
+        )
+        found = window_statistics.fit(*pairs, window, 0.7, penalize_bias=penalize_bias)
+        assert_close(found, expected, 1e-10)
+    with pytest.raises(InputError, match=r"there are .* inputs, but .* targets"):
+        window_statistics.fit(pairs[0], pairs[1][:-1], window, 0.7)
